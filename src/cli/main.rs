@@ -1,0 +1,3 @@
+//! The `streamkeeper` command.
+
+fn main() {}

@@ -1,0 +1,388 @@
+//! The cluster as the leader knows it: one value, cheap to clone, shared as a snapshot with everyone who only reads.
+//!
+//! The maps share structure between clones, so a snapshot of a million streams costs a few pointers. Only the
+//! coordinator changes a `ClusterState`; everybody else reads a snapshot of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use streamkeeper_protocol::{
+    Capacity, HostMetrics, Mode, Phase, RunState, RunningStream, SessionId, StreamId, Term, Version, WorkerId,
+};
+
+use crate::record::Assignment;
+use crate::spec::StreamSpec;
+use crate::time::Timestamp;
+
+/// Everything the leader knows.
+#[derive(Debug, Clone, Default)]
+pub struct ClusterState {
+    /// Counts the published snapshots.
+    pub revision: u64,
+    /// Whether this orchestrator leads, and since when.
+    pub leadership: Leadership,
+    /// Every declared stream.
+    pub streams: OrdMap<StreamId, Arc<StreamRecord>>,
+    /// Every worker that was heard, or that owns a stream.
+    pub workers: OrdMap<WorkerId, Arc<WorkerRecord>>,
+    /// Streams that want a worker and have none that is alive: slots `Vacant` (and enabled) and `Orphaned`.
+    pub needs_worker: OrdSet<StreamId>,
+}
+
+/// Whether this orchestrator leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// What it does.
+    pub role: Role,
+    /// The own term; zero while it has none.
+    pub term: Term,
+    /// Since when it has this role.
+    pub since: Timestamp,
+    /// Until when predecessors' leases may last: no stream that may run somewhere gets a new owner before, except on
+    /// proof of death (OWNERSHIP rule 8).
+    pub grace_until: Timestamp,
+}
+
+/// What an orchestrator does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Another one leads, or nobody.
+    #[default]
+    Standby,
+    /// It won the lease; its fence does not stand yet.
+    TakingOver,
+    /// It decides.
+    Leading,
+}
+
+impl Role {
+    /// Name in the API, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standby => "standby",
+            Self::TakingOver => "taking_over",
+            Self::Leading => "leading",
+        }
+    }
+}
+
+/// One stream: what the user wants, who may run it, how it is.
+#[derive(Debug, Clone)]
+pub struct StreamRecord {
+    /// What the user wants.
+    pub spec: Arc<StreamSpec>,
+    /// Who may run it.
+    pub slot: Slot,
+    /// Since when the slot is as it is.
+    pub since: Timestamp,
+    /// Why it is where it is.
+    pub reason: MoveReason,
+    /// What its worker last reported for the assigned epoch.
+    pub observed: Option<Observed>,
+    /// Why no worker fits, as the balancer last found.
+    pub unplaced: Option<UnplacedReason>,
+}
+
+/// Who may run a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slot {
+    /// Nobody, and nobody runs it.
+    Vacant,
+    /// Its session is lost; it may still run there. `last` is what the database says.
+    Orphaned {
+        /// The last assignment.
+        last: Assignment,
+    },
+    /// A new assignment is being stored; nobody was told yet.
+    Committing {
+        /// What is being stored.
+        next: Assignment,
+        /// What the database said before.
+        last: Option<Assignment>,
+    },
+    /// The assignment is stored and in its session's desired set.
+    Held(Assignment),
+    /// Taken out of the desired set; waits for the session to confirm that it stopped.
+    Releasing {
+        /// The assignment that ends.
+        from: Assignment,
+        /// Where it goes, if the release is part of a move.
+        to: Option<WorkerId>,
+    },
+}
+
+impl Slot {
+    /// The assignment that is, was or becomes valid.
+    #[must_use]
+    pub const fn assignment(&self) -> Option<&Assignment> {
+        match self {
+            Self::Vacant => None,
+            Self::Orphaned { last } => Some(last),
+            Self::Committing { next, .. } => Some(next),
+            Self::Held(assignment) => Some(assignment),
+            Self::Releasing { from, .. } => Some(from),
+        }
+    }
+
+    /// The worker whose capacity the stream takes.
+    #[must_use]
+    pub const fn worker(&self) -> Option<&WorkerId> {
+        match self {
+            Self::Vacant | Self::Orphaned { .. } => None,
+            Self::Committing { next: assignment, .. }
+            | Self::Held(assignment)
+            | Self::Releasing { from: assignment, .. } => Some(&assignment.worker),
+        }
+    }
+}
+
+/// What a worker reported of a stream under its assigned epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// How it is.
+    pub state: RunState,
+    /// Restarts under this epoch.
+    pub restarts: u32,
+    /// Why it failed last.
+    pub reason: Option<String>,
+}
+
+/// How a stream is, as users see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StreamState {
+    /// The user switched it off, and it is off.
+    Disabled,
+    /// No worker fits.
+    Unplaced,
+    /// A worker is being chosen or the choice is being stored.
+    Placing,
+    /// Its worker was told and did not report it running yet.
+    Starting,
+    /// It runs.
+    Running,
+    /// Its worker starts it again and again.
+    Failing,
+    /// It stops here, to start elsewhere.
+    Moving,
+    /// It stops, because the user switched it off or deleted it.
+    Stopping,
+    /// Its worker is lost; a new one is being chosen.
+    Orphaned,
+}
+
+impl StreamState {
+    /// All states.
+    pub const ALL: [Self; 9] = [
+        Self::Disabled,
+        Self::Unplaced,
+        Self::Placing,
+        Self::Starting,
+        Self::Running,
+        Self::Failing,
+        Self::Moving,
+        Self::Stopping,
+        Self::Orphaned,
+    ];
+
+    /// Name in the API, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Unplaced => "unplaced",
+            Self::Placing => "placing",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Failing => "failing",
+            Self::Moving => "moving",
+            Self::Stopping => "stopping",
+            Self::Orphaned => "orphaned",
+        }
+    }
+}
+
+impl StreamRecord {
+    /// How the stream is, as users see it.
+    #[must_use]
+    pub fn state(&self) -> StreamState {
+        match &self.slot {
+            Slot::Vacant if !self.spec.enabled => StreamState::Disabled,
+            Slot::Vacant if self.unplaced.is_some() => StreamState::Unplaced,
+            Slot::Orphaned { .. } if self.unplaced.is_some() => StreamState::Unplaced,
+            Slot::Vacant => StreamState::Placing,
+            Slot::Committing { last: Some(_), .. } if self.reason == MoveReason::Balance => {
+                StreamState::Moving
+            }
+            Slot::Committing { .. } => StreamState::Placing,
+            Slot::Orphaned { .. } => StreamState::Orphaned,
+            Slot::Releasing { to: Some(_), .. } => StreamState::Moving,
+            Slot::Releasing { to: None, .. } => StreamState::Stopping,
+            Slot::Held(_) => match self.observed.as_ref().map(|observed| observed.state) {
+                None | Some(RunState::Starting) => StreamState::Starting,
+                Some(RunState::Running) => StreamState::Running,
+                Some(RunState::Failing) => StreamState::Failing,
+                Some(RunState::Stopping) => StreamState::Stopping,
+            },
+        }
+    }
+}
+
+/// Why a stream was given to its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum MoveReason {
+    /// It was declared or enabled.
+    #[default]
+    Declared,
+    /// Its worker was lost or left.
+    WorkerLost,
+    /// Load was uneven.
+    Balance,
+    /// Its worker is being drained.
+    Drain,
+    /// A new leader found it running there.
+    Adopted,
+    /// Its worker said that it runs there no more.
+    Missing,
+    /// Its spec changed.
+    Changed,
+}
+
+impl MoveReason {
+    /// Name in the API, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Declared => "declared",
+            Self::WorkerLost => "worker_lost",
+            Self::Balance => "balance",
+            Self::Drain => "drain",
+            Self::Adopted => "adopted",
+            Self::Missing => "missing",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+/// Why no worker fits a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnplacedReason {
+    /// There is no worker that takes streams.
+    NoWorkers,
+    /// Workers there are; none has the labels that the stream requires.
+    NoLabels,
+    /// Workers with the labels there are; all are full.
+    NoCapacity,
+}
+
+impl UnplacedReason {
+    /// Name in the API, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoWorkers => "no_workers",
+            Self::NoLabels => "no_labels",
+            Self::NoCapacity => "no_capacity",
+        }
+    }
+}
+
+impl fmt::Display for UnplacedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoWorkers => "no worker is ready; start one with `streamkeeper agent`",
+            Self::NoLabels => "no ready worker has the labels that the stream requires",
+            Self::NoCapacity => "every worker that fits is full; add a worker or raise max_streams",
+        })
+    }
+}
+
+/// One worker: its present session and what it carries.
+#[derive(Debug, Clone)]
+pub struct WorkerRecord {
+    /// Its id.
+    pub id: WorkerId,
+    /// The life that holds the seat.
+    pub session: SessionId,
+    /// Whether its session is heard.
+    pub availability: Availability,
+    /// Since when.
+    pub since: Timestamp,
+    /// When its last heartbeat came.
+    pub last_heard: Timestamp,
+    /// Whether it was heard in this term at all; if not, the rest is empty.
+    pub heard: bool,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Whether it hears the leader.
+    pub mode: Mode,
+    /// What it can carry.
+    pub capacity: Capacity,
+    /// Failure zone.
+    pub zone: Option<String>,
+    /// Its labels.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// Its software.
+    pub version: Arc<str>,
+    /// Load of its machine.
+    pub host: Option<HostMetrics>,
+    /// Streams whose slot counts on it: `Held`, `Committing` to it, `Releasing` from it.
+    pub assigned: OrdSet<StreamId>,
+    /// Sum of their weights.
+    pub load: f64,
+    /// What its session wants to have applied.
+    pub desired: Version,
+    /// What it has applied.
+    pub applied: Version,
+    /// What it really runs, as it last said; sorted by stream.
+    pub inventory: Arc<Vec<RunningStream>>,
+}
+
+impl WorkerRecord {
+    /// Whether new streams may be given to it.
+    #[must_use]
+    pub fn takes_streams(&self) -> bool {
+        self.heard && self.availability == Availability::Alive && self.phase == Phase::Ready
+    }
+
+    /// Load relative to capacity; infinite without capacity.
+    #[must_use]
+    pub fn relative_load(&self) -> f64 {
+        if self.capacity.weight > 0.0 {
+            self.load / self.capacity.weight
+        } else {
+            f64::INFINITY
+        }
+    }
+}
+
+/// Whether a worker's session is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Availability {
+    /// Heartbeats come.
+    Alive,
+    /// Heartbeats are late.
+    Warning,
+    /// Silent beyond the timeout: its `available` streams are replaced.
+    Lost,
+    /// Proven dead: nothing of its session runs any more.
+    Dead,
+}
+
+impl Availability {
+    /// All values.
+    pub const ALL: [Self; 4] = [Self::Alive, Self::Warning, Self::Lost, Self::Dead];
+
+    /// Name in the API, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Warning => "warning",
+            Self::Lost => "lost",
+            Self::Dead => "dead",
+        }
+    }
+}

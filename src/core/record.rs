@@ -1,0 +1,125 @@
+//! What is persisted, and how: the store port's vocabulary.
+
+use streamkeeper_protocol::{Epoch, SessionId, StreamId, Term, WorkerId};
+
+use crate::spec::StreamSpec;
+
+/// Who may run a stream, and under which epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The life of the worker that was meant.
+    pub session: SessionId,
+    /// The fencing token.
+    pub epoch: Epoch,
+}
+
+/// The right to write: a transaction commits only while the stored fence equals this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// The leadership.
+    pub term: Term,
+    /// Random number of this leadership, so that a term that was taken twice by mistake still differs.
+    pub nonce: u64,
+}
+
+/// One change of a stored stream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StreamWrite {
+    /// Store this spec, new or changed.
+    Put(StreamSpec),
+    /// Forget the stream.
+    Delete(StreamId),
+}
+
+impl StreamWrite {
+    /// The stream that is written.
+    #[must_use]
+    pub const fn stream(&self) -> &StreamId {
+        match self {
+            Self::Put(spec) => &spec.name,
+            Self::Delete(stream) => stream,
+        }
+    }
+}
+
+/// One change of a stored assignment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AssignmentWrite {
+    /// Store this assignment, if the stored epoch is lower or there is none.
+    Put {
+        /// The stream.
+        stream: StreamId,
+        /// Its new assignment.
+        assignment: Assignment,
+    },
+    /// Remove the assignment, if the stored epoch is not higher.
+    Clear {
+        /// The stream.
+        stream: StreamId,
+        /// The epoch that ended.
+        epoch: Epoch,
+    },
+}
+
+impl AssignmentWrite {
+    /// The stream that is written.
+    #[must_use]
+    pub const fn stream(&self) -> &StreamId {
+        match self {
+            Self::Put { stream, .. } | Self::Clear { stream, .. } => stream,
+        }
+    }
+}
+
+/// What one transaction writes. Each list has one entry per key; the store writes them in key order.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct WriteBatch {
+    /// Streams.
+    pub streams: Vec<StreamWrite>,
+    /// Assignments.
+    pub assignments: Vec<AssignmentWrite>,
+}
+
+impl WriteBatch {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.streams.is_empty() && self.assignments.is_empty()
+    }
+}
+
+/// Everything that a new leader reads in the transaction that raises the fence.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Loaded {
+    /// Declared streams.
+    pub streams: Vec<StreamSpec>,
+    /// Assignments.
+    pub assignments: Vec<(StreamId, Assignment)>,
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Persisted {
+    /// It is durable. `refused` are assignments whose stored epoch was not lower: memory was wrong about them.
+    Committed {
+        /// Streams whose assignment was not written.
+        refused: Vec<StreamId>,
+    },
+    /// Nothing was written.
+    Failed {
+        /// Why, in words.
+        reason: String,
+    },
+    /// The connection was lost at commit: it may be durable or not.
+    Ambiguous {
+        /// Why, in words.
+        reason: String,
+    },
+    /// Another leadership has raised the fence.
+    Fenced {
+        /// The stored term.
+        term: Term,
+    },
+}

@@ -1,0 +1,59 @@
+//! What users ask the coordinator to change, and what it answers.
+
+use streamkeeper_protocol::StreamId;
+
+use crate::spec::StreamSpec;
+
+/// Names one waiting caller.
+pub type RequestId = u64;
+
+/// A declarative change of the streams: all of it or nothing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ApplyStreams {
+    /// Streams to create or to change. Names are unique.
+    pub streams: Vec<StreamSpec>,
+    /// Streams to delete.
+    pub delete: Vec<StreamId>,
+    /// Deletes every stream that `streams` does not name.
+    pub prune: bool,
+    /// Says what would change, and changes nothing.
+    pub dry_run: bool,
+}
+
+/// What a change did (or, in a dry run, would do). Sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// Streams that are new.
+    pub created: Vec<StreamId>,
+    /// Streams whose spec changed.
+    pub changed: Vec<StreamId>,
+    /// Streams that are gone.
+    pub deleted: Vec<StreamId>,
+    /// Streams that were as asked already.
+    pub unchanged: Vec<StreamId>,
+}
+
+/// Why a change was refused; nothing of it was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// This orchestrator does not lead, or does not yet.
+    #[error("this orchestrator does not lead; ask again in a moment")]
+    NotLeading,
+    /// A stream to delete does not exist.
+    #[error("stream {0} does not exist")]
+    Unknown(StreamId),
+    /// Too many writes wait for the database.
+    #[error("{0} writes wait for the database already; ask again in a moment")]
+    Busy(usize),
+    /// The database did not take it.
+    #[error("the database did not store the change: {0}")]
+    Store(String),
+    /// The connection to the database was lost at commit: the change may or may not be stored.
+    #[error(
+        "the connection to the database was lost at commit ({0}); read the streams again to see whether it is stored"
+    )]
+    Ambiguous(String),
+}
+
+/// The answer to a change.
+pub type ApplyOutcome = Result<Applied, ApplyError>;

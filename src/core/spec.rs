@@ -1,0 +1,126 @@
+//! What users declare: streams.
+
+use std::collections::BTreeMap;
+
+use streamkeeper_protocol::limit::{MAX_LABELS, MAX_SOURCE_BYTES, MAX_TEXT_BYTES};
+use streamkeeper_protocol::{Ownership, StreamId};
+
+/// One stream as the user declared it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamSpec {
+    /// Its name, unique in the fleet.
+    pub name: StreamId,
+    /// Where it comes from: an URL, a device, a query. Handed to the worker as it is.
+    pub source: String,
+    /// Whether it should run.
+    pub enabled: bool,
+    /// How much of a worker's capacity it takes; greater than zero.
+    pub weight: f64,
+    /// Who yields when capacity lacks: lower ones first.
+    pub priority: i32,
+    /// How many copies may run while its owner changes.
+    pub ownership: Ownership,
+    /// Labels, handed to the worker.
+    pub labels: BTreeMap<String, String>,
+    /// Labels that its worker must have.
+    pub requires: BTreeMap<String, String>,
+}
+
+impl StreamSpec {
+    /// A stream with default settings.
+    #[must_use]
+    pub fn new(name: StreamId, source: impl Into<String>) -> Self {
+        Self {
+            name,
+            source: source.into(),
+            enabled: true,
+            weight: 1.0,
+            priority: 0,
+            ownership: Ownership::Available,
+            labels: BTreeMap::new(),
+            requires: BTreeMap::new(),
+        }
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// All problems at once, each with its field.
+    pub fn validate(&self) -> Result<(), Vec<SpecError>> {
+        let mut errors = Vec::new();
+        if self.source.trim().is_empty() {
+            errors.push(SpecError::EmptySource);
+        }
+        if self.source.len() > MAX_SOURCE_BYTES {
+            errors.push(SpecError::SourceTooLong(self.source.len()));
+        }
+        if !(self.weight.is_finite() && self.weight > 0.0 && self.weight <= MAX_WEIGHT) {
+            errors.push(SpecError::Weight(self.weight.to_string()));
+        }
+        if self.ownership == Ownership::Exclusive {
+            errors.push(SpecError::ExclusiveUnsupported);
+        }
+        for (field, labels) in [("labels", &self.labels), ("requires", &self.requires)] {
+            if labels.len() > MAX_LABELS {
+                errors.push(SpecError::TooManyLabels {
+                    field,
+                    count: labels.len(),
+                });
+            }
+            for (key, value) in labels {
+                if key.is_empty() || key.len() > MAX_TEXT_BYTES || value.len() > MAX_TEXT_BYTES {
+                    errors.push(SpecError::Label {
+                        field,
+                        key: key.clone(),
+                    });
+                }
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Whether a worker has to start the stream anew when the spec changes from `self` to `other`.
+    #[must_use]
+    pub fn needs_restart(&self, other: &Self) -> bool {
+        self.source != other.source || self.ownership != other.ownership || self.labels != other.labels
+    }
+}
+
+/// Heaviest stream.
+pub const MAX_WEIGHT: f64 = 1e9;
+
+/// What is wrong with a declared stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// No source.
+    #[error("source: must not be empty; write the URL or device that the worker reads")]
+    EmptySource,
+    /// Source too long.
+    #[error("source: has {0} bytes, at most {MAX_SOURCE_BYTES} are allowed")]
+    SourceTooLong(usize),
+    /// Weight out of range.
+    #[error("weight: is {0}, must be a number above 0 and at most {MAX_WEIGHT}")]
+    Weight(String),
+    /// `exclusive` needs leases, which this version does not have.
+    #[error(
+        "ownership: \"exclusive\" is not supported by this version, because it has no worker leases yet; \
+         write \"available\" (at least one copy, replaced at once when its worker is lost)"
+    )]
+    ExclusiveUnsupported,
+    /// Too many labels.
+    #[error("{field}: has {count} entries, at most {MAX_LABELS} are allowed")]
+    TooManyLabels {
+        /// `labels` or `requires`.
+        field: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// A key is empty, or a key or value is too long.
+    #[error("{field}: entry {key:?} is empty or longer than {MAX_TEXT_BYTES} bytes")]
+    Label {
+        /// `labels` or `requires`.
+        field: &'static str,
+        /// The key.
+        key: String,
+    },
+}

@@ -1,0 +1,5 @@
+//! Implementations of the ports: one folder per outside system.
+
+pub mod http;
+pub mod nats;
+pub mod store;

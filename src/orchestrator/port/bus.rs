@@ -1,0 +1,95 @@
+//! NATS as the actors see it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use streamkeeper_protocol::{Alert, Assign, Beacon, Control, ControlReply, Event, Heartbeat, Severity};
+
+/// Why a message was not handed to the bus.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// No connection: nothing was queued, because late messages would be stale.
+    #[error("not connected to NATS")]
+    Disconnected,
+    /// The outgoing queue is full.
+    #[error("the outgoing queue of {0} messages is full")]
+    Full(usize),
+    /// The message cannot be encoded, or one entry alone is over the server's limit.
+    #[error("message cannot be sent: {0}")]
+    Unsendable(String),
+    /// Nobody answers on the subject.
+    #[error("nobody listens on {0}")]
+    NoResponders(String),
+    /// No answer in time.
+    #[error("no answer on {subject} within {timeout:?}")]
+    Timeout {
+        /// The subject.
+        subject: String,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// An answer came that is not one.
+    #[error("unreadable answer on {subject}: {reason}")]
+    BadAnswer {
+        /// The subject.
+        subject: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Outgoing messages. All but `control` only queue, never block, and are lost when the connection is: whoever sends
+/// repeats what still holds.
+#[async_trait]
+pub trait Bus: Send + Sync + 'static {
+    /// Sends one answer, in parts where it is larger than the server's `max_payload`.
+    ///
+    /// # Errors
+    /// When it was not queued.
+    fn assign(&self, assign: &Assign) -> Result<(), BusError>;
+
+    /// Sends the leader's beacon.
+    ///
+    /// # Errors
+    /// When it was not queued.
+    fn beacon(&self, beacon: &Beacon) -> Result<(), BusError>;
+
+    /// Sends one change of an alert.
+    ///
+    /// # Errors
+    /// When it was not queued.
+    fn alert(&self, severity: Severity, rule: &str, alert: &Alert) -> Result<(), BusError>;
+
+    /// Sends an event.
+    ///
+    /// # Errors
+    /// When it was not queued.
+    fn event(&self, event: &Event) -> Result<(), BusError>;
+
+    /// Orders a worker something and waits for its answer.
+    ///
+    /// # Errors
+    /// When nobody answers in time.
+    async fn control(&self, control: &Control, timeout: Duration) -> Result<ControlReply, BusError>;
+
+    /// Whether there is a connection now.
+    fn connected(&self) -> bool;
+
+    /// Asks the server for a sign of life (a flush) and says how long it took.
+    ///
+    /// # Errors
+    /// When there is no connection or no answer within a second.
+    async fn ping(&self) -> Result<Duration, BusError>;
+}
+
+/// Incoming messages, already decoded and checked. Implementations never block.
+pub trait Inbox: Send + Sync + 'static {
+    /// Heartbeats, in the order of arrival.
+    fn heartbeats(&self, batch: Vec<Heartbeat>);
+
+    /// Another leader's sign of life.
+    fn beacon(&self, beacon: Beacon);
+
+    /// The connection came or went.
+    fn connection(&self, connected: bool);
+}

@@ -1,0 +1,72 @@
+//! The database as the actors see it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use streamkeeper_core::record::{Fence, Loaded, Persisted, WriteBatch};
+use streamkeeper_protocol::Term;
+
+/// Why the database did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The fence row carries this term or a higher one already.
+    #[error("term {0} is stored already")]
+    TermTaken(Term),
+    /// The database cannot be reached, or refused.
+    #[error("{operation}: {reason}")]
+    Unavailable {
+        /// What was tried.
+        operation: &'static str,
+        /// What the database said, without secrets.
+        reason: String,
+    },
+    /// A row holds a value that no version of this program writes.
+    #[error("table {table}, row {row}, column {column}: {problem}")]
+    BadRow {
+        /// The table.
+        table: &'static str,
+        /// The row's key.
+        row: String,
+        /// The column.
+        column: &'static str,
+        /// The value and what is wrong with it.
+        problem: String,
+    },
+}
+
+/// What a takeover found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TakenOver {
+    /// The longest lease that any earlier leadership used; zero when there was none.
+    pub longest_lease: Duration,
+    /// Everything that is stored, read after the fence stood.
+    pub loaded: Loaded,
+    /// Rows that could not be read and were left out, each with the reason. They stay in the database.
+    pub bad_rows: Vec<String>,
+}
+
+/// The database. Every write is fenced.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The term in the fence row; zero in a new database.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    async fn stored_term(&self) -> Result<Term, StoreError>;
+
+    /// Raises the fence and then reads everything, in one transaction (OWNERSHIP rule 6). `lease` is the lease that
+    /// this leadership uses; the row keeps the longest ever used.
+    ///
+    /// # Errors
+    /// [`StoreError::TermTaken`] when the stored term is not lower; otherwise when the database does not answer.
+    async fn take_over(&self, fence: Fence, lease: Duration) -> Result<TakenOver, StoreError>;
+
+    /// Writes a batch in one transaction, if the stored fence equals `fence` (OWNERSHIP rule 7).
+    async fn persist(&self, fence: Fence, batch: &WriteBatch) -> Persisted;
+
+    /// Asks the database for a sign of life and says how long the answer took.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    async fn ping(&self) -> Result<Duration, StoreError>;
+}

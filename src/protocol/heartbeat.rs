@@ -1,0 +1,167 @@
+//! What a worker tells: `sk.v1.heartbeat.<worker>`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::epoch::{Epoch, Term, Version};
+use crate::id::{SessionId, StreamId, WorkerId};
+
+/// One heartbeat. The worker sends it every interval and at once when its inventory or its applied version changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Protocol version, [`crate::PROTOCOL_VERSION`].
+    pub v: u16,
+    /// The sender; equals the last token of the subject.
+    pub worker: WorkerId,
+    /// This life of the worker process.
+    pub session: SessionId,
+    /// Counts the heartbeats of the session, from 1.
+    pub seq: u64,
+    /// Boot id of the machine: proofs by the state folder's lock hold within one boot only.
+    pub boot_id: String,
+    /// The session before this one, when the lock of the state folder proves that it is dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<SessionId>,
+    /// The newest desired set that is wholly applied.
+    pub applied: Version,
+    /// The highest term this worker ever accepted, over restarts.
+    pub highest_term: Term,
+    /// Whether the worker hears a leader.
+    pub mode: Mode,
+    /// What is left of the lease for exclusive streams, in milliseconds; 0 without one.
+    #[serde(default)]
+    pub lease_left_ms: u64,
+    /// Where the worker is in its life.
+    pub phase: Phase,
+    /// What the worker can carry.
+    pub capacity: Capacity,
+    /// Labels that streams may require.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Failure zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Version of the worker's software.
+    pub version: String,
+    /// What really runs.
+    pub inventory: Inventory,
+    /// Load of the machine, when the worker measures it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostMetrics>,
+}
+
+/// Whether the worker hears a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Assignments arrive.
+    Connected,
+    /// No leader was heard for a while: streams go on by the last desired set.
+    Local,
+}
+
+/// Where the worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Not ready for streams yet.
+    Starting,
+    /// Takes streams.
+    Ready,
+    /// Keeps its streams until they are moved, takes no new ones.
+    Draining,
+    /// Stops its streams and ends.
+    Leaving,
+    /// Proof of death, sent by the guard or after an orderly end: nothing of this session runs any more. The last
+    /// message of a session; everything later is ignored.
+    Gone,
+}
+
+/// What a worker can carry.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Most streams at a time.
+    pub max_streams: u32,
+    /// Sum of stream weights that counts as full; compared with other workers' to balance.
+    pub weight: f64,
+}
+
+/// What a worker really runs, streams that are stopping included.
+///
+/// `version` counts changes within the session, so (session, version) names one content: a heartbeat whose version
+/// the leader already holds need not carry the list. `running` is the list, whole or in `parts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Counts the changes of this session's inventory, from 0.
+    pub version: u64,
+    /// How many streams the whole list has.
+    pub count: u32,
+    /// Which part this is, from 0.
+    #[serde(default)]
+    pub part: u32,
+    /// How many parts the list has; 0 when the heartbeat carries none of it.
+    #[serde(default)]
+    pub parts: u32,
+    /// The entries of this part, sorted by stream.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running: Vec<RunningStream>,
+}
+
+impl Inventory {
+    /// An inventory that only names its version and size.
+    #[must_use]
+    pub const fn digest(version: u64, count: u32) -> Self {
+        Self {
+            version,
+            count,
+            part: 0,
+            parts: 0,
+            running: Vec::new(),
+        }
+    }
+}
+
+/// One stream as it runs on a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningStream {
+    /// The stream.
+    pub stream: StreamId,
+    /// The assignment under which it runs.
+    pub epoch: Epoch,
+    /// How it is.
+    pub state: RunState,
+    /// How often it was restarted under this epoch.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Why it failed last, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How a stream is on its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Its start was ordered; it does not run yet.
+    Starting,
+    /// It runs.
+    Running,
+    /// It ended by itself and waits for its next start.
+    Failing,
+    /// Its stop was ordered; it may still run.
+    Stopping,
+}
+
+/// Load of the worker's machine.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct HostMetrics {
+    /// Share of all cores in use, 0 to 1.
+    pub cpu_share: f32,
+    /// Memory in use, in bytes.
+    pub memory_used_bytes: u64,
+    /// Memory of the machine, in bytes.
+    pub memory_total_bytes: u64,
+    /// Load average of one minute.
+    pub load1: f32,
+}

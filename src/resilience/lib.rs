@@ -1,0 +1,1 @@
+//! Pure building blocks for retries and overload; time and randomness are arguments.
