@@ -1,0 +1,304 @@
+//! The failure detector: who is heard, who is late, who is lost, who is proven dead.
+//!
+//! It judges sessions, not workers: a restarted worker is another session. Silence is judged in passes, so that all
+//! changes of a pass reach the coordinator together, and so that a mass failure is seen before anything is
+//! redistributed: when most of the fleet falls silent at once, it is likelier that this orchestrator is cut off.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use streamkeeper_protocol::{Phase, SessionId, WorkerId};
+
+use crate::cluster::Availability;
+use crate::time::Timestamp;
+
+/// Dead sessions that are remembered, so that their late messages are ignored.
+const MAX_DEAD_SESSIONS: usize = 10_000;
+
+/// When silence means what.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Config {
+    /// Silence after which a session is late.
+    pub warning: Duration,
+    /// Silence after which a session is lost.
+    pub timeout: Duration,
+    /// Silence after which somebody should look.
+    pub emergency: Duration,
+    /// Time between two passes.
+    pub check_interval: Duration,
+    /// Share of the fleet (0 to 1) above which silence at once is held back.
+    pub mass_failure_share: f64,
+    /// Silent sessions from which the share counts.
+    pub mass_failure_count: usize,
+    /// Longest time that a mass failure is held back, unless everybody is silent.
+    pub mass_failure_max_hold: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            warning: Duration::from_secs(6),
+            timeout: Duration::from_secs(10),
+            emergency: Duration::from_secs(30),
+            check_interval: Duration::from_millis(250),
+            mass_failure_share: 0.5,
+            mass_failure_count: 3,
+            mass_failure_max_hold: Duration::from_secs(20),
+        }
+    }
+}
+
+/// What the tracker is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A takeover: these sessions own streams. Their silence counts from now, never from a stored time.
+    Expect(Vec<(WorkerId, SessionId)>),
+    /// A heartbeat came.
+    Heard {
+        /// The sender.
+        worker: WorkerId,
+        /// Its life.
+        session: SessionId,
+        /// Where it is in its life.
+        phase: Phase,
+        /// A session that the sender proves to be dead.
+        supersedes: Option<SessionId>,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// What the tracker found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// All changes of one pass or message, to be applied before anything is redistributed.
+    Changed(Vec<SessionChange>),
+    /// A session has been silent beyond the emergency threshold.
+    Emergency {
+        /// The worker.
+        worker: WorkerId,
+        /// Its silent life.
+        session: SessionId,
+    },
+    /// Losses are held back since a mass failure is likelier to be ours; or no longer.
+    MassFailure {
+        /// Whether they are held back.
+        held: bool,
+        /// How many sessions are silent.
+        silent: usize,
+        /// How many sessions are looked at.
+        of: usize,
+    },
+}
+
+/// One change of availability.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionChange {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its life.
+    pub session: SessionId,
+    /// How it is now.
+    pub availability: Availability,
+}
+
+type Key = (WorkerId, SessionId);
+
+#[derive(Debug)]
+struct Tracked {
+    last_heard: Timestamp,
+    availability: Availability,
+    emergency: bool,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct HeartbeatTracker {
+    config: Config,
+    sessions: BTreeMap<Key, Tracked>,
+    dead: BTreeSet<Key>,
+    dead_order: VecDeque<Key>,
+    held_since: Option<Timestamp>,
+    next_pass: Option<Timestamp>,
+}
+
+impl HeartbeatTracker {
+    /// A tracker that knows nobody.
+    #[must_use]
+    pub const fn new(config: Config) -> Self {
+        Self {
+            config,
+            sessions: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            dead_order: VecDeque::new(),
+            held_since: None,
+            next_pass: None,
+        }
+    }
+
+    /// When [`Event::Tick`] is due.
+    #[must_use]
+    pub const fn next_deadline(&self) -> Option<Timestamp> {
+        self.next_pass
+    }
+
+    /// Takes one event.
+    pub fn handle(&mut self, now: Timestamp, event: &Event) -> Vec<Command> {
+        self.next_pass.get_or_insert(now + self.config.check_interval);
+        match event {
+            Event::Expect(sessions) => {
+                for key in sessions.iter().filter(|key| !self.dead.contains(*key)) {
+                    self.sessions
+                        .entry(key.clone())
+                        .or_insert_with(|| Tracked::new(now));
+                }
+                Vec::new()
+            }
+            Event::Heard {
+                worker,
+                session,
+                phase,
+                supersedes,
+            } => self.heard(now, worker, *session, *phase, *supersedes),
+            Event::Tick => self.pass(now),
+        }
+    }
+
+    fn heard(
+        &mut self,
+        now: Timestamp,
+        worker: &WorkerId,
+        session: SessionId,
+        phase: Phase,
+        supersedes: Option<SessionId>,
+    ) -> Vec<Command> {
+        let key = (worker.clone(), session);
+        if self.dead.contains(&key) {
+            return Vec::new();
+        }
+        let mut changes = Vec::new();
+        if let Some(previous) = supersedes.filter(|previous| *previous != session) {
+            changes.extend(self.bury((worker.clone(), previous)));
+        }
+        if phase == Phase::Gone {
+            changes.extend(self.bury(key));
+        } else {
+            let tracked = self
+                .sessions
+                .entry(key.clone())
+                .or_insert_with(|| Tracked::new(now));
+            tracked.last_heard = now;
+            tracked.emergency = false;
+            if tracked.availability != Availability::Alive {
+                tracked.availability = Availability::Alive;
+                changes.push(change(&key, Availability::Alive));
+            }
+        }
+        if changes.is_empty() {
+            Vec::new()
+        } else {
+            vec![Command::Changed(changes)]
+        }
+    }
+
+    /// Marks a session as proven dead, once.
+    fn bury(&mut self, key: Key) -> Option<SessionChange> {
+        self.sessions.remove(&key);
+        if !self.dead.insert(key.clone()) {
+            return None;
+        }
+        let change = change(&key, Availability::Dead);
+        self.dead_order.push_back(key);
+        if self.dead_order.len() > MAX_DEAD_SESSIONS
+            && let Some(oldest) = self.dead_order.pop_front()
+        {
+            self.dead.remove(&oldest);
+        }
+        Some(change)
+    }
+
+    fn pass(&mut self, now: Timestamp) -> Vec<Command> {
+        self.next_pass = Some(now + self.config.check_interval);
+        let mut commands = Vec::new();
+        let hold = self.judge_mass_failure(now, &mut commands);
+        let config = self.config;
+        let mut changes = Vec::new();
+        let mut emergencies = Vec::new();
+        for (key, tracked) in &mut self.sessions {
+            let silence = now.since(tracked.last_heard);
+            let judged = match tracked.availability {
+                Availability::Lost | Availability::Dead => tracked.availability,
+                _ if silence >= config.timeout && !hold => Availability::Lost,
+                _ if silence >= config.warning => Availability::Warning,
+                other => other,
+            };
+            if judged != tracked.availability {
+                tracked.availability = judged;
+                changes.push(change(key, judged));
+            }
+            if silence >= config.emergency && !tracked.emergency {
+                tracked.emergency = true;
+                emergencies.push(Command::Emergency {
+                    worker: key.0.clone(),
+                    session: key.1,
+                });
+            }
+        }
+        if !changes.is_empty() {
+            commands.push(Command::Changed(changes));
+        }
+        commands.append(&mut emergencies);
+        commands
+    }
+
+    /// Whether losses are held back in this pass. Sessions that are lost already do not count: they were judged.
+    fn judge_mass_failure(&mut self, now: Timestamp, commands: &mut Vec<Command>) -> bool {
+        let judged = |tracked: &&Tracked| tracked.availability != Availability::Lost;
+        let of = self.sessions.values().filter(judged).count();
+        let is_silent = |tracked: &&Tracked| now.since(tracked.last_heard) >= self.config.timeout;
+        let silent = self.sessions.values().filter(judged).filter(is_silent).count();
+        let share = if of == 0 { 0.0 } else { silent as f64 / of as f64 };
+        let everybody = of > 0 && silent == of;
+        let hold = match self.held_since {
+            None => {
+                everybody
+                    || (share > self.config.mass_failure_share && silent >= self.config.mass_failure_count)
+            }
+            // Half of the entry share, so that a fleet at the border does not switch to and fro.
+            Some(since) => {
+                let over = share > self.config.mass_failure_share / 2.0;
+                everybody || (over && now.since(since) < self.config.mass_failure_max_hold)
+            }
+        };
+        if hold != self.held_since.is_some() {
+            self.held_since = hold.then_some(now);
+            commands.push(Command::MassFailure {
+                held: hold,
+                silent,
+                of,
+            });
+        }
+        hold
+    }
+}
+
+impl Tracked {
+    const fn new(now: Timestamp) -> Self {
+        Self {
+            last_heard: now,
+            availability: Availability::Alive,
+            emergency: false,
+        }
+    }
+}
+
+fn change(key: &Key, availability: Availability) -> SessionChange {
+    SessionChange {
+        worker: key.0.clone(),
+        session: key.1,
+        availability,
+    }
+}

@@ -1,0 +1,199 @@
+//! What silence means, and what it does not.
+
+use super::*;
+
+const SECOND: u64 = 1_000;
+
+struct World {
+    tracker: HeartbeatTracker,
+}
+
+fn worker(number: u32) -> WorkerId {
+    WorkerId::new(format!("w{number}")).unwrap()
+}
+
+fn session(number: u32) -> SessionId {
+    SessionId::from_u128(u128::from(number))
+}
+
+fn at(ms: u64) -> Timestamp {
+    Timestamp::from_ms(ms)
+}
+
+impl World {
+    fn of(workers: u32) -> Self {
+        let mut world = Self {
+            tracker: HeartbeatTracker::new(Config::default()),
+        };
+        for number in 0..workers {
+            world.hear(0, number, Phase::Ready);
+        }
+        world
+    }
+
+    fn hear(&mut self, ms: u64, number: u32, phase: Phase) -> Vec<Command> {
+        let (worker, session) = (worker(number), session(number));
+        self.tracker.handle(
+            at(ms),
+            &Event::Heard {
+                worker,
+                session,
+                phase,
+                supersedes: None,
+            },
+        )
+    }
+
+    fn tick(&mut self, ms: u64) -> Vec<Command> {
+        self.tracker.handle(at(ms), &Event::Tick)
+    }
+}
+
+fn changed(commands: &[Command]) -> Vec<(String, Availability)> {
+    let mut all = Vec::new();
+    for command in commands {
+        if let Command::Changed(changes) = command {
+            all.extend(
+                changes
+                    .iter()
+                    .map(|change| (change.worker.to_string(), change.availability)),
+            );
+        }
+    }
+    all
+}
+
+#[test]
+fn silence_goes_from_warning_to_lost_to_emergency_and_back() {
+    let mut world = World::of(3);
+    for second in 0..=30 {
+        world.hear(second * SECOND, 0, Phase::Ready);
+        world.hear(second * SECOND, 1, Phase::Ready);
+        let commands = world.tick(second * SECOND);
+        let expected = match second {
+            6 => vec![("w2".to_owned(), Availability::Warning)],
+            10 => vec![("w2".to_owned(), Availability::Lost)],
+            _ => vec![],
+        };
+        assert_eq!(changed(&commands), expected, "second {second}");
+        let emergency = Command::Emergency {
+            worker: worker(2),
+            session: session(2),
+        };
+        assert_eq!(commands.contains(&emergency), second == 30, "second {second}");
+    }
+    let back = world.hear(31 * SECOND, 2, Phase::Ready);
+    assert_eq!(changed(&back), [("w2".to_owned(), Availability::Alive)]);
+}
+
+#[test]
+fn a_final_message_is_proof_and_everything_later_is_ignored() {
+    let mut world = World::of(2);
+    assert_eq!(
+        changed(&world.hear(10, 1, Phase::Gone)),
+        [("w1".to_owned(), Availability::Dead)]
+    );
+    assert!(
+        world.hear(20, 1, Phase::Gone).is_empty(),
+        "death is reported once"
+    );
+    assert!(
+        world.hear(30, 1, Phase::Ready).is_empty(),
+        "a late heartbeat does not revive"
+    );
+}
+
+#[test]
+fn a_new_life_proves_the_old_one_dead_by_the_lock_of_its_state_folder() {
+    let mut world = World::of(2);
+    let event = Event::Heard {
+        worker: worker(1),
+        session: session(9),
+        phase: Phase::Starting,
+        supersedes: Some(session(1)),
+    };
+    let commands = world.tracker.handle(at(10), &event);
+    assert_eq!(changed(&commands), [("w1".to_owned(), Availability::Dead)]);
+    assert!(world.hear(20, 1, Phase::Ready).is_empty());
+}
+
+#[test]
+fn silence_counts_from_the_takeover() {
+    let mut tracker = HeartbeatTracker::new(Config::default());
+    let expected = vec![(worker(1), session(1))];
+    tracker.handle(at(100 * SECOND), &Event::Expect(expected));
+    let heard = Event::Heard {
+        worker: worker(2),
+        session: session(2),
+        phase: Phase::Ready,
+        supersedes: None,
+    };
+    tracker.handle(at(109 * SECOND), &heard);
+    let late = tracker.handle(at(109 * SECOND), &Event::Tick);
+    assert_eq!(changed(&late), [("w1".to_owned(), Availability::Warning)]);
+    let lost = tracker.handle(at(110 * SECOND), &Event::Tick);
+    assert_eq!(changed(&lost), [("w1".to_owned(), Availability::Lost)]);
+}
+
+#[test]
+fn most_of_the_fleet_silent_at_once_is_held_back_for_a_while() {
+    let mut world = World::of(5);
+    let mut lost_at = None;
+    for second in 1..=60 {
+        world.hear(second * SECOND, 0, Phase::Ready);
+        let commands = world.tick(second * SECOND);
+        let held = Command::MassFailure {
+            held: true,
+            silent: 4,
+            of: 5,
+        };
+        assert_eq!(commands.contains(&held), second == 10, "second {second}");
+        if changed(&commands)
+            .iter()
+            .any(|(_, availability)| *availability == Availability::Lost)
+        {
+            assert_eq!(changed(&commands).len(), 4, "released together");
+            lost_at = Some(second);
+            break;
+        }
+    }
+    assert_eq!(lost_at, Some(30), "timeout of 10 s and a hold of 20 s");
+}
+
+#[test]
+fn everybody_silent_is_held_back_until_one_is_heard() {
+    let mut world = World::of(2);
+    for second in 1..=3_600 {
+        let commands = world.tick(second * SECOND);
+        let lost = changed(&commands)
+            .iter()
+            .any(|(_, availability)| *availability == Availability::Lost);
+        assert!(
+            !lost,
+            "second {second}: nobody may be lost while everybody is silent"
+        );
+    }
+    world.hear(3_601 * SECOND, 0, Phase::Ready);
+    let commands = world.tick(3_601 * SECOND);
+    assert_eq!(changed(&commands), [("w1".to_owned(), Availability::Lost)]);
+}
+
+#[test]
+fn the_proven_dead_do_not_count_as_a_mass_failure() {
+    let mut world = World::of(6);
+    for number in 0..4 {
+        let commands = world.hear(SECOND, number, Phase::Gone);
+        assert_eq!(changed(&commands).len(), 1);
+    }
+    world.hear(9 * SECOND, 4, Phase::Ready);
+    let commands = world.tick(10 * SECOND);
+    assert_eq!(changed(&commands), [("w5".to_owned(), Availability::Lost)]);
+}
+
+#[test]
+fn a_tick_is_always_due_within_one_interval() {
+    let mut world = World::of(1);
+    assert_eq!(world.tracker.next_deadline(), Some(at(250)));
+    world.tick(700);
+    assert_eq!(world.tracker.next_deadline(), Some(at(950)));
+}
