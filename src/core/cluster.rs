@@ -127,6 +127,17 @@ impl Slot {
         }
     }
 
+    /// The assignment whose session may go on running the stream: an orphan, and one whose replacement is not stored
+    /// yet, runs on where it is, if it still does (S6).
+    #[must_use]
+    pub const fn wanted(&self) -> Option<&Assignment> {
+        match self {
+            Self::Held(assignment) | Self::Orphaned { last: assignment } => Some(assignment),
+            Self::Committing { last, .. } => last.as_ref(),
+            Self::Vacant | Self::Releasing { .. } => None,
+        }
+    }
+
     /// The worker whose capacity the stream takes.
     #[must_use]
     pub const fn worker(&self) -> Option<&WorkerId> {

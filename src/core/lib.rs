@@ -2,6 +2,7 @@
 //! answers with commands, so that the orchestrator and the simulator run the same code.
 
 pub mod cluster;
+pub mod coordinator;
 pub mod heartbeat_tracker;
 pub mod record;
 pub mod request;

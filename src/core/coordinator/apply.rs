@@ -1,0 +1,180 @@
+//! Users' changes: what they would do is worked out when their transaction starts, on top of the changes before them in
+//! the same transaction, and becomes visible when it is durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use streamkeeper_protocol::StreamId;
+
+use super::{Command, Coordinator};
+use crate::cluster::{MoveReason, Slot};
+use crate::record::StreamWrite;
+use crate::request::{Applied, ApplyError, ApplyStreams, RequestId};
+use crate::spec::StreamSpec;
+use crate::time::Timestamp;
+
+/// One change, worked out.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) request: RequestId,
+    pub(super) applied: Applied,
+    pub(super) writes: Vec<StreamWrite>,
+}
+
+/// Specs as they will be after the changes before: none for a deleted stream.
+type Overlay = BTreeMap<StreamId, Option<StreamSpec>>;
+
+impl Coordinator {
+    pub(super) fn apply(&mut self, request: RequestId, change: ApplyStreams, out: &mut Vec<Command>) {
+        let waiting = self.writes.requests.len();
+        if !self.leads() {
+            out.push(Command::Reply {
+                request,
+                outcome: Err(ApplyError::NotLeading),
+            });
+        } else if waiting >= self.config.max_waiting_requests {
+            out.push(Command::Reply {
+                request,
+                outcome: Err(ApplyError::Busy(waiting)),
+            });
+        } else {
+            self.writes.requests.push_back((request, change));
+        }
+    }
+
+    /// Works out every waiting change. Those that write nothing are answered at once.
+    pub(super) fn plan_requests(&mut self, out: &mut Vec<Command>) -> Vec<Planned> {
+        let mut overlay = Overlay::new();
+        let mut all = Vec::new();
+        for (request, change) in std::mem::take(&mut self.writes.requests) {
+            match self.plan_request(request, &change, &overlay) {
+                Ok(planned) if planned.writes.is_empty() || change.dry_run => {
+                    out.push(Command::Reply {
+                        request,
+                        outcome: Ok(planned.applied),
+                    });
+                }
+                Ok(planned) => {
+                    for write in &planned.writes {
+                        let after = match write {
+                            StreamWrite::Put(spec) => Some(spec.clone()),
+                            StreamWrite::Delete(_) => None,
+                        };
+                        overlay.insert(write.stream().clone(), after);
+                    }
+                    all.push(planned);
+                }
+                Err(error) => out.push(Command::Reply {
+                    request,
+                    outcome: Err(error),
+                }),
+            }
+        }
+        all
+    }
+
+    fn plan_request(
+        &self,
+        request: RequestId,
+        change: &ApplyStreams,
+        overlay: &Overlay,
+    ) -> Result<Planned, ApplyError> {
+        let present = |name: &StreamId| match overlay.get(name) {
+            Some(after) => after.as_ref(),
+            None => self.spec_of(name),
+        };
+        let mut applied = Applied::default();
+        let mut writes = Vec::new();
+        for spec in &change.streams {
+            let list = match present(&spec.name) {
+                None => &mut applied.created,
+                Some(before) if before == spec => &mut applied.unchanged,
+                Some(_) => &mut applied.changed,
+            };
+            list.push(spec.name.clone());
+            if applied.unchanged.last() != Some(&spec.name) {
+                writes.push(StreamWrite::Put(spec.clone()));
+            }
+        }
+        let mut doomed: BTreeSet<StreamId> = change.delete.iter().cloned().collect();
+        if change.prune {
+            let wanted: BTreeSet<&StreamId> = change.streams.iter().map(|spec| &spec.name).collect();
+            let names = self.cluster.streams.keys().chain(overlay.keys());
+            doomed.extend(
+                names
+                    .filter(|name| !wanted.contains(name) && present(name).is_some())
+                    .cloned(),
+            );
+        }
+        for name in doomed {
+            if present(&name).is_none() {
+                return Err(ApplyError::Unknown(name));
+            }
+            applied.deleted.push(name.clone());
+            writes.push(StreamWrite::Delete(name));
+        }
+        for list in [&mut applied.created, &mut applied.changed, &mut applied.unchanged] {
+            list.sort();
+        }
+        Ok(Planned {
+            request,
+            applied,
+            writes,
+        })
+    }
+
+    fn spec_of(&self, name: &StreamId) -> Option<&StreamSpec> {
+        let record = self.cluster.streams.get(name)?;
+        (!self.deleted.contains(name)).then_some(&*record.spec)
+    }
+
+    /// A stream's change is durable: it takes effect.
+    pub(super) fn stream_stored(&mut self, now: Timestamp, write: StreamWrite) {
+        match write {
+            StreamWrite::Delete(name) => {
+                self.deleted.insert(name.clone());
+                self.switch(now, &name, |spec| spec.enabled = false);
+            }
+            StreamWrite::Put(spec) => {
+                self.deleted.remove(&spec.name);
+                let Some(before) = self
+                    .cluster
+                    .streams
+                    .get(&spec.name)
+                    .map(|record| record.spec.clone())
+                else {
+                    return self.insert_stream(now, spec);
+                };
+                let name = spec.name.clone();
+                let restart = before.needs_restart(&spec) && spec.enabled;
+                self.switch(now, &name, |present| *present = spec);
+                let slot = self.cluster.streams.get(&name).map(|record| record.slot.clone());
+                if let Some(Slot::Held(from)) = slot.filter(|_| restart) {
+                    let to = Some(from.worker.clone());
+                    self.set_slot(now, &name, Slot::Releasing { from, to }, MoveReason::Changed);
+                }
+            }
+        }
+    }
+
+    /// Changes a spec and everything that is counted by it.
+    fn switch(&mut self, now: Timestamp, name: &StreamId, change: impl FnOnce(&mut StreamSpec)) {
+        let Some(record) = self.cluster.streams.get(name).cloned() else {
+            return;
+        };
+        let mut spec = (*record.spec).clone();
+        change(&mut spec);
+        if let Some(worker) = record.slot.worker() {
+            let difference = spec.weight - record.spec.weight;
+            self.update_worker(worker, |worker| worker.load += difference);
+        }
+        let needs = spec.enabled && matches!(record.slot, Slot::Vacant | Slot::Orphaned { .. });
+        if needs {
+            self.cluster.needs_worker.insert(name.clone());
+        } else {
+            self.cluster.needs_worker.remove(name);
+        }
+        self.update_stream(name, |record| record.spec = Arc::new(spec));
+        self.settle(now, name);
+    }
+}

@@ -1,0 +1,134 @@
+//! What the coordinator is told, and what it wants done.
+
+use std::time::Duration;
+
+use streamkeeper_protocol::{Assign, Epoch, Heartbeat, SessionId, StreamId, Term, WorkerId};
+
+use crate::cluster::{ClusterState, MoveReason};
+use crate::heartbeat_tracker::SessionChange;
+use crate::record::{Fence, Loaded, Persisted, WriteBatch};
+use crate::request::{ApplyOutcome, ApplyStreams, RequestId};
+
+/// How the coordinator behaves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Config {
+    /// Lease of every session.
+    pub lease: Duration,
+    /// Highest difference of clock rates, as a share.
+    pub drift: f64,
+    /// Added to every wait for a lease to end.
+    pub margin: Duration,
+    /// After this time a transaction without an answer counts as ambiguous.
+    pub persist_timeout: Duration,
+    /// Pause after a failed transaction or takeover.
+    pub retry_delay: Duration,
+    /// Most changes that wait for the database.
+    pub max_waiting_requests: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(15),
+            drift: 0.01,
+            margin: Duration::from_millis(500),
+            persist_timeout: Duration::from_secs(10),
+            retry_delay: Duration::from_secs(1),
+            max_waiting_requests: 1_024,
+        }
+    }
+}
+
+/// One wanted move. It is refused when the stream changed since it was planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// The stream.
+    pub stream: StreamId,
+    /// Epoch of the slot's assignment when the move was planned; none for a vacant slot.
+    pub planned_on: Option<Epoch>,
+    /// The worker that gets it.
+    pub to: WorkerId,
+    /// Why.
+    pub reason: MoveReason,
+}
+
+/// What the coordinator is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// This process may lead: the leader lease is held.
+    LeaseHeld,
+    /// The fence stands and everything was read.
+    TookOver {
+        /// The new right to write.
+        fence: Fence,
+        /// The longest lease that any predecessor used; zero when there was none.
+        longest_lease: Duration,
+        /// What is stored.
+        loaded: Loaded,
+    },
+    /// The takeover did not succeed; it is tried again.
+    TakeOverFailed,
+    /// A worker reports.
+    Heartbeat(Box<Heartbeat>),
+    /// The failure detector's findings of one pass.
+    Availability(Vec<SessionChange>),
+    /// The balancer's wishes.
+    Propose(Vec<Proposal>),
+    /// A user's change.
+    Apply {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// What to change.
+        change: ApplyStreams,
+    },
+    /// A transaction ended.
+    Persisted {
+        /// Which one.
+        ticket: u64,
+        /// How.
+        outcome: Persisted,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// What the coordinator wants done.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Take a term above this one, raise the fence, read everything.
+    TakeOver {
+        /// The highest term that was heard.
+        above: Term,
+    },
+    /// Write this and report with the ticket.
+    Persist {
+        /// Names the transaction.
+        ticket: u64,
+        /// The right to write.
+        fence: Fence,
+        /// What to write.
+        batch: WriteBatch,
+    },
+    /// Tell a worker.
+    Assign(Box<Assign>),
+    /// Tell a user.
+    Reply {
+        /// Who waits.
+        request: RequestId,
+        /// The answer.
+        outcome: ApplyOutcome,
+    },
+    /// These sessions own streams: their silence counts from now.
+    Expect(Vec<(WorkerId, SessionId)>),
+    /// A second live process uses a worker's id and was refused.
+    Rival {
+        /// The id.
+        worker: WorkerId,
+        /// Who holds the seat.
+        holder: SessionId,
+        /// Who was refused.
+        refused: SessionId,
+    },
+    /// The state changed; readers get this snapshot.
+    Snapshot(ClusterState),
+}

@@ -1,0 +1,294 @@
+//! The one writer: only the coordinator changes assignments, and it answers the heartbeats, because the same place
+//! has to know who may run what.
+//!
+//! Order of every change: decide, persist, and only then tell workers. Whatever it is unsure of (an ambiguous commit, a
+//! refused row) it does not guess: it takes a new term and reads everything again, which moves no stream.
+
+mod apply;
+mod message;
+mod reconcile;
+mod seat;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod writes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use streamkeeper_protocol::{SessionId, StreamId, Term, WorkerId};
+
+use crate::cluster::{Availability, ClusterState, Leadership, Role, Slot};
+use crate::heartbeat_tracker::SessionChange;
+use crate::record::{Fence, Loaded};
+use crate::request::ApplyError;
+use crate::time::Timestamp;
+pub use message::{Command, Config, Event, Proposal};
+use seat::Seat;
+use writes::Writes;
+
+/// Terms that a heartbeat may be ahead; more is a broken or hostile sender, not another leader.
+const MAX_TERM_JUMP: u32 = 1 << 20;
+
+/// The machine.
+#[derive(Debug)]
+pub struct Coordinator {
+    config: Config,
+    cluster: ClusterState,
+    fence: Option<Fence>,
+    /// Counter of the last epoch that was granted in this term.
+    counter: u32,
+    seats: BTreeMap<WorkerId, Seat>,
+    /// What each session is to run on: its desired set.
+    wanted: BTreeMap<(WorkerId, SessionId), BTreeSet<StreamId>>,
+    /// Sessions that are proven dead.
+    dead: BTreeSet<(WorkerId, SessionId)>,
+    /// Sessions that are silent beyond the timeout.
+    lost: BTreeSet<(WorkerId, SessionId)>,
+    /// Streams that the user deleted and that still have to stop.
+    deleted: BTreeSet<StreamId>,
+    writes: Writes,
+    retry_at: Option<Timestamp>,
+    highest_term: Term,
+    dirty: bool,
+}
+
+impl Coordinator {
+    /// A coordinator that does not lead.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            cluster: ClusterState::default(),
+            fence: None,
+            counter: 0,
+            seats: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+            writes: Writes::default(),
+            retry_at: None,
+            highest_term: Term::ZERO,
+            dirty: false,
+        }
+    }
+
+    /// What it knows.
+    #[must_use]
+    pub const fn cluster(&self) -> &ClusterState {
+        &self.cluster
+    }
+
+    /// When [`Event::Tick`] is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let grace = self.cluster.leadership.grace_until;
+        let in_grace = (grace > self.cluster.leadership.since).then_some(grace);
+        [self.retry_at, self.writes.deadline(), in_grace]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Takes one event.
+    pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
+        let mut out = Vec::new();
+        match event {
+            Event::LeaseHeld => self.retake(now, &mut out),
+            Event::TookOver {
+                fence,
+                longest_lease,
+                loaded,
+            } => {
+                self.took_over(now, fence, longest_lease, loaded, &mut out);
+            }
+            Event::TakeOverFailed => self.retry_at = Some(now + self.config.retry_delay),
+            Event::Heartbeat(heartbeat) => self.heartbeat(now, &heartbeat, &mut out),
+            Event::Availability(changes) => self.availability(now, &changes),
+            Event::Propose(proposals) => {
+                for proposal in proposals {
+                    self.propose(now, &proposal);
+                }
+            }
+            Event::Apply { request, change } => self.apply(request, change, &mut out),
+            Event::Persisted { ticket, outcome } => self.persisted(now, ticket, outcome, &mut out),
+            Event::Tick => self.tick(now, &mut out),
+        }
+        self.flush(now, &mut out);
+        if std::mem::take(&mut self.dirty) {
+            self.cluster.revision += 1;
+            out.push(Command::Snapshot(self.cluster.clone()));
+        }
+        out
+    }
+
+    const fn leads(&self) -> bool {
+        self.fence.is_some()
+    }
+
+    /// Drops everything that belongs to the present term and asks for a higher one (OWNERSHIP rule 11).
+    fn retake(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        self.fence = None;
+        self.seats.clear();
+        self.retry_at = None;
+        for request in self.writes.drop_all() {
+            out.push(Command::Reply {
+                request,
+                outcome: Err(ApplyError::Ambiguous("leadership changed".into())),
+            });
+        }
+        let term = self.cluster.leadership.term;
+        self.cluster.leadership = Leadership {
+            role: Role::TakingOver,
+            term,
+            since: now,
+            grace_until: now,
+        };
+        self.dirty = true;
+        out.push(Command::TakeOver {
+            above: self.highest_term,
+        });
+    }
+
+    fn took_over(
+        &mut self,
+        now: Timestamp,
+        fence: Fence,
+        longest_lease: Duration,
+        loaded: Loaded,
+        out: &mut Vec<Command>,
+    ) {
+        if self.cluster.leadership.role != Role::TakingOver || fence.term <= self.highest_term {
+            return;
+        }
+        let revision = self.cluster.revision;
+        self.fence = Some(fence);
+        self.highest_term = fence.term;
+        self.counter = 0;
+        self.deleted.clear();
+        self.wanted.clear();
+        self.cluster = ClusterState {
+            revision,
+            ..ClusterState::default()
+        };
+        let wait = longest_lease.mul_f64(1.0 + self.config.drift) + self.config.margin;
+        let grace_until = if longest_lease.is_zero() { now } else { now + wait };
+        self.cluster.leadership = Leadership {
+            role: Role::Leading,
+            term: fence.term,
+            since: now,
+            grace_until,
+        };
+        self.load(now, loaded);
+        let owners = self
+            .cluster
+            .streams
+            .values()
+            .filter_map(|record| record.slot.assignment());
+        let owners: BTreeSet<_> = owners
+            .map(|owner| (owner.worker.clone(), owner.session))
+            .collect();
+        for owner in owners
+            .iter()
+            .filter(|owner| self.dead.contains(*owner))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            self.orphan_session(now, &owner.0, owner.1);
+        }
+        out.push(Command::Expect(owners.into_iter().collect()));
+        self.dirty = true;
+    }
+
+    fn availability(&mut self, now: Timestamp, changes: &[SessionChange]) {
+        for SessionChange {
+            worker,
+            session,
+            availability,
+        } in changes
+        {
+            let key = (worker.clone(), *session);
+            match availability {
+                Availability::Alive | Availability::Warning => {
+                    self.lost.remove(&key);
+                }
+                Availability::Lost => {
+                    self.lost.insert(key);
+                }
+                Availability::Dead => {
+                    self.lost.remove(&key);
+                    self.dead.insert(key);
+                }
+            }
+            self.update_worker(worker, |record| {
+                if record.session == *session && record.availability != *availability {
+                    record.availability = *availability;
+                    record.since = now;
+                }
+            });
+            let gone = match availability {
+                Availability::Dead => true,
+                // Within the grace a silent session may still hold a predecessor's lease (OWNERSHIP rule 8).
+                Availability::Lost => now >= self.cluster.leadership.grace_until,
+                Availability::Alive | Availability::Warning => false,
+            };
+            if gone {
+                self.orphan_session(now, worker, *session);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            if self.cluster.leadership.role == Role::TakingOver {
+                out.push(Command::TakeOver {
+                    above: self.highest_term,
+                });
+            }
+        }
+        if self.writes.deadline().is_some_and(|at| at <= now) {
+            self.retake(now, out);
+        }
+        let leadership = &mut self.cluster.leadership;
+        if leadership.role == Role::Leading
+            && leadership.grace_until > leadership.since
+            && leadership.grace_until <= now
+        {
+            leadership.grace_until = leadership.since;
+            for (worker, session) in self.lost.clone() {
+                self.orphan_session(now, &worker, session);
+            }
+        }
+    }
+
+    fn propose(&mut self, now: Timestamp, proposal: &Proposal) {
+        let Some(record) = self.cluster.streams.get(&proposal.stream) else {
+            return;
+        };
+        let planned_on = record.slot.assignment().map(|assignment| assignment.epoch);
+        let fits = self
+            .cluster
+            .workers
+            .get(&proposal.to)
+            .is_some_and(|worker| worker.takes_streams());
+        let settled = self.retry_at.is_none() && record.spec.enabled && planned_on == proposal.planned_on;
+        if !self.leads() || !fits || !settled {
+            return;
+        }
+        match &record.slot {
+            Slot::Vacant | Slot::Orphaned { .. } => {
+                self.grant(now, &proposal.stream, &proposal.to, proposal.reason);
+            }
+            Slot::Held(from) if from.worker != proposal.to => {
+                let slot = Slot::Releasing {
+                    from: from.clone(),
+                    to: Some(proposal.to.clone()),
+                };
+                self.set_slot(now, &proposal.stream, slot, proposal.reason);
+            }
+            Slot::Held(_) | Slot::Committing { .. } | Slot::Releasing { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What a complete inventory means, taken under the own term: adopting what runs, confirming releases, finding what
+//! is missing. An older inventory decides nothing (OWNERSHIP rule 9).
+
+use std::collections::BTreeMap;
+
+use streamkeeper_protocol::{Generation, RunState, RunningStream, StreamId, WorkerId};
+
+use super::Coordinator;
+use crate::cluster::{MoveReason, Observed, Slot};
+use crate::record::Assignment;
+use crate::time::Timestamp;
+
+impl Coordinator {
+    /// Takes in a complete inventory. `applied` is the generation that its session had applied when it was made.
+    pub(super) fn reconcile(&mut self, now: Timestamp, worker: &WorkerId, applied: Generation) {
+        let Some(record) = self.cluster.workers.get(worker).cloned() else {
+            return;
+        };
+        let Some(generation) = self.seats.get(worker).map(|seat| seat.generation) else {
+            return;
+        };
+        let first = generation == 0;
+        let reported: BTreeMap<&StreamId, &RunningStream> = record
+            .inventory
+            .iter()
+            .map(|running| (&running.stream, running))
+            .collect();
+        if first && let Some(seat) = self.seats.get_mut(worker) {
+            seat.generation = 1;
+        }
+        for running in reported.values() {
+            let held = Assignment {
+                worker: worker.clone(),
+                session: record.session,
+                epoch: running.epoch,
+            };
+            self.take_in(now, running, held, first);
+        }
+        for stream in &record.assigned {
+            if !reported.contains_key(stream) {
+                let settled = first || applied == generation;
+                self.absent(now, stream, record.session, settled);
+            }
+        }
+    }
+
+    fn take_in(&mut self, now: Timestamp, running: &RunningStream, held: Assignment, first: bool) {
+        let Some(record) = self.cluster.streams.get(&running.stream) else {
+            return;
+        };
+        let observed = Observed {
+            state: running.state,
+            restarts: running.restarts,
+            reason: running.reason.clone(),
+        };
+        let adopts = match &record.slot {
+            Slot::Held(assignment) if *assignment == held => {
+                if record.observed.as_ref() != Some(&observed) {
+                    self.update_stream(&running.stream, |record| record.observed = Some(observed));
+                }
+                return;
+            }
+            Slot::Held(assignment) | Slot::Orphaned { last: assignment } => {
+                let same = *assignment == held;
+                same || (first && held.epoch > assignment.epoch)
+            }
+            Slot::Vacant => first && record.spec.enabled,
+            Slot::Committing { .. } | Slot::Releasing { .. } => false,
+        };
+        if !adopts || running.state == RunState::Stopping {
+            return;
+        }
+        // The database is behind (a lost commit, a restored backup): what runs counts, at the highest epoch known.
+        let stored = record.slot.assignment() == Some(&held);
+        if !stored {
+            self.writes.put(running.stream.clone(), held.clone());
+        }
+        self.set_slot(now, &running.stream, Slot::Held(held), MoveReason::Adopted);
+        self.update_stream(&running.stream, |record| record.observed = Some(observed));
+        self.settle(now, &running.stream);
+    }
+
+    /// A stream that counts on the session is not in its inventory. `settled`: the session has applied everything.
+    fn absent(
+        &mut self,
+        now: Timestamp,
+        stream: &StreamId,
+        session: streamkeeper_protocol::SessionId,
+        settled: bool,
+    ) {
+        let Some(record) = self.cluster.streams.get(stream) else {
+            return;
+        };
+        match record.slot.clone() {
+            Slot::Releasing { from, to } if settled && from.session == session => {
+                self.released(now, stream, from, to);
+            }
+            Slot::Held(last) if settled && last.session == session => {
+                self.set_slot(now, stream, Slot::Orphaned { last }, MoveReason::Missing);
+            }
+            _ => {}
+        }
+    }
+}

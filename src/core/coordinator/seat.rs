@@ -1,0 +1,307 @@
+//! Seats: which session speaks for a worker, what it has to be told, and the answer to each of its heartbeats.
+
+use std::sync::Arc;
+
+use imbl::OrdSet;
+use streamkeeper_protocol::{
+    Action, Assign, AssignKind, DesiredEntry, Generation, Heartbeat, PROTOCOL_VERSION, Phase, RunSpec,
+    RunningStream, SessionId, Version, WorkerId,
+};
+
+use super::{Command, Coordinator, MAX_TERM_JUMP};
+use crate::cluster::{Availability, Slot, WorkerRecord};
+use crate::record::Assignment;
+use crate::time::Timestamp;
+
+/// What the leader keeps of one session beside the published record.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) session: SessionId,
+    pub(super) last_seq: u64,
+    /// Version of the desired set; 0 until the first complete inventory of this term was taken in.
+    pub(super) generation: Generation,
+    /// Version of the inventory that is held, once one came whole.
+    inventory_version: Option<u64>,
+    /// Parts of an inventory that is still coming: its version, the next part, what came.
+    incoming: Option<(u64, u32, Vec<RunningStream>)>,
+}
+
+impl Seat {
+    const fn new(session: SessionId) -> Self {
+        Self {
+            session,
+            last_seq: 0,
+            generation: 0,
+            inventory_version: None,
+            incoming: None,
+        }
+    }
+
+    /// Takes what a heartbeat carries of the inventory. Answers the whole list when it has just become complete.
+    fn assemble(&mut self, heartbeat: &Heartbeat) -> Option<Vec<RunningStream>> {
+        let inventory = &heartbeat.inventory;
+        if inventory.parts == 0 {
+            return None;
+        }
+        let continues = |(version, next, _): &(u64, u32, Vec<RunningStream>)| {
+            *version == inventory.version && *next == inventory.part
+        };
+        let mut list = match self.incoming.take() {
+            Some(incoming) if continues(&incoming) => incoming.2,
+            _ if inventory.part == 0 => Vec::new(),
+            _ => return None,
+        };
+        list.extend(inventory.running.iter().cloned());
+        if inventory.part + 1 < inventory.parts {
+            self.incoming = Some((inventory.version, inventory.part + 1, list));
+            return None;
+        }
+        if list.len() != inventory.count as usize {
+            return None;
+        }
+        list.sort_by(|a, b| a.stream.cmp(&b.stream));
+        self.inventory_version = Some(inventory.version);
+        Some(list)
+    }
+}
+
+impl Coordinator {
+    pub(super) fn heartbeat(&mut self, now: Timestamp, heartbeat: &Heartbeat, out: &mut Vec<Command>) {
+        let Some(fence) = self.fence else { return };
+        let key = (heartbeat.worker.clone(), heartbeat.session);
+        if heartbeat.phase == Phase::Gone || self.dead.contains(&key) {
+            return;
+        }
+        if heartbeat.highest_term > fence.term {
+            // Another leader was there, or our memory of terms is gone: only a higher term may go on.
+            if heartbeat.highest_term.get() - fence.term.get() <= MAX_TERM_JUMP {
+                self.highest_term = heartbeat.highest_term;
+                self.retake(now, out);
+            }
+            return;
+        }
+        if let Some(holder) = self.rival(now, heartbeat) {
+            let (worker, refused) = key;
+            out.push(Command::Rival {
+                worker,
+                holder,
+                refused,
+            });
+            let kind = AssignKind::Refused;
+            let reason = Some(format!(
+                "another live process (session {holder}) has this worker id"
+            ));
+            out.push(Command::Assign(Box::new(Assign {
+                reason,
+                ..self.blank(heartbeat, 0, kind)
+            })));
+            return;
+        }
+        let seat = self.take_seat(now, heartbeat);
+        if heartbeat.seq <= seat.last_seq {
+            return;
+        }
+        seat.last_seq = heartbeat.seq;
+        let whole = seat.assemble(heartbeat);
+        let complete = seat.inventory_version == Some(heartbeat.inventory.version);
+        self.note(now, heartbeat, whole);
+        if complete && heartbeat.applied.term == fence.term {
+            self.reconcile(now, &heartbeat.worker, heartbeat.applied.generation);
+        }
+        let answer = self.answer(heartbeat, complete);
+        if answer.kind == AssignKind::Desired {
+            let told = answer.generation;
+            self.update_worker(&heartbeat.worker, |record| record.desired.generation = told);
+        }
+        out.push(Command::Assign(Box::new(answer)));
+    }
+
+    /// The session that holds the worker's seat, when it is not the sender's and not free.
+    fn rival(&self, now: Timestamp, heartbeat: &Heartbeat) -> Option<SessionId> {
+        let record = self.cluster.workers.get(&heartbeat.worker)?;
+        let holder = (heartbeat.worker.clone(), record.session);
+        let lost = self.lost.contains(&holder) && now >= self.cluster.leadership.grace_until;
+        let free = record.session == heartbeat.session
+            || heartbeat.supersedes == Some(record.session)
+            || self.dead.contains(&holder)
+            || lost;
+        (!free).then_some(record.session)
+    }
+
+    fn take_seat(&mut self, now: Timestamp, heartbeat: &Heartbeat) -> &mut Seat {
+        let worker = &heartbeat.worker;
+        if let Some(previous) = self.cluster.workers.get(worker).map(|record| record.session)
+            && previous != heartbeat.session
+        {
+            self.orphan_session(now, worker, previous);
+        }
+        let seat = self
+            .seats
+            .entry(worker.clone())
+            .or_insert_with(|| Seat::new(heartbeat.session));
+        if seat.session != heartbeat.session {
+            *seat = Seat::new(heartbeat.session);
+        }
+        seat
+    }
+
+    /// Takes the facts of a heartbeat into the worker's record. Readers get them with the next snapshot; what changes
+    /// nothing that they act on makes none.
+    fn note(&mut self, now: Timestamp, heartbeat: &Heartbeat, whole: Option<Vec<RunningStream>>) {
+        let known = self.cluster.workers.get(&heartbeat.worker);
+        let same = known.is_some_and(|record| {
+            record.heard
+                && record.session == heartbeat.session
+                && record.phase == heartbeat.phase
+                && record.capacity == heartbeat.capacity
+                && record.applied == heartbeat.applied
+                && *record.labels == heartbeat.labels
+        });
+        let (assigned, load) = known.map_or((OrdSet::new(), 0.0), |record| {
+            (record.assigned.clone(), record.load)
+        });
+        let since = known
+            .filter(|record| record.session == heartbeat.session)
+            .map_or(now, |record| record.since);
+        let kept = known.map(|record| record.inventory.clone()).unwrap_or_default();
+        self.dirty |= !same || whole.is_some();
+        let record = WorkerRecord {
+            id: heartbeat.worker.clone(),
+            session: heartbeat.session,
+            availability: Availability::Alive,
+            since,
+            last_heard: now,
+            heard: true,
+            phase: heartbeat.phase,
+            mode: heartbeat.mode,
+            capacity: heartbeat.capacity,
+            zone: heartbeat.zone.clone(),
+            labels: Arc::new(heartbeat.labels.clone()),
+            version: heartbeat.version.as_str().into(),
+            host: heartbeat.host,
+            assigned,
+            load,
+            desired: Version {
+                term: self.cluster.leadership.term,
+                generation: self
+                    .seats
+                    .get(&heartbeat.worker)
+                    .map_or(0, |seat| seat.generation),
+            },
+            applied: heartbeat.applied,
+            inventory: whole.map_or(kept, Arc::new),
+        };
+        self.cluster
+            .workers
+            .insert(heartbeat.worker.clone(), Arc::new(record));
+    }
+
+    /// The desired set of an assignment's session changed.
+    pub(super) fn desired_changed(&mut self, assignment: &Assignment) {
+        if let Some(seat) = self.seats.get_mut(&assignment.worker)
+            && seat.session == assignment.session
+            && seat.generation > 0
+        {
+            seat.generation += 1;
+        }
+    }
+
+    fn blank(&self, heartbeat: &Heartbeat, generation: Generation, kind: AssignKind) -> Assign {
+        Assign {
+            v: PROTOCOL_VERSION,
+            worker: heartbeat.worker.clone(),
+            session: heartbeat.session,
+            ack_seq: heartbeat.seq,
+            term: self.cluster.leadership.term,
+            generation,
+            lease_ms: u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX),
+            whole_inventory: false,
+            kind,
+            reason: None,
+            part: 0,
+            parts: 0,
+            entries: Vec::new(),
+        }
+    }
+
+    fn answer(&self, heartbeat: &Heartbeat, complete: bool) -> Assign {
+        let term = self.cluster.leadership.term;
+        let generation = self
+            .seats
+            .get(&heartbeat.worker)
+            .map_or(0, |seat| seat.generation);
+        let mut answer = self.blank(heartbeat, generation, AssignKind::Current);
+        answer.whole_inventory = !complete;
+        if heartbeat.applied.term != term {
+            // The term's first answer changes nothing (OWNERSHIP rule 9).
+            answer.kind = AssignKind::LeaseOnly;
+            answer.generation = 0;
+            answer.whole_inventory = true;
+        } else if heartbeat.applied.generation != generation {
+            answer.kind = AssignKind::Desired;
+            answer.parts = 1;
+            answer.entries = self.desired(&heartbeat.worker, heartbeat.session);
+        }
+        answer
+    }
+
+    /// The whole desired set of a session.
+    fn desired(&self, worker: &WorkerId, session: SessionId) -> Vec<DesiredEntry> {
+        let Some(wanted) = self.wanted.get(&(worker.clone(), session)) else {
+            return Vec::new();
+        };
+        let mut entries = Vec::with_capacity(wanted.len());
+        for stream in wanted {
+            let Some(record) = self.cluster.streams.get(stream) else {
+                continue;
+            };
+            let Some(assignment) = record.slot.wanted() else {
+                continue;
+            };
+            // Only what was granted in this term may be started; everything else goes on where it runs.
+            let held = matches!(record.slot, Slot::Held(_));
+            let granted = held && assignment.epoch.term() == self.cluster.leadership.term;
+            let spec = granted.then(|| RunSpec {
+                source: record.spec.source.clone(),
+                ownership: record.spec.ownership,
+                labels: record.spec.labels.clone(),
+            });
+            let action = if granted { Action::Run } else { Action::Keep };
+            entries.push(DesiredEntry {
+                stream: stream.clone(),
+                epoch: assignment.epoch,
+                action,
+                spec,
+            });
+        }
+        entries
+    }
+
+    /// Tells every session whose desired set changed since it was told last.
+    pub(super) fn push_changed(&mut self, changed: &[WorkerId], out: &mut Vec<Command>) {
+        for worker in changed {
+            let (Some(seat), Some(record)) = (self.seats.get(worker), self.cluster.workers.get(worker))
+            else {
+                continue;
+            };
+            if seat.session != record.session {
+                continue;
+            }
+            out.push(Command::Assign(Box::new(Assign {
+                v: PROTOCOL_VERSION,
+                worker: worker.clone(),
+                session: seat.session,
+                ack_seq: seat.last_seq,
+                term: self.cluster.leadership.term,
+                generation: seat.generation,
+                lease_ms: u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX),
+                whole_inventory: false,
+                kind: AssignKind::Desired,
+                reason: None,
+                part: 0,
+                parts: 1,
+                entries: self.desired(worker, seat.session),
+            })));
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Changes of slots, with everything that has to change along: the worker's set and load, the list of streams in
+//! need, the generation of every session whose desired set changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::OrdSet;
+use streamkeeper_protocol::{Capacity, Epoch, Mode, Phase, SessionId, StreamId, Version, WorkerId};
+
+use super::Coordinator;
+use crate::cluster::{Availability, MoveReason, Slot, StreamRecord, WorkerRecord};
+use crate::record::{Assignment, Loaded};
+use crate::spec::StreamSpec;
+use crate::time::Timestamp;
+
+impl Coordinator {
+    /// Fills an empty state with what the database holds.
+    pub(super) fn load(&mut self, now: Timestamp, loaded: Loaded) {
+        let assignments: BTreeMap<_, _> = loaded.assignments.into_iter().collect();
+        let mut orphans: BTreeMap<_, _> = assignments.clone();
+        // A worker's seat belongs to the session that was granted something last.
+        let mut newest: Vec<&Assignment> = assignments.values().collect();
+        newest.sort_by_key(|assignment| std::cmp::Reverse(assignment.epoch));
+        for assignment in newest {
+            self.seat_unheard(now, assignment);
+        }
+        for spec in loaded.streams {
+            let name = spec.name.clone();
+            orphans.remove(&name);
+            self.insert_stream(now, spec);
+            if let Some(assignment) = assignments.get(&name) {
+                self.set_slot(now, &name, Slot::Held(assignment.clone()), MoveReason::Adopted);
+            }
+            self.settle(now, &name);
+        }
+        // Assignments of deleted streams: their copies stop as soon as their session reports them.
+        for (stream, assignment) in orphans {
+            self.writes.clear(stream, assignment.epoch);
+        }
+    }
+
+    pub(super) fn insert_stream(&mut self, now: Timestamp, spec: StreamSpec) {
+        let name = spec.name.clone();
+        if spec.enabled {
+            self.cluster.needs_worker.insert(name.clone());
+        }
+        let record = StreamRecord {
+            spec: Arc::new(spec),
+            slot: Slot::Vacant,
+            since: now,
+            reason: MoveReason::Declared,
+            observed: None,
+            unplaced: None,
+        };
+        self.cluster.streams.insert(name, Arc::new(record));
+        self.dirty = true;
+    }
+
+    /// Makes room for a worker that the database names and that was not heard yet.
+    fn seat_unheard(&mut self, now: Timestamp, assignment: &Assignment) {
+        let worker = assignment.worker.clone();
+        if self.cluster.workers.get(&worker).is_none() {
+            let record = WorkerRecord {
+                id: worker.clone(),
+                session: assignment.session,
+                availability: Availability::Alive,
+                since: now,
+                last_heard: now,
+                heard: false,
+                phase: Phase::Starting,
+                mode: Mode::Local,
+                capacity: Capacity {
+                    max_streams: 0,
+                    weight: 0.0,
+                },
+                zone: None,
+                labels: Arc::default(),
+                version: "".into(),
+                host: None,
+                assigned: OrdSet::new(),
+                load: 0.0,
+                desired: Version::default(),
+                applied: Version::default(),
+                inventory: Arc::default(),
+            };
+            self.cluster.workers.insert(worker, Arc::new(record));
+        }
+    }
+
+    pub(super) fn update_worker(&mut self, worker: &WorkerId, change: impl FnOnce(&mut WorkerRecord)) {
+        if let Some(record) = self.cluster.workers.get_mut(worker) {
+            change(Arc::make_mut(record));
+            self.dirty = true;
+        }
+    }
+
+    pub(super) fn update_stream(&mut self, stream: &StreamId, change: impl FnOnce(&mut StreamRecord)) {
+        if let Some(record) = self.cluster.streams.get_mut(stream) {
+            change(Arc::make_mut(record));
+            self.dirty = true;
+        }
+    }
+
+    /// Puts a stream into a slot. The only place where slots change.
+    pub(super) fn set_slot(&mut self, now: Timestamp, stream: &StreamId, slot: Slot, reason: MoveReason) {
+        let Some(record) = self.cluster.streams.get(stream).cloned() else {
+            return;
+        };
+        let weight = record.spec.weight;
+        if let Some(worker) = record.slot.worker() {
+            self.update_worker(worker, |worker| {
+                worker.assigned.remove(stream);
+                worker.load = if worker.assigned.is_empty() {
+                    0.0
+                } else {
+                    worker.load - weight
+                };
+            });
+        }
+        if let Some(worker) = slot.worker() {
+            self.update_worker(worker, |worker| {
+                worker.assigned.insert(stream.clone());
+                worker.load += weight;
+            });
+        }
+        if record.slot.wanted() != slot.wanted() {
+            if let Some(before) = record.slot.wanted() {
+                self.unwant(stream, before);
+            }
+            if let Some(after) = slot.wanted() {
+                self.want(stream, after);
+            }
+        }
+        let needs = record.spec.enabled && matches!(slot, Slot::Vacant | Slot::Orphaned { .. });
+        if needs {
+            self.cluster.needs_worker.insert(stream.clone());
+        } else {
+            self.cluster.needs_worker.remove(stream);
+        }
+        self.update_stream(stream, |record| {
+            record.slot = slot;
+            record.since = now;
+            record.reason = reason;
+            record.observed = None;
+            record.unplaced = None;
+        });
+    }
+
+    fn want(&mut self, stream: &StreamId, assignment: &Assignment) {
+        let key = (assignment.worker.clone(), assignment.session);
+        self.wanted.entry(key).or_default().insert(stream.clone());
+        self.desired_changed(assignment);
+    }
+
+    fn unwant(&mut self, stream: &StreamId, assignment: &Assignment) {
+        let key = (assignment.worker.clone(), assignment.session);
+        if let Some(streams) = self.wanted.get_mut(&key) {
+            streams.remove(stream);
+            if streams.is_empty() {
+                self.wanted.remove(&key);
+            }
+        }
+        self.desired_changed(assignment);
+    }
+
+    /// Grants a stream under a fresh epoch of the own term: first stored, then told.
+    pub(super) fn grant(&mut self, now: Timestamp, stream: &StreamId, to: &WorkerId, reason: MoveReason) {
+        let (Some(fence), Some(worker)) = (self.fence, self.cluster.workers.get(to)) else {
+            return;
+        };
+        let Some(counter) = self.counter.checked_add(1) else {
+            return;
+        };
+        self.counter = counter;
+        let epoch = Epoch::new(fence.term, counter);
+        let next = Assignment {
+            worker: to.clone(),
+            session: worker.session,
+            epoch,
+        };
+        let last = self
+            .cluster
+            .streams
+            .get(stream)
+            .and_then(|record| record.slot.assignment().cloned());
+        self.writes.put(stream.clone(), next.clone());
+        self.set_slot(now, stream, Slot::Committing { next, last }, reason);
+    }
+
+    /// Takes every stream of a session that is lost or dead.
+    pub(super) fn orphan_session(&mut self, now: Timestamp, worker: &WorkerId, session: SessionId) {
+        let Some(record) = self.cluster.workers.get(worker) else {
+            return;
+        };
+        for stream in record.assigned.clone() {
+            let Some(record) = self.cluster.streams.get(&stream) else {
+                continue;
+            };
+            match record.slot.clone() {
+                Slot::Held(last) if last.session == session => {
+                    self.set_slot(now, &stream, Slot::Orphaned { last }, MoveReason::WorkerLost);
+                    self.settle(now, &stream);
+                }
+                Slot::Releasing { from, to } if from.session == session => {
+                    self.released(now, &stream, from, to);
+                }
+                // A grant under way ends as a held slot of a session that is gone; `committed` orphans it then.
+                _ => {}
+            }
+        }
+    }
+
+    /// A stream runs no more where it was taken from.
+    pub(super) fn released(
+        &mut self,
+        now: Timestamp,
+        stream: &StreamId,
+        from: Assignment,
+        to: Option<WorkerId>,
+    ) {
+        let reason = self
+            .cluster
+            .streams
+            .get(stream)
+            .map_or(MoveReason::Declared, |record| record.reason);
+        self.set_slot(now, stream, Slot::Orphaned { last: from }, reason);
+        let target = to.filter(|to| {
+            self.cluster
+                .workers
+                .get(to)
+                .is_some_and(|worker| worker.takes_streams())
+        });
+        if let Some(to) = target.filter(|_| self.retry_at.is_none()) {
+            self.grant(now, stream, &to, reason);
+        }
+        self.settle(now, stream);
+    }
+
+    /// Ends what the user switched off or deleted, step by step; does nothing where nothing is to be done.
+    pub(super) fn settle(&mut self, now: Timestamp, stream: &StreamId) {
+        let Some(record) = self.cluster.streams.get(stream).cloned() else {
+            return;
+        };
+        if record.spec.enabled {
+            return;
+        }
+        match &record.slot {
+            Slot::Held(from) => {
+                let slot = Slot::Releasing {
+                    from: from.clone(),
+                    to: None,
+                };
+                self.set_slot(now, stream, slot, record.reason);
+            }
+            Slot::Orphaned { last } => {
+                self.writes.clear(stream.clone(), last.epoch);
+                self.set_slot(now, stream, Slot::Vacant, record.reason);
+                self.settle(now, stream);
+            }
+            Slot::Vacant if self.deleted.remove(stream) => {
+                self.cluster.needs_worker.remove(stream);
+                self.cluster.streams.remove(stream);
+                self.dirty = true;
+            }
+            Slot::Vacant | Slot::Committing { .. } | Slot::Releasing { .. } => {}
+        }
+    }
+}

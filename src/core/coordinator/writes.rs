@@ -1,0 +1,208 @@
+//! Group commit: one transaction at a time, everything that waits goes into the next.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use streamkeeper_protocol::{Epoch, StreamId, WorkerId};
+
+use super::apply::Planned;
+use super::{Command, Coordinator};
+use crate::cluster::{MoveReason, Slot};
+use crate::record::{Assignment, AssignmentWrite, Persisted, StreamWrite, WriteBatch};
+use crate::request::{ApplyError, ApplyStreams, RequestId};
+use crate::time::Timestamp;
+
+/// What waits for the database, and what is on its way.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    assignments: BTreeMap<StreamId, AssignmentWrite>,
+    pub(super) requests: VecDeque<(RequestId, ApplyStreams)>,
+    in_flight: Option<InFlight>,
+    tickets: u64,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    ticket: u64,
+    deadline: Timestamp,
+    batch: WriteBatch,
+    planned: Vec<Planned>,
+}
+
+impl Writes {
+    /// Stores an assignment with the next transaction. A later write of the same stream replaces an earlier one.
+    pub(super) fn put(&mut self, stream: StreamId, assignment: Assignment) {
+        self.assignments
+            .insert(stream.clone(), AssignmentWrite::Put { stream, assignment });
+    }
+
+    pub(super) fn clear(&mut self, stream: StreamId, epoch: Epoch) {
+        self.assignments
+            .insert(stream.clone(), AssignmentWrite::Clear { stream, epoch });
+    }
+
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        self.in_flight.as_ref().map(|in_flight| in_flight.deadline)
+    }
+
+    /// Forgets everything and names the callers who wait.
+    pub(super) fn drop_all(&mut self) -> Vec<RequestId> {
+        self.assignments.clear();
+        let flying = self
+            .in_flight
+            .take()
+            .map(|in_flight| in_flight.planned)
+            .unwrap_or_default();
+        let waiting = self.requests.drain(..).map(|(request, _)| request);
+        flying
+            .into_iter()
+            .map(|planned| planned.request)
+            .chain(waiting)
+            .collect()
+    }
+}
+
+impl Coordinator {
+    /// Sends the next transaction, when none is on its way; then tells the sessions whose set changed.
+    pub(super) fn flush(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        if let Some(fence) = self.fence
+            && self.writes.in_flight.is_none()
+            && self.retry_at.is_none()
+        {
+            let planned = self.plan_requests(out);
+            let streams: BTreeMap<StreamId, StreamWrite> = planned
+                .iter()
+                .flat_map(|planned| planned.writes.iter().cloned())
+                .map(|write| (write.stream().clone(), write))
+                .collect();
+            let batch = WriteBatch {
+                streams: streams.into_values().collect(),
+                assignments: std::mem::take(&mut self.writes.assignments)
+                    .into_values()
+                    .collect(),
+            };
+            if !batch.is_empty() {
+                self.writes.tickets += 1;
+                let ticket = self.writes.tickets;
+                let deadline = now + self.config.persist_timeout;
+                out.push(Command::Persist {
+                    ticket,
+                    fence,
+                    batch: batch.clone(),
+                });
+                self.writes.in_flight = Some(InFlight {
+                    ticket,
+                    deadline,
+                    batch,
+                    planned,
+                });
+            }
+        }
+        let behind = |record: &crate::cluster::WorkerRecord, generation| {
+            generation > 0 && record.desired.generation != generation
+        };
+        let changed: Vec<WorkerId> = self
+            .seats
+            .iter()
+            .filter(|(worker, seat)| {
+                self.cluster
+                    .workers
+                    .get(*worker)
+                    .is_some_and(|record| behind(record, seat.generation))
+            })
+            .map(|(worker, _)| worker.clone())
+            .collect();
+        self.push_changed(&changed, out);
+        for worker in &changed {
+            let generation = self.seats.get(worker).map_or(0, |seat| seat.generation);
+            self.update_worker(worker, |record| record.desired.generation = generation);
+        }
+    }
+
+    pub(super) fn persisted(
+        &mut self,
+        now: Timestamp,
+        ticket: u64,
+        outcome: Persisted,
+        out: &mut Vec<Command>,
+    ) {
+        let Some(in_flight) = self
+            .writes
+            .in_flight
+            .take_if(|in_flight| in_flight.ticket == ticket)
+        else {
+            return;
+        };
+        match outcome {
+            Persisted::Committed { refused } if refused.is_empty() => self.committed(now, in_flight, out),
+            Persisted::Failed { reason } => self.failed(now, in_flight, &reason, out),
+            // Memory is wrong about the database, or does not know: read again under a higher term.
+            Persisted::Committed { .. } | Persisted::Ambiguous { .. } | Persisted::Fenced { .. } => {
+                if let Persisted::Fenced { term } = outcome {
+                    self.highest_term = self.highest_term.max(term);
+                }
+                self.writes.in_flight = Some(in_flight);
+                self.retake(now, out);
+            }
+        }
+    }
+
+    fn committed(&mut self, now: Timestamp, in_flight: InFlight, out: &mut Vec<Command>) {
+        for write in in_flight.batch.streams {
+            self.stream_stored(now, write);
+        }
+        for planned in in_flight.planned {
+            out.push(Command::Reply {
+                request: planned.request,
+                outcome: Ok(planned.applied),
+            });
+        }
+        for write in in_flight.batch.assignments {
+            let AssignmentWrite::Put { stream, assignment } = write else {
+                continue;
+            };
+            let Some(record) = self.cluster.streams.get(&stream) else {
+                continue;
+            };
+            if !matches!(&record.slot, Slot::Committing { next, .. } if *next == assignment) {
+                continue;
+            }
+            let reason = record.reason;
+            let key = (assignment.worker.clone(), assignment.session);
+            let gone = self.dead.contains(&key) || self.lost.contains(&key);
+            self.set_slot(now, &stream, Slot::Held(assignment.clone()), reason);
+            if gone {
+                let slot = Slot::Orphaned { last: assignment };
+                self.set_slot(now, &stream, slot, MoveReason::WorkerLost);
+            }
+            self.settle(now, &stream);
+        }
+    }
+
+    /// Nothing was written: memory goes back to what the database says, and the callers are told.
+    fn failed(&mut self, now: Timestamp, in_flight: InFlight, reason: &str, out: &mut Vec<Command>) {
+        self.retry_at = Some(now + self.config.retry_delay);
+        for planned in in_flight.planned {
+            let outcome = Err(ApplyError::Store(reason.to_owned()));
+            out.push(Command::Reply {
+                request: planned.request,
+                outcome,
+            });
+        }
+        for write in in_flight.batch.assignments {
+            let stream = write.stream().clone();
+            let slot = self
+                .cluster
+                .streams
+                .get(&stream)
+                .map(|record| record.slot.clone());
+            if let Some(Slot::Committing { last, .. }) = slot {
+                let restored = last.map_or(Slot::Vacant, |last| Slot::Orphaned { last });
+                self.set_slot(now, &stream, restored, MoveReason::WorkerLost);
+                self.settle(now, &stream);
+            } else {
+                // An adoption or a removal still holds: it goes into the next transaction.
+                self.writes.assignments.entry(stream).or_insert(write);
+            }
+        }
+    }
+}
