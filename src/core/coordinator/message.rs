@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use streamkeeper_protocol::{Assign, Epoch, Heartbeat, SessionId, StreamId, Term, WorkerId};
 
-use crate::cluster::{ClusterState, MoveReason};
+use crate::cluster::{ClusterState, MoveReason, UnplacedReason};
 use crate::heartbeat_tracker::SessionChange;
 use crate::record::{Fence, Loaded, Persisted, WriteBatch};
 use crate::request::{ApplyOutcome, ApplyStreams, RequestId};
@@ -74,6 +74,8 @@ pub enum Event {
     Availability(Vec<SessionChange>),
     /// The balancer's wishes.
     Propose(Vec<Proposal>),
+    /// Streams that the balancer cannot place, with the reason, or can again.
+    Unplaced(Vec<(StreamId, Option<UnplacedReason>)>),
     /// A user's change.
     Apply {
         /// Who waits for the answer.

@@ -111,6 +111,13 @@ impl Coordinator {
                     self.propose(now, &proposal);
                 }
             }
+            Event::Unplaced(streams) => {
+                for (stream, reason) in streams {
+                    if self.cluster.needs_worker.contains(&stream) {
+                        self.update_stream(&stream, |record| record.unplaced = reason);
+                    }
+                }
+            }
             Event::Apply { request, change } => self.apply(request, change, &mut out),
             Event::Persisted { ticket, outcome } => self.persisted(now, ticket, outcome, &mut out),
             Event::Tick => self.tick(now, &mut out),
