@@ -96,7 +96,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Send this heartbeat.
-    Heartbeat(Heartbeat),
+    Heartbeat(Box<Heartbeat>),
     /// Start a stream.
     Start {
         /// The stream.
@@ -343,7 +343,7 @@ impl Session {
         let digest = Inventory::digest(self.inventory_version, self.holds.count());
         if !whole {
             let heartbeat = self.heartbeat(now, digest);
-            out.push(Command::Heartbeat(heartbeat));
+            out.push(Command::Heartbeat(Box::new(heartbeat)));
             return;
         }
         self.told_version = Some(self.inventory_version);
@@ -363,7 +363,7 @@ impl Session {
                 ..digest.clone()
             };
             let heartbeat = self.heartbeat(now, inventory);
-            out.push(Command::Heartbeat(heartbeat));
+            out.push(Command::Heartbeat(Box::new(heartbeat)));
         }
     }
 

@@ -134,11 +134,13 @@ fn short(commands: &[Command]) -> String {
 }
 
 pub(super) fn heartbeats(commands: &[Command]) -> Vec<&Heartbeat> {
-    let one = |command| match command {
-        &Command::Heartbeat(ref heartbeat) => Some(heartbeat),
-        _ => None,
-    };
-    commands.iter().filter_map(one).collect()
+    let mut found = Vec::new();
+    for command in commands {
+        if let Command::Heartbeat(heartbeat) = command {
+            found.push(&**heartbeat);
+        }
+    }
+    found
 }
 
 #[track_caller]

@@ -76,11 +76,12 @@ struct Observer {
 impl Observer {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::StreamStopped { stream, epoch } if self.stopping.contains(stream) => {
-                if self.held.get(stream).is_some_and(|held| held.0 == *epoch) {
-                    self.held.remove(stream);
-                    self.stopping.remove(stream);
-                }
+            Event::StreamStopped { stream, epoch }
+                if self.stopping.contains(stream)
+                    && self.held.get(stream).is_some_and(|held| held.0 == *epoch) =>
+            {
+                self.held.remove(stream);
+                self.stopping.remove(stream);
             }
             Event::StreamExited { stream, epoch, .. } if !self.stopping.contains(stream) => {
                 if let Some(held) = self.held.get_mut(stream).filter(|held| held.0 == *epoch) {
