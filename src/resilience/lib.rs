@@ -1,1 +1,7 @@
 //! Pure building blocks for retries and overload; time and randomness are arguments.
+
+pub mod backoff;
+pub mod breaker;
+
+pub use backoff::Backoff;
+pub use breaker::{Breaker, BreakerState};

@@ -1,0 +1,257 @@
+//! The streams that a session holds, from the order to start to the end of the stop.
+
+use std::collections::BTreeMap;
+
+use streamkeeper_protocol::{Action, DesiredEntry, Epoch, RunSpec, RunState, RunningStream, StreamId};
+
+use super::random::Random;
+use super::{Command, Millis, SessionConfig};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Starting,
+    Running { since: Millis },
+    Failing { retry_at: Millis },
+    Stopping,
+}
+
+#[derive(Debug)]
+struct Held {
+    epoch: Epoch,
+    spec: RunSpec,
+    state: State,
+    restarts: u32,
+    /// Failures since the stream was healthy last; decides the backoff.
+    failures: u32,
+    reason: Option<String>,
+    /// What to start when the stop is complete.
+    next: Option<(Epoch, RunSpec)>,
+}
+
+/// Orders to the runner, kept apart so that every stop goes before every start.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    stops: Vec<Command>,
+    starts: Vec<Command>,
+}
+
+impl Orders {
+    pub(super) fn into_commands(self) -> impl Iterator<Item = Command> {
+        self.stops.into_iter().chain(self.starts)
+    }
+}
+
+/// All streams of a session.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    held: BTreeMap<StreamId, Held>,
+    /// The highest epoch that may ever have been started, also of streams that are gone: a start below it would
+    /// give one stream two owners in the wrong order.
+    floor: BTreeMap<StreamId, Epoch>,
+    changed: bool,
+}
+
+impl Holds {
+    /// Applies a whole desired set. `may_start` is false for a worker that leaves.
+    pub(super) fn apply(&mut self, set: BTreeMap<StreamId, DesiredEntry>, may_start: bool) -> Orders {
+        let mut orders = Orders::default();
+        let absent = self.held.keys().filter(|stream| !set.contains_key(*stream));
+        for stream in absent.cloned().collect::<Vec<_>>() {
+            self.end(&stream, &mut orders);
+        }
+        for (stream, entry) in set {
+            let run = entry.spec.filter(|_| may_start && entry.action == Action::Run);
+            self.want(stream, entry.epoch, run, &mut orders);
+        }
+        orders
+    }
+
+    /// Ends every stream.
+    pub(super) fn end_all(&mut self) -> Orders {
+        self.apply(BTreeMap::new(), false)
+    }
+
+    fn want(&mut self, stream: StreamId, epoch: Epoch, run: Option<RunSpec>, orders: &mut Orders) {
+        let floor = self.floor.get(&stream).copied().unwrap_or_default();
+        let run = run.filter(|_| epoch >= floor);
+        let Some(held) = self.held.get_mut(&stream) else {
+            if let Some(spec) = run {
+                self.begin(stream, epoch, spec, orders);
+            }
+            return;
+        };
+        if run.is_some() {
+            self.floor.insert(stream.clone(), epoch);
+        }
+        if held.state == State::Stopping {
+            // The newest set decides alone: what an older one wanted next is not started any more.
+            held.next = run.map(|spec| (epoch, spec));
+        } else if let Some(spec) = run.filter(|_| epoch > held.epoch) {
+            self.end(&stream, orders);
+            match self.held.get_mut(&stream) {
+                Some(stopping) => stopping.next = Some((epoch, spec)),
+                None => self.begin(stream, epoch, spec, orders),
+            }
+        }
+    }
+
+    fn begin(&mut self, stream: StreamId, epoch: Epoch, spec: RunSpec, orders: &mut Orders) {
+        self.changed = true;
+        self.floor.insert(stream.clone(), epoch);
+        orders.starts.push(Command::Start {
+            stream: stream.clone(),
+            epoch,
+            spec: spec.clone(),
+            attempt: 0,
+        });
+        let held = Held {
+            epoch,
+            spec,
+            state: State::Starting,
+            restarts: 0,
+            failures: 0,
+            reason: None,
+            next: None,
+        };
+        self.held.insert(stream, held);
+    }
+
+    fn end(&mut self, stream: &StreamId, orders: &mut Orders) {
+        let Some(held) = self.held.get_mut(stream) else {
+            return;
+        };
+        held.next = None;
+        match held.state {
+            State::Stopping => {}
+            // It ended by itself: there is nothing left to stop.
+            State::Failing { .. } => {
+                self.held.remove(stream);
+                self.changed = true;
+            }
+            State::Starting | State::Running { .. } => {
+                held.state = State::Stopping;
+                self.changed = true;
+                orders.stops.push(Command::Stop {
+                    stream: stream.clone(),
+                    epoch: held.epoch,
+                });
+            }
+        }
+    }
+
+    fn at_epoch(&mut self, stream: &StreamId, epoch: Epoch) -> Option<&mut Held> {
+        self.held.get_mut(stream).filter(|held| held.epoch == epoch)
+    }
+
+    /// A stream runs.
+    pub(super) fn up(&mut self, now: Millis, stream: &StreamId, epoch: Epoch) {
+        if let Some(held) = self
+            .at_epoch(stream, epoch)
+            .filter(|held| held.state == State::Starting)
+        {
+            held.state = State::Running { since: now };
+            self.changed = true;
+        }
+    }
+
+    /// A stream ended by itself. While it is stopping only the completed stop counts, so that nothing is started
+    /// before the runner has cleaned up.
+    pub(super) fn exited(
+        &mut self,
+        now: Millis,
+        (stream, epoch, reason): (&StreamId, Epoch, String),
+        config: &SessionConfig,
+        random: &mut Random,
+    ) {
+        let Some(held) = self.at_epoch(stream, epoch) else {
+            return;
+        };
+        match held.state {
+            State::Stopping | State::Failing { .. } => return,
+            State::Running { since } if now.since(since) >= config.healthy_after_ms => held.failures = 0,
+            State::Running { .. } | State::Starting => {}
+        }
+        let delay = config.backoff.delay(held.failures, random.draw());
+        held.failures = held.failures.saturating_add(1);
+        held.restarts = held.restarts.saturating_add(1);
+        held.reason = Some(reason);
+        let retry_at = now.plus(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        held.state = State::Failing { retry_at };
+        self.changed = true;
+    }
+
+    /// An ordered stop is complete.
+    pub(super) fn stopped(&mut self, stream: &StreamId, epoch: Epoch) -> Orders {
+        let mut orders = Orders::default();
+        let Some(held) = self
+            .at_epoch(stream, epoch)
+            .filter(|held| held.state == State::Stopping)
+        else {
+            return orders;
+        };
+        let next = held.next.take();
+        self.held.remove(stream);
+        self.changed = true;
+        if let Some((epoch, spec)) = next {
+            self.begin(stream.clone(), epoch, spec, &mut orders);
+        }
+        orders
+    }
+
+    /// Starts again what waited long enough.
+    pub(super) fn retry(&mut self, now: Millis) -> Orders {
+        let mut orders = Orders::default();
+        for (stream, held) in &mut self.held {
+            if matches!(held.state, State::Failing { retry_at } if retry_at <= now) {
+                held.state = State::Starting;
+                self.changed = true;
+                orders.starts.push(Command::Start {
+                    stream: stream.clone(),
+                    epoch: held.epoch,
+                    spec: held.spec.clone(),
+                    attempt: held.restarts,
+                });
+            }
+        }
+        orders
+    }
+
+    /// When the next failed stream is to be started again.
+    pub(super) fn next_retry(&self) -> Option<Millis> {
+        let at = |held: &Held| match held.state {
+            State::Failing { retry_at } => Some(retry_at),
+            State::Starting | State::Running { .. } | State::Stopping => None,
+        };
+        self.held.values().filter_map(at).min()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Whether the inventory changed since the last call.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.held.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The whole inventory, sorted by stream.
+    pub(super) fn inventory(&self) -> Vec<RunningStream> {
+        let entry = |(stream, held): (&StreamId, &Held)| RunningStream {
+            stream: stream.clone(),
+            epoch: held.epoch,
+            state: match held.state {
+                State::Starting => RunState::Starting,
+                State::Running { .. } => RunState::Running,
+                State::Failing { .. } => RunState::Failing,
+                State::Stopping => RunState::Stopping,
+            },
+            restarts: held.restarts,
+            reason: held.reason.clone(),
+        };
+        self.held.iter().map(entry).collect()
+    }
+}
