@@ -271,3 +271,30 @@ fn whoever_fits_nowhere_is_told_why_and_lower_priorities_yield() {
             .is_some()
     );
 }
+
+#[test]
+fn unevenness_inside_the_band_is_borne() {
+    let mut draw = Draw(1);
+    let mut cluster = cluster(&mut draw, 0, 0);
+    for (index, streams) in [(0, 50), (1, 53)] {
+        let record = worker(index, 100.0);
+        let id = record.id.clone();
+        cluster.workers.insert(id.clone(), Arc::new(record));
+        for number in 0..streams {
+            let name = StreamId::new(format!("{index}-{number}")).unwrap();
+            declare(&mut cluster, StreamSpec::new(name.clone(), "x"));
+            give(&mut cluster, &name, &id);
+        }
+    }
+    let mut balancer = Balancer::new(Config::default());
+    assert_eq!(settle(&mut balancer, &mut cluster, 1, 10), 0);
+    let mut strict = Balancer::new(Config {
+        band_relative: 0.01,
+        ..Config::default()
+    });
+    assert_eq!(
+        settle(&mut strict, &mut cluster, 1, 10),
+        1,
+        "outside a narrower band it is mended"
+    );
+}
