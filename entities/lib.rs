@@ -1,1 +1,5 @@
 //! sea-orm entities, without logic.
+
+pub mod assignment;
+pub mod leadership;
+pub mod stream;

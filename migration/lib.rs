@@ -1,1 +1,22 @@
 //! Schema changes, one per file.
+
+use sea_orm_migration::MigrationTrait;
+pub use sea_orm_migration::MigratorTrait;
+
+mod m20261124_000001_create_stream;
+mod m20261124_000002_create_assignment;
+mod m20261124_000003_create_leadership;
+
+/// Every schema change that this version knows, oldest first.
+#[derive(Debug)]
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261124_000001_create_stream::Migration),
+            Box::new(m20261124_000002_create_assignment::Migration),
+            Box::new(m20261124_000003_create_leadership::Migration),
+        ]
+    }
+}

@@ -1,0 +1,37 @@
+//! Declared streams.
+
+use sea_orm::entity::prelude::*;
+
+/// One row of table `stream`.
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "stream")]
+pub struct Model {
+    /// The stream's name.
+    #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
+    pub name: String,
+    /// Where it comes from.
+    #[sea_orm(column_type = "Text")]
+    pub source: String,
+    /// Whether it should run.
+    pub enabled: bool,
+    /// How much of a worker's capacity it takes.
+    #[sea_orm(column_type = "Double")]
+    pub weight: f64,
+    /// Lower ones yield first.
+    pub priority: i32,
+    /// `available` or `exclusive`.
+    #[sea_orm(column_type = "Text")]
+    pub ownership: String,
+    /// Labels, a JSON object of texts.
+    #[sea_orm(column_type = "Text")]
+    pub labels: String,
+    /// Labels that the worker must have, a JSON object of texts.
+    #[sea_orm(column_type = "Text")]
+    pub requires: String,
+}
+
+/// No foreign keys: a stream may be deleted while its assignment is still being ended.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,164 @@
+//! Rows to domain values and back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, EntityTrait, FromQueryResult, QueryResult, QueryTrait, Statement};
+use streamkeeper_core::record::{Assignment, Loaded};
+use streamkeeper_core::spec::StreamSpec;
+use streamkeeper_entities::{assignment, leadership, stream};
+use streamkeeper_protocol::{Epoch, Ownership, StreamId, Term, WorkerId};
+
+use super::unavailable;
+use crate::port::StoreError;
+
+/// The fence row.
+pub(super) struct StoredFence {
+    /// The leadership that may write.
+    pub(super) term: Term,
+    /// Its random number.
+    pub(super) nonce: u64,
+    /// The longest lease ever used.
+    pub(super) longest_lease: Duration,
+}
+
+/// Reads the fence row; `lock` is appended to the query.
+pub(super) async fn fence(connection: &impl ConnectionTrait, lock: &str) -> Result<StoredFence, StoreError> {
+    let sql = format!("SELECT id, term, nonce, longest_lease_ms FROM leadership WHERE id = 1{lock}");
+    let query = Statement::from_string(connection.get_database_backend(), sql);
+    let found = connection.query_one_raw(query).await;
+    let found = found.map_err(|error| unavailable("read the fence row", &error))?;
+    let Some(found) = found else {
+        return Err(bad_fence("id", "the row is missing; restore it from a backup"));
+    };
+    let model = leadership::Model::from_query_result(&found, "").map_err(|error| bad_fence("?", error))?;
+    let number =
+        u32::try_from(model.term).map_err(|_| bad_fence("term", format!("{} is no term", model.term)))?;
+    let lease = u64::try_from(model.longest_lease_ms).map_err(|_| {
+        bad_fence(
+            "longest_lease_ms",
+            format!("{} is negative", model.longest_lease_ms),
+        )
+    })?;
+    Ok(StoredFence {
+        term: Term::new(number).map_err(|error| bad_fence("term", error))?,
+        nonce: model.nonce.cast_unsigned(),
+        longest_lease: Duration::from_millis(lease),
+    })
+}
+
+fn bad_fence(column: &'static str, problem: impl ToString) -> StoreError {
+    bad("leadership", "1", column, problem)
+}
+
+fn bad(table: &'static str, row: &str, column: &'static str, problem: impl ToString) -> StoreError {
+    StoreError::BadRow {
+        table,
+        row: row.to_owned(),
+        column,
+        problem: problem.to_string(),
+    }
+}
+
+/// Reads all streams and assignments. Rows that make no sense are left out and named: one of them must not keep the
+/// rest of the fleet from being led.
+pub(super) async fn load(connection: &impl ConnectionTrait) -> Result<(Loaded, Vec<String>), StoreError> {
+    let backend = connection.get_database_backend();
+    let mut bad_rows = Vec::new();
+    let rows = connection
+        .query_all_raw(stream::Entity::find().build(backend))
+        .await;
+    let rows = rows.map_err(|error| unavailable("read streams", &error))?;
+    let streams = good(&rows, stream_of_row, &mut bad_rows);
+    let rows = connection
+        .query_all_raw(assignment::Entity::find().build(backend))
+        .await;
+    let rows = rows.map_err(|error| unavailable("read assignments", &error))?;
+    let assignments = good(&rows, assignment_of_row, &mut bad_rows);
+    Ok((Loaded { streams, assignments }, bad_rows))
+}
+
+fn good<T>(
+    rows: &[QueryResult],
+    convert: fn(&QueryResult) -> Result<T, StoreError>,
+    bad_rows: &mut Vec<String>,
+) -> Vec<T> {
+    let mut values = Vec::with_capacity(rows.len());
+    for row in rows {
+        match convert(row) {
+            Ok(value) => values.push(value),
+            Err(error) => bad_rows.push(error.to_string()),
+        }
+    }
+    values
+}
+
+fn key(row: &QueryResult, column: &str) -> String {
+    row.try_get("", column).unwrap_or_else(|_| "?".to_owned())
+}
+
+fn stream_of_row(row: &QueryResult) -> Result<StreamSpec, StoreError> {
+    let model = stream::Model::from_query_result(row, "")
+        .map_err(|error| bad("stream", &key(row, "name"), "?", error))?;
+    let name = model.name.as_str();
+    if !(model.weight.is_finite() && model.weight > 0.0) {
+        let problem = format!("{} is not a number above 0", model.weight);
+        return Err(bad("stream", name, "weight", problem));
+    }
+    Ok(StreamSpec {
+        name: StreamId::new(name).map_err(|error| bad("stream", name, "name", error))?,
+        enabled: model.enabled,
+        weight: model.weight,
+        priority: model.priority,
+        ownership: ownership_of_text(&model.ownership)
+            .map_err(|error| bad("stream", name, "ownership", error))?,
+        labels: labels_of_text(&model.labels).map_err(|error| bad("stream", name, "labels", error))?,
+        requires: labels_of_text(&model.requires).map_err(|error| bad("stream", name, "requires", error))?,
+        source: model.source,
+    })
+}
+
+fn assignment_of_row(row: &QueryResult) -> Result<(StreamId, Assignment), StoreError> {
+    let model = assignment::Model::from_query_result(row, "")
+        .map_err(|error| bad("assignment", &key(row, "stream"), "?", error))?;
+    let name = model.stream.as_str();
+    let stream = StreamId::new(name).map_err(|error| bad("assignment", name, "stream", error))?;
+    let assignment = Assignment {
+        worker: WorkerId::new(&model.worker).map_err(|error| bad("assignment", name, "worker", error))?,
+        session: model
+            .session
+            .parse()
+            .map_err(|error: streamkeeper_protocol::IdError| bad("assignment", name, "session", error))?,
+        epoch: Epoch::from_i64(model.epoch).map_err(|error| bad("assignment", name, "epoch", error))?,
+    };
+    Ok((stream, assignment))
+}
+
+fn ownership_of_text(text: &str) -> Result<Ownership, String> {
+    match text {
+        "available" => Ok(Ownership::Available),
+        "exclusive" => Ok(Ownership::Exclusive),
+        other => Err(format!("{other:?} is neither \"available\" nor \"exclusive\"")),
+    }
+}
+
+/// How an ownership is stored.
+pub(super) const fn text_of_ownership(ownership: Ownership) -> &'static str {
+    match ownership {
+        Ownership::Available => "available",
+        Ownership::Exclusive => "exclusive",
+    }
+}
+
+fn labels_of_text(text: &str) -> Result<BTreeMap<String, String>, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+/// How labels are stored.
+pub(super) fn text_of_labels(labels: &BTreeMap<String, String>) -> String {
+    let object = labels
+        .iter()
+        .map(|(key, value)| (key.clone(), serde_json::Value::String(value.clone())))
+        .collect();
+    serde_json::Value::Object(object).to_string()
+}

@@ -1,0 +1,241 @@
+//! Writing a batch in one fenced transaction.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, Statement, Value,
+    sqlx,
+};
+use streamkeeper_core::record::{Assignment, AssignmentWrite, Fence, Persisted, StreamWrite, WriteBatch};
+use streamkeeper_core::spec::StreamSpec;
+use streamkeeper_protocol::{Epoch, StreamId, Term};
+
+use super::{begin, row};
+
+/// Rows per statement: SQLite binds at most 32,766 values, and nests at most 1,000 terms.
+const CHUNK: usize = 500;
+
+/// Why nothing was written.
+enum Refusal {
+    Fenced(Term),
+    Failed(String),
+}
+
+impl From<DbErr> for Refusal {
+    fn from(error: DbErr) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Writes the batch if the stored fence equals `fence`.
+pub(super) async fn persist(
+    database: &DatabaseConnection,
+    timeout: Duration,
+    fence: Fence,
+    batch: &WriteBatch,
+) -> Persisted {
+    let written = tokio::time::timeout(timeout, write(database, fence, batch)).await;
+    let (transaction, refused) = match written {
+        Ok(Ok(written)) => written,
+        Ok(Err(Refusal::Fenced(term))) => return Persisted::Fenced { term },
+        Ok(Err(Refusal::Failed(reason))) => return Persisted::Failed { reason },
+        Err(_) => {
+            let reason = format!("no answer within {timeout:?}");
+            return Persisted::Failed { reason };
+        }
+    };
+    match tokio::time::timeout(timeout, transaction.commit()).await {
+        Ok(Ok(())) => Persisted::Committed { refused },
+        Ok(Err(error)) => commit_failed(&error),
+        Err(_) => {
+            let reason = format!("commit: no answer within {timeout:?}");
+            Persisted::Ambiguous { reason }
+        }
+    }
+}
+
+/// Everything before the commit. Returning an error drops the transaction, which rolls it back.
+async fn write(
+    database: &DatabaseConnection,
+    fence: Fence,
+    batch: &WriteBatch,
+) -> Result<(DatabaseTransaction, Vec<StreamId>), Refusal> {
+    let transaction = begin(database).await?;
+    let lock = match database.get_database_backend() {
+        DbBackend::Postgres => " FOR SHARE",
+        _ => "",
+    };
+    let stored = row::fence(&transaction, lock).await;
+    let stored = stored.map_err(|error| Refusal::Failed(error.to_string()))?;
+    if (stored.term, stored.nonce) != (fence.term, fence.nonce) {
+        transaction.rollback().await?;
+        return Err(Refusal::Fenced(stored.term));
+    }
+    write_streams(&transaction, &batch.streams).await?;
+    let refused = write_assignments(&transaction, &batch.assignments).await?;
+    Ok((transaction, refused))
+}
+
+/// A commit that the database itself refused has failed; where the answer is missing, nobody knows.
+pub(super) fn commit_failed(error: &DbErr) -> Persisted {
+    let reason = format!("commit: {error}");
+    let inner = match error {
+        DbErr::Conn(RuntimeErr::SqlxError(inner))
+        | DbErr::Exec(RuntimeErr::SqlxError(inner))
+        | DbErr::Query(RuntimeErr::SqlxError(inner)) => inner,
+        _ => return Persisted::Ambiguous { reason },
+    };
+    let sqlx::Error::Database(answer) = inner.as_ref() else {
+        return Persisted::Ambiguous { reason };
+    };
+    // Connection exceptions, unknown completion and shutdowns: the commit may have come before them.
+    let code = answer.code().unwrap_or_default();
+    let unknown = code.len() == 5
+        && ["08", "40003", "57P0"]
+            .iter()
+            .any(|prefix| code.starts_with(prefix));
+    if unknown {
+        Persisted::Ambiguous { reason }
+    } else {
+        Persisted::Failed { reason }
+    }
+}
+
+async fn write_streams(transaction: &DatabaseTransaction, writes: &[StreamWrite]) -> Result<(), DbErr> {
+    let mut puts: Vec<&StreamSpec> = Vec::new();
+    let mut deletes: Vec<&StreamId> = Vec::new();
+    for write in writes {
+        match write {
+            StreamWrite::Put(spec) => puts.push(spec),
+            StreamWrite::Delete(stream) => deletes.push(stream),
+        }
+    }
+    puts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    deletes.sort_unstable();
+    for chunk in puts.chunks(CHUNK) {
+        put_streams(transaction, chunk).await?;
+    }
+    for chunk in deletes.chunks(CHUNK) {
+        let sql = format!("DELETE FROM stream WHERE name IN {}", tuple(0, chunk.len()));
+        let values = chunk.iter().map(|stream| stream.as_str().into());
+        execute(transaction, sql, values.collect()).await?;
+    }
+    Ok(())
+}
+
+async fn put_streams(transaction: &DatabaseTransaction, specs: &[&StreamSpec]) -> Result<(), DbErr> {
+    let sql = format!(
+        "INSERT INTO stream (name, source, enabled, weight, priority, ownership, labels, requires) VALUES {} \
+         ON CONFLICT (name) DO UPDATE SET source = excluded.source, enabled = excluded.enabled, \
+         weight = excluded.weight, priority = excluded.priority, ownership = excluded.ownership, \
+         labels = excluded.labels, requires = excluded.requires",
+        tuples(specs.len(), 8)
+    );
+    let mut values: Vec<Value> = Vec::with_capacity(specs.len() * 8);
+    for spec in specs {
+        values.extend([
+            spec.name.as_str().into(),
+            spec.source.as_str().into(),
+            spec.enabled.into(),
+            spec.weight.into(),
+            spec.priority.into(),
+            row::text_of_ownership(spec.ownership).into(),
+            row::text_of_labels(&spec.labels).into(),
+            row::text_of_labels(&spec.requires).into(),
+        ]);
+    }
+    execute(transaction, sql, values).await
+}
+
+async fn write_assignments(
+    transaction: &DatabaseTransaction,
+    writes: &[AssignmentWrite],
+) -> Result<Vec<StreamId>, DbErr> {
+    let mut puts: Vec<(&StreamId, &Assignment)> = Vec::new();
+    let mut clears: Vec<(&StreamId, Epoch)> = Vec::new();
+    for write in writes {
+        match write {
+            AssignmentWrite::Put { stream, assignment } => puts.push((stream, assignment)),
+            AssignmentWrite::Clear { stream, epoch } => clears.push((stream, *epoch)),
+        }
+    }
+    puts.sort_unstable_by_key(|(stream, _)| *stream);
+    clears.sort_unstable_by_key(|(stream, _)| *stream);
+    let now = chrono::Utc::now().timestamp_millis();
+    let mut refused = Vec::new();
+    for chunk in puts.chunks(CHUNK) {
+        refused.extend(put_assignments(transaction, chunk, now).await?);
+    }
+    for chunk in clears.chunks(CHUNK) {
+        clear_assignments(transaction, chunk).await?;
+    }
+    Ok(refused)
+}
+
+/// Returns the streams whose stored epoch is not lower.
+async fn put_assignments(
+    transaction: &DatabaseTransaction,
+    rows: &[(&StreamId, &Assignment)],
+    now: i64,
+) -> Result<Vec<StreamId>, DbErr> {
+    let sql = format!(
+        "INSERT INTO assignment (stream, worker, session, epoch, updated_at) VALUES {} \
+         ON CONFLICT (stream) DO UPDATE SET worker = excluded.worker, session = excluded.session, \
+         epoch = excluded.epoch, updated_at = excluded.updated_at \
+         WHERE assignment.epoch < excluded.epoch RETURNING stream",
+        tuples(rows.len(), 5)
+    );
+    let mut values: Vec<Value> = Vec::with_capacity(rows.len() * 5);
+    for (stream, assignment) in rows {
+        values.extend([
+            stream.as_str().into(),
+            assignment.worker.as_str().into(),
+            assignment.session.to_string().into(),
+            assignment.epoch.get().into(),
+            now.into(),
+        ]);
+    }
+    let statement = Statement::from_sql_and_values(transaction.get_database_backend(), sql, values);
+    let mut written = BTreeSet::new();
+    for returned in transaction.query_all_raw(statement).await? {
+        written.insert(returned.try_get::<String>("", "stream")?);
+    }
+    let refused = rows
+        .iter()
+        .filter(|(stream, _)| !written.contains(stream.as_str()));
+    Ok(refused.map(|(stream, _)| (*stream).clone()).collect())
+}
+
+async fn clear_assignments(
+    transaction: &DatabaseTransaction,
+    rows: &[(&StreamId, Epoch)],
+) -> Result<(), DbErr> {
+    let terms: Vec<String> = (0..rows.len())
+        .map(|index| format!("(stream = ${} AND epoch <= ${})", index * 2 + 1, index * 2 + 2))
+        .collect();
+    let sql = format!("DELETE FROM assignment WHERE {}", terms.join(" OR "));
+    let values = rows
+        .iter()
+        .flat_map(|(stream, epoch)| [stream.as_str().into(), epoch.get().into()]);
+    execute(transaction, sql, values.collect()).await
+}
+
+async fn execute(transaction: &DatabaseTransaction, sql: String, values: Vec<Value>) -> Result<(), DbErr> {
+    let statement = Statement::from_sql_and_values(transaction.get_database_backend(), sql, values);
+    transaction.execute_raw(statement).await.map(drop)
+}
+
+/// `($1, $2), ($3, $4)` for two rows of two columns.
+fn tuples(rows: usize, columns: usize) -> String {
+    let all: Vec<String> = (0..rows).map(|index| tuple(index * columns, columns)).collect();
+    all.join(", ")
+}
+
+/// `($3, $4)` for two columns after two values.
+fn tuple(before: usize, columns: usize) -> String {
+    let all: Vec<String> = (1..=columns)
+        .map(|index| format!("${}", before + index))
+        .collect();
+    format!("({})", all.join(", "))
+}
