@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, TransactionTrait,
-};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr};
 use streamkeeper_migration::{Migrator, MigratorTrait};
+
+use super::begin;
 
 /// How long SQLite waits for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -118,15 +118,15 @@ fn settings(url: &str, options: &StoreOptions) -> ConnectOptions {
 }
 
 /// Applies what is missing, and returns the schema changes that this version does not know; then nothing was applied.
+/// One transaction, because programs that start together would otherwise create the same tables.
 async fn migrate(database: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
-    let lock = database.begin().await?;
+    let transaction = begin(database).await?;
     if database.get_database_backend() == DbBackend::Postgres {
-        // Orchestrators that start together would otherwise create the same tables.
-        lock.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
-            .await?;
+        let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+        transaction.execute_unprepared(&lock).await?;
     }
-    Migrator::install(database).await?;
-    let applied = Migrator::get_migration_models(database).await?;
+    Migrator::install(&transaction).await?;
+    let applied = Migrator::get_migration_models(&transaction).await?;
     let known = Migrator::get_migration_files();
     let unknown: Vec<String> = applied
         .into_iter()
@@ -134,9 +134,11 @@ async fn migrate(database: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
         .filter(|version| !known.iter().any(|migration| migration.name() == version))
         .collect();
     if unknown.is_empty() {
-        Migrator::up(database, None).await?;
+        Migrator::up(&transaction, None).await?;
+        transaction.commit().await?;
+    } else {
+        transaction.rollback().await?;
     }
-    lock.commit().await?;
     Ok(unknown)
 }
 

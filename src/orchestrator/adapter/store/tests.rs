@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbErr, RuntimeErr, sqlx};
 use streamkeeper_core::record::{Assignment, AssignmentWrite, Fence, Persisted, StreamWrite, WriteBatch};
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_protocol::{Epoch, Ownership, SessionId, StreamId, Term, WorkerId};
 
+use super::write::commit_failed;
 use super::{OpenError, SeaStore, StoreOptions, redact_url};
 use crate::port::{Store, StoreError, TakenOver};
 
@@ -279,6 +280,40 @@ async fn a_newer_schema_is_refused() {
     let error = SeaStore::open(&url, &StoreOptions::default()).await.unwrap_err();
     let unknown = vec!["m2999_new".to_owned()];
     assert_eq!(error, OpenError::NewerSchema { url, unknown });
+}
+
+#[tokio::test]
+async fn a_commit_without_an_answer_is_ambiguous() {
+    let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+    let lost = DbErr::Query(RuntimeErr::SqlxError(lost.into()));
+    assert!(matches!(commit_failed(&lost), Persisted::Ambiguous { .. }));
+
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let refused = store.database.execute_unprepared("COMMIT").await.unwrap_err();
+    assert!(
+        matches!(commit_failed(&refused), Persisted::Failed { .. }),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn of_two_candidates_with_one_term_a_single_one_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = open(folder.path()).await;
+    let two = open(folder.path()).await;
+    let other = Fence { nonce: 1, ..fence(1) };
+    let (first, second) = tokio::join!(one.take_over(fence(1), LEASE), two.take_over(other, LEASE));
+    assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+    let batch = assignments(vec![put("a", "w", Epoch::new(term(1), 1))]);
+    let (by_first, by_second) = tokio::join!(one.persist(fence(1), &batch), two.persist(other, &batch));
+    let fenced = Persisted::Fenced { term: term(1) };
+    let expected = if first.is_ok() {
+        (committed(), fenced)
+    } else {
+        (fenced, committed())
+    };
+    assert_eq!((by_first, by_second), expected);
 }
 
 #[test]
