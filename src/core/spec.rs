@@ -54,6 +54,9 @@ impl StreamSpec {
         if self.source.len() > MAX_SOURCE_BYTES {
             errors.push(SpecError::SourceTooLong(self.source.len()));
         }
+        if self.source.contains(char::is_control) {
+            errors.push(SpecError::ControlCharacter { field: "source" });
+        }
         if !(self.weight.is_finite() && self.weight > 0.0 && self.weight <= MAX_WEIGHT) {
             errors.push(SpecError::Weight(self.weight.to_string()));
         }
@@ -66,6 +69,13 @@ impl StreamSpec {
                     field,
                     count: labels.len(),
                 });
+            }
+            // No database text and no environment variable can carry a NUL.
+            if labels
+                .iter()
+                .any(|(key, value)| key.contains('\0') || value.contains('\0'))
+            {
+                errors.push(SpecError::ControlCharacter { field });
             }
             for (key, value) in labels {
                 if key.is_empty() || key.len() > MAX_TEXT_BYTES || value.len() > MAX_TEXT_BYTES {
@@ -95,6 +105,12 @@ pub enum SpecError {
     /// No source.
     #[error("source: must not be empty; write the URL or device that the worker reads")]
     EmptySource,
+    /// A control character where none can be stored or handed to a process.
+    #[error("{field}: has a control character, which cannot be stored or handed to a process; remove it")]
+    ControlCharacter {
+        /// `source`, `labels` or `requires`.
+        field: &'static str,
+    },
     /// Source too long.
     #[error("source: has {0} bytes, at most {MAX_SOURCE_BYTES} are allowed")]
     SourceTooLong(usize),
@@ -123,4 +139,28 @@ pub enum SpecError {
         /// The key.
         key: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_problems_are_named_at_once() {
+        let mut spec = StreamSpec::new(StreamId::new("s").unwrap(), "http://x\0y");
+        assert_eq!(
+            spec.validate(),
+            Err(vec![SpecError::ControlCharacter { field: "source" }])
+        );
+        spec.source = " ".into();
+        spec.weight = f64::NAN;
+        spec.ownership = Ownership::Exclusive;
+        spec.labels.insert("key".into(), "a\0b".into());
+        let errors = spec.validate().unwrap_err();
+        assert_eq!(errors.len(), 4, "{errors:?}");
+        assert_eq!(
+            StreamSpec::new(StreamId::new("s").unwrap(), "http://x").validate(),
+            Ok(())
+        );
+    }
 }
