@@ -84,6 +84,8 @@ pub struct StreamRecord {
     pub observed: Option<Observed>,
     /// Why no worker fits, as the balancer last found.
     pub unplaced: Option<UnplacedReason>,
+    /// Since when it is known to have lost its worker, until it runs again.
+    pub lost_at: Option<Timestamp>,
 }
 
 /// Who may run a stream.

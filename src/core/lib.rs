@@ -1,11 +1,20 @@
 //! The decisions of streamkeeper. No clock, no entropy, no IO, no runtime: every module is driven by events and
 //! answers with commands, so that the orchestrator and the simulator run the same code.
 
+pub mod alert_manager;
 pub mod balancer;
 pub mod cluster;
+pub mod consistency_checker;
 pub mod coordinator;
+pub mod graveyard;
 pub mod heartbeat_tracker;
+pub mod machine;
+pub mod notice;
 pub mod record;
+pub mod recovery_manager;
 pub mod request;
+pub mod router;
 pub mod spec;
 pub mod time;
+
+pub use machine::Machine;

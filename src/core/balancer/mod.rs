@@ -16,6 +16,7 @@ use streamkeeper_protocol::{StreamId, WorkerId};
 
 use crate::cluster::{ClusterState, MoveReason, Role, Slot, StreamRecord, UnplacedReason, WorkerRecord};
 use crate::coordinator::Proposal;
+use crate::machine::Machine;
 use crate::time::Timestamp;
 
 /// How much unevenness is borne, and how fast it is mended.
@@ -45,6 +46,15 @@ impl Default for Config {
     }
 }
 
+/// What the balancer is told. It always plans from the whole present state.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The state changed: streams without a worker are placed at once, outside every budget.
+    Snapshot(ClusterState),
+    /// Time passed: one round of evening out, while nothing needs repair.
+    Tick,
+}
+
 /// What the balancer wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -54,7 +64,7 @@ pub enum Command {
     Unplaced(Vec<(StreamId, Option<UnplacedReason>)>),
 }
 
-/// The machine. Its only events are snapshots and time: it always plans from the whole present state.
+/// The machine.
 #[derive(Debug)]
 pub struct Balancer {
     config: Config,
@@ -75,21 +85,13 @@ impl Balancer {
         }
     }
 
-    /// When [`Self::tick`] is due.
-    #[must_use]
-    pub const fn next_deadline(&self) -> Option<Timestamp> {
-        self.next_round
-    }
-
-    /// Takes a snapshot: streams without a worker are placed at once, outside every budget.
-    pub fn snapshot(&mut self, now: Timestamp, cluster: ClusterState) -> Vec<Command> {
+    fn snapshot(&mut self, now: Timestamp, cluster: ClusterState) -> Vec<Command> {
         self.cluster = cluster;
         self.next_round.get_or_insert(now + self.config.round_interval);
         self.place()
     }
 
-    /// Takes the passing of time: one round of evening out, while nothing needs repair.
-    pub fn tick(&mut self, now: Timestamp) -> Vec<Command> {
+    fn round(&mut self, now: Timestamp) -> Vec<Command> {
         if self.next_round.is_some_and(|at| at > now) {
             return Vec::new();
         }
@@ -220,6 +222,26 @@ impl Balancer {
             }
         }
         best_move.map(|(_, to, name)| (fullest.0, to, name))
+    }
+}
+
+impl Machine for Balancer {
+    type Event = Event;
+    type Command = Command;
+
+    fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
+        match event {
+            Event::Snapshot(cluster) => self.snapshot(now, cluster),
+            Event::Tick => self.round(now),
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        self.next_round
+    }
+
+    fn tick() -> Event {
+        Event::Tick
     }
 }
 

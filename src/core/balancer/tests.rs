@@ -84,6 +84,7 @@ fn declare(cluster: &mut ClusterState, spec: StreamSpec) {
         reason: MoveReason::Declared,
         observed: None,
         unplaced: None,
+        lost_at: None,
     };
     cluster.needs_worker.insert(name.clone());
     cluster.streams.insert(name, Arc::new(record));
@@ -154,7 +155,7 @@ fn settle(balancer: &mut Balancer, cluster: &mut ClusterState, start: u64, round
         let commands = balancer.snapshot(Timestamp::from_ms(round * 1_000), cluster.clone());
         moves += perform(cluster, &commands);
         balancer.snapshot(Timestamp::from_ms(round * 1_000), cluster.clone());
-        let commands = balancer.tick(Timestamp::from_ms(round * 1_000));
+        let commands = balancer.round(Timestamp::from_ms(round * 1_000));
         moves += perform(cluster, &commands);
     }
     moves

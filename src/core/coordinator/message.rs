@@ -6,6 +6,7 @@ use streamkeeper_protocol::{Assign, Epoch, Heartbeat, SessionId, StreamId, Term,
 
 use crate::cluster::{ClusterState, MoveReason, UnplacedReason};
 use crate::heartbeat_tracker::SessionChange;
+use crate::notice::Notice;
 use crate::record::{Fence, Loaded, Persisted, WriteBatch};
 use crate::request::{ApplyOutcome, ApplyStreams, RequestId};
 
@@ -85,6 +86,8 @@ pub enum Event {
     },
     /// A transaction ended.
     Persisted {
+        /// The right under which it was written.
+        fence: Fence,
         /// Which one.
         ticket: u64,
         /// How.
@@ -131,6 +134,8 @@ pub enum Command {
         /// Who was refused.
         refused: SessionId,
     },
+    /// Something happened that others may want to know.
+    Notice(Notice),
     /// The state changed; readers get this snapshot.
     Snapshot(ClusterState),
 }

@@ -19,7 +19,10 @@ use std::time::Duration;
 use streamkeeper_protocol::{SessionId, StreamId, Term, WorkerId};
 
 use crate::cluster::{Availability, ClusterState, Leadership, Role, Slot};
+use crate::graveyard::Graveyard;
 use crate::heartbeat_tracker::SessionChange;
+use crate::machine::Machine;
+use crate::notice::Notice;
 use crate::record::{Fence, Loaded};
 use crate::request::ApplyError;
 use crate::time::Timestamp;
@@ -42,7 +45,7 @@ pub struct Coordinator {
     /// What each session is to run on: its desired set.
     wanted: BTreeMap<(WorkerId, SessionId), BTreeSet<StreamId>>,
     /// Sessions that are proven dead.
-    dead: BTreeSet<(WorkerId, SessionId)>,
+    dead: Graveyard,
     /// Sessions that are silent beyond the timeout.
     lost: BTreeSet<(WorkerId, SessionId)>,
     /// Streams that the user deleted and that still have to stop.
@@ -50,8 +53,18 @@ pub struct Coordinator {
     writes: Writes,
     retry_at: Option<Timestamp>,
     highest_term: Term,
+    /// Workers whose desired set changed since they were told last.
+    behind: BTreeSet<WorkerId>,
+    /// What happened in the present event.
+    notices: Vec<Notice>,
+    /// Readers must have the state now.
     dirty: bool,
+    /// Since when the state differs from what readers have in ways that nobody acts on (times of heartbeats).
+    stale_since: Option<Timestamp>,
 }
+
+/// What nobody acts on reaches the readers at the latest after this time.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Coordinator {
     /// A coordinator that does not lead.
@@ -64,13 +77,16 @@ impl Coordinator {
             counter: 0,
             seats: BTreeMap::new(),
             wanted: BTreeMap::new(),
-            dead: BTreeSet::new(),
+            dead: Graveyard::default(),
             lost: BTreeSet::new(),
             deleted: BTreeSet::new(),
             writes: Writes::default(),
             retry_at: None,
             highest_term: Term::ZERO,
+            behind: BTreeSet::new(),
+            notices: Vec::new(),
             dirty: false,
+            stale_since: None,
         }
     }
 
@@ -80,19 +96,16 @@ impl Coordinator {
         &self.cluster
     }
 
-    /// When [`Event::Tick`] is due.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        let grace = self.cluster.leadership.grace_until;
-        let in_grace = (grace > self.cluster.leadership.since).then_some(grace);
-        [self.retry_at, self.writes.deadline(), in_grace]
-            .into_iter()
-            .flatten()
-            .min()
+    const fn leads(&self) -> bool {
+        self.fence.is_some()
     }
+}
 
-    /// Takes one event.
-    pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
+impl Machine for Coordinator {
+    type Event = Event;
+    type Command = Command;
+
+    fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
         let mut out = Vec::new();
         match event {
             Event::LeaseHeld => self.retake(now, &mut out),
@@ -119,25 +132,51 @@ impl Coordinator {
                 }
             }
             Event::Apply { request, change } => self.apply(request, change, &mut out),
-            Event::Persisted { ticket, outcome } => self.persisted(now, ticket, outcome, &mut out),
+            // An answer to an earlier leadership says nothing about this one.
+            Event::Persisted {
+                fence,
+                ticket,
+                outcome,
+            } if self.fence == Some(fence) => {
+                self.persisted(now, ticket, outcome, &mut out);
+            }
+            Event::Persisted { .. } => {}
             Event::Tick => self.tick(now, &mut out),
         }
         self.flush(now, &mut out);
-        if std::mem::take(&mut self.dirty) {
+        out.extend(self.notices.drain(..).map(Command::Notice));
+        let stale = self
+            .stale_since
+            .is_some_and(|since| since + SNAPSHOT_INTERVAL <= now);
+        if std::mem::take(&mut self.dirty) || stale {
+            self.stale_since = None;
             self.cluster.revision += 1;
             out.push(Command::Snapshot(self.cluster.clone()));
         }
         out
     }
 
-    const fn leads(&self) -> bool {
-        self.fence.is_some()
+    fn next_deadline(&self) -> Option<Timestamp> {
+        let grace = self.cluster.leadership.grace_until;
+        let in_grace = (grace > self.cluster.leadership.since).then_some(grace);
+        let snapshot = self.stale_since.map(|since| since + SNAPSHOT_INTERVAL);
+        [self.retry_at, self.writes.deadline(), in_grace, snapshot]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
+    fn tick() -> Event {
+        Event::Tick
+    }
+}
+
+impl Coordinator {
     /// Drops everything that belongs to the present term and asks for a higher one (OWNERSHIP rule 11).
     fn retake(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.fence = None;
         self.seats.clear();
+        self.behind.clear();
         self.retry_at = None;
         for request in self.writes.drop_all() {
             out.push(Command::Reply {
@@ -205,6 +244,7 @@ impl Coordinator {
             self.orphan_session(now, &owner.0, owner.1);
         }
         out.push(Command::Expect(owners.into_iter().collect()));
+        self.notices.push(Notice::Leading { term: fence.term });
         self.dirty = true;
     }
 
@@ -225,7 +265,7 @@ impl Coordinator {
                 }
                 Availability::Dead => {
                     self.lost.remove(&key);
-                    self.dead.insert(key);
+                    self.dead.bury(key);
                 }
             }
             self.update_worker(worker, |record| {
@@ -233,6 +273,11 @@ impl Coordinator {
                     record.availability = *availability;
                     record.since = now;
                 }
+            });
+            self.notices.push(Notice::WorkerAvailability {
+                worker: worker.clone(),
+                session: *session,
+                availability: *availability,
             });
             let gone = match availability {
                 Availability::Dead => true,

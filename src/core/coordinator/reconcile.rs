@@ -7,6 +7,7 @@ use streamkeeper_protocol::{Generation, RunState, RunningStream, StreamId, Worke
 
 use super::Coordinator;
 use crate::cluster::{MoveReason, Observed, Slot};
+use crate::notice::Notice;
 use crate::record::Assignment;
 use crate::time::Timestamp;
 
@@ -27,6 +28,7 @@ impl Coordinator {
             .collect();
         if first && let Some(seat) = self.seats.get_mut(worker) {
             seat.generation = 1;
+            self.behind.insert(worker.clone());
         }
         for running in reported.values() {
             let held = Assignment {
@@ -56,7 +58,7 @@ impl Coordinator {
         let adopts = match &record.slot {
             Slot::Held(assignment) if *assignment == held => {
                 if record.observed.as_ref() != Some(&observed) {
-                    self.update_stream(&running.stream, |record| record.observed = Some(observed));
+                    self.observe(now, running, held.worker, observed);
                 }
                 return;
             }
@@ -76,8 +78,28 @@ impl Coordinator {
             self.writes.put(running.stream.clone(), held.clone());
         }
         self.set_slot(now, &running.stream, Slot::Held(held), MoveReason::Adopted);
-        self.update_stream(&running.stream, |record| record.observed = Some(observed));
+        // It never stopped: that is no failover.
+        self.update_stream(&running.stream, |record| {
+            record.observed = Some(observed);
+            record.lost_at = None;
+        });
         self.settle(now, &running.stream);
+    }
+
+    fn observe(&mut self, now: Timestamp, running: &RunningStream, worker: WorkerId, observed: Observed) {
+        let runs = observed.state == RunState::Running;
+        let mut lost_at = None;
+        self.update_stream(&running.stream, |record| {
+            record.observed = Some(observed);
+            lost_at = if runs { record.lost_at.take() } else { None };
+        });
+        if let Some(lost_at) = lost_at {
+            self.notices.push(Notice::FailedOver {
+                stream: running.stream.clone(),
+                worker,
+                after: now.since(lost_at),
+            });
+        }
     }
 
     /// A stream that counts on the session is not in its inventory. `settled`: the session has applied everything.

@@ -1,5 +1,6 @@
 //! Seats: which session speaks for a worker, what it has to be told, and the answer to each of its heartbeats.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::OrdSet;
@@ -10,6 +11,7 @@ use streamkeeper_protocol::{
 
 use super::{Command, Coordinator, MAX_TERM_JUMP};
 use crate::cluster::{Availability, Slot, WorkerRecord};
+use crate::notice::Notice;
 use crate::record::Assignment;
 use crate::time::Timestamp;
 
@@ -134,6 +136,14 @@ impl Coordinator {
             && previous != heartbeat.session
         {
             self.orphan_session(now, worker, previous);
+            self.lost.remove(&(worker.clone(), previous));
+        }
+        let known = self.seats.get(worker);
+        if known.is_none_or(|seat| seat.session != heartbeat.session) {
+            self.notices.push(Notice::WorkerJoined {
+                worker: worker.clone(),
+                session: heartbeat.session,
+            });
         }
         let seat = self
             .seats
@@ -165,6 +175,7 @@ impl Coordinator {
             .map_or(now, |record| record.since);
         let kept = known.map(|record| record.inventory.clone()).unwrap_or_default();
         self.dirty |= !same || whole.is_some();
+        self.stale_since.get_or_insert(now);
         let record = WorkerRecord {
             id: heartbeat.worker.clone(),
             session: heartbeat.session,
@@ -203,6 +214,7 @@ impl Coordinator {
             && seat.generation > 0
         {
             seat.generation += 1;
+            self.behind.insert(assignment.worker.clone());
         }
     }
 
@@ -278,7 +290,7 @@ impl Coordinator {
     }
 
     /// Tells every session whose desired set changed since it was told last.
-    pub(super) fn push_changed(&mut self, changed: &[WorkerId], out: &mut Vec<Command>) {
+    pub(super) fn push_changed(&self, changed: &BTreeSet<WorkerId>, out: &mut Vec<Command>) {
         for worker in changed {
             let (Some(seat), Some(record)) = (self.seats.get(worker), self.cluster.workers.get(worker))
             else {

@@ -51,6 +51,7 @@ impl Coordinator {
             reason: MoveReason::Declared,
             observed: None,
             unplaced: None,
+            lost_at: None,
         };
         self.cluster.streams.insert(name, Arc::new(record));
         self.dirty = true;
@@ -138,6 +139,11 @@ impl Coordinator {
             self.cluster.needs_worker.remove(stream);
         }
         self.update_stream(stream, |record| {
+            let lost = matches!(slot, Slot::Orphaned { .. })
+                && matches!(reason, MoveReason::WorkerLost | MoveReason::Missing);
+            if lost {
+                record.lost_at.get_or_insert(now);
+            }
             record.slot = slot;
             record.since = now;
             record.reason = reason;

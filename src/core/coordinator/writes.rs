@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use streamkeeper_protocol::{Epoch, StreamId, WorkerId};
+use streamkeeper_protocol::{Epoch, StreamId};
 
 use super::apply::Planned;
 use super::{Command, Coordinator};
 use crate::cluster::{MoveReason, Slot};
+use crate::notice::Notice;
 use crate::record::{Assignment, AssignmentWrite, Persisted, StreamWrite, WriteBatch};
 use crate::request::{ApplyError, ApplyStreams, RequestId};
 use crate::time::Timestamp;
@@ -97,20 +98,12 @@ impl Coordinator {
                 });
             }
         }
-        let behind = |record: &crate::cluster::WorkerRecord, generation| {
-            generation > 0 && record.desired.generation != generation
-        };
-        let changed: Vec<WorkerId> = self
-            .seats
-            .iter()
-            .filter(|(worker, seat)| {
-                self.cluster
-                    .workers
-                    .get(*worker)
-                    .is_some_and(|record| behind(record, seat.generation))
-            })
-            .map(|(worker, _)| worker.clone())
-            .collect();
+        let mut changed = std::mem::take(&mut self.behind);
+        changed.retain(|worker| {
+            let generation = self.seats.get(worker).map_or(0, |seat| seat.generation);
+            let record = self.cluster.workers.get(worker);
+            generation > 0 && record.is_some_and(|record| record.desired.generation != generation)
+        });
         self.push_changed(&changed, out);
         for worker in &changed {
             let generation = self.seats.get(worker).map_or(0, |seat| seat.generation);
@@ -170,6 +163,12 @@ impl Coordinator {
             let key = (assignment.worker.clone(), assignment.session);
             let gone = self.dead.contains(&key) || self.lost.contains(&key);
             self.set_slot(now, &stream, Slot::Held(assignment.clone()), reason);
+            self.notices.push(Notice::Assigned {
+                stream: stream.clone(),
+                worker: assignment.worker.clone(),
+                epoch: assignment.epoch,
+                reason,
+            });
             if gone {
                 let slot = Slot::Orphaned { last: assignment };
                 self.set_slot(now, &stream, slot, MoveReason::WorkerLost);

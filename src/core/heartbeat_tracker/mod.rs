@@ -7,16 +7,15 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use streamkeeper_protocol::{Phase, SessionId, WorkerId};
 
 use crate::cluster::Availability;
+use crate::graveyard::{Graveyard, Key};
+use crate::machine::Machine;
 use crate::time::Timestamp;
-
-/// Dead sessions that are remembered, so that their late messages are ignored.
-const MAX_DEAD_SESSIONS: usize = 10_000;
 
 /// When silence means what.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -105,8 +104,6 @@ pub struct SessionChange {
     pub availability: Availability,
 }
 
-type Key = (WorkerId, SessionId);
-
 #[derive(Debug)]
 struct Tracked {
     last_heard: Timestamp,
@@ -119,8 +116,7 @@ struct Tracked {
 pub struct HeartbeatTracker {
     config: Config,
     sessions: BTreeMap<Key, Tracked>,
-    dead: BTreeSet<Key>,
-    dead_order: VecDeque<Key>,
+    dead: Graveyard,
     held_since: Option<Timestamp>,
     next_pass: Option<Timestamp>,
 }
@@ -132,39 +128,28 @@ impl HeartbeatTracker {
         Self {
             config,
             sessions: BTreeMap::new(),
-            dead: BTreeSet::new(),
-            dead_order: VecDeque::new(),
+            dead: Graveyard::new(),
             held_since: None,
             next_pass: None,
         }
     }
 
-    /// When [`Event::Tick`] is due.
-    #[must_use]
-    pub const fn next_deadline(&self) -> Option<Timestamp> {
-        self.next_pass
-    }
-
-    /// Takes one event.
-    pub fn handle(&mut self, now: Timestamp, event: &Event) -> Vec<Command> {
-        self.next_pass.get_or_insert(now + self.config.check_interval);
-        match event {
-            Event::Expect(sessions) => {
-                for key in sessions.iter().filter(|key| !self.dead.contains(*key)) {
-                    self.sessions
-                        .entry(key.clone())
-                        .or_insert_with(|| Tracked::new(now));
+    /// A takeover names the sessions that own streams. What is known of one already is told again: whoever asks has
+    /// forgotten it.
+    fn expect(&mut self, now: Timestamp, sessions: Vec<Key>) -> Vec<Command> {
+        let mut known = Vec::new();
+        for key in sessions {
+            if self.dead.contains(&key) {
+                known.push(change(&key, Availability::Dead));
+            } else {
+                let expected = self.sessions.entry(key.clone());
+                let tracked = expected.or_insert_with(|| Tracked::new(now));
+                if tracked.availability != Availability::Alive {
+                    known.push(change(&key, tracked.availability));
                 }
-                Vec::new()
             }
-            Event::Heard {
-                worker,
-                session,
-                phase,
-                supersedes,
-            } => self.heard(now, worker, *session, *phase, *supersedes),
-            Event::Tick => self.pass(now),
         }
+        told(known)
     }
 
     fn heard(
@@ -196,28 +181,30 @@ impl HeartbeatTracker {
                 tracked.availability = Availability::Alive;
                 changes.push(change(&key, Availability::Alive));
             }
+            self.forget_former(worker, session);
         }
-        if changes.is_empty() {
-            Vec::new()
-        } else {
-            vec![Command::Changed(changes)]
-        }
+        told(changes)
     }
 
     /// Marks a session as proven dead, once.
     fn bury(&mut self, key: Key) -> Option<SessionChange> {
         self.sessions.remove(&key);
-        if !self.dead.insert(key.clone()) {
-            return None;
-        }
         let change = change(&key, Availability::Dead);
-        self.dead_order.push_back(key);
-        if self.dead_order.len() > MAX_DEAD_SESSIONS
-            && let Some(oldest) = self.dead_order.pop_front()
-        {
-            self.dead.remove(&oldest);
+        self.dead.bury(key).then_some(change)
+    }
+
+    /// Forgets former sessions of a worker that are lost: another one speaks for it now, and they may not come back.
+    fn forget_former(&mut self, worker: &WorkerId, session: SessionId) {
+        let first = (worker.clone(), SessionId::from_u128(0));
+        let last = (worker.clone(), SessionId::from_u128(u128::MAX));
+        let former = self.sessions.range(first..=last);
+        let lost: Vec<Key> = former
+            .filter(|(key, tracked)| key.1 != session && tracked.availability == Availability::Lost)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in lost {
+            self.sessions.remove(&key);
         }
-        Some(change)
     }
 
     fn pass(&mut self, now: Timestamp) -> Vec<Command> {
@@ -285,6 +272,33 @@ impl HeartbeatTracker {
     }
 }
 
+impl Machine for HeartbeatTracker {
+    type Event = Event;
+    type Command = Command;
+
+    fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
+        self.next_pass.get_or_insert(now + self.config.check_interval);
+        match event {
+            Event::Expect(sessions) => self.expect(now, sessions),
+            Event::Heard {
+                worker,
+                session,
+                phase,
+                supersedes,
+            } => self.heard(now, &worker, session, phase, supersedes),
+            Event::Tick => self.pass(now),
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        self.next_pass
+    }
+
+    fn tick() -> Event {
+        Event::Tick
+    }
+}
+
 impl Tracked {
     const fn new(now: Timestamp) -> Self {
         Self {
@@ -300,5 +314,13 @@ fn change(key: &Key, availability: Availability) -> SessionChange {
         worker: key.0.clone(),
         session: key.1,
         availability,
+    }
+}
+
+fn told(changes: Vec<SessionChange>) -> Vec<Command> {
+    if changes.is_empty() {
+        Vec::new()
+    } else {
+        vec![Command::Changed(changes)]
     }
 }

@@ -35,7 +35,7 @@ impl World {
         let (worker, session) = (worker(number), session(number));
         self.tracker.handle(
             at(ms),
-            &Event::Heard {
+            Event::Heard {
                 worker,
                 session,
                 phase,
@@ -45,7 +45,7 @@ impl World {
     }
 
     fn tick(&mut self, ms: u64) -> Vec<Command> {
-        self.tracker.handle(at(ms), &Event::Tick)
+        self.tracker.handle(at(ms), Event::Tick)
     }
 }
 
@@ -112,7 +112,7 @@ fn a_new_life_proves_the_old_one_dead_by_the_lock_of_its_state_folder() {
         phase: Phase::Starting,
         supersedes: Some(session(1)),
     };
-    let commands = world.tracker.handle(at(10), &event);
+    let commands = world.tracker.handle(at(10), event);
     assert_eq!(changed(&commands), [("w1".to_owned(), Availability::Dead)]);
     assert!(world.hear(20, 1, Phase::Ready).is_empty());
 }
@@ -121,17 +121,17 @@ fn a_new_life_proves_the_old_one_dead_by_the_lock_of_its_state_folder() {
 fn silence_counts_from_the_takeover() {
     let mut tracker = HeartbeatTracker::new(Config::default());
     let expected = vec![(worker(1), session(1))];
-    tracker.handle(at(100 * SECOND), &Event::Expect(expected));
+    tracker.handle(at(100 * SECOND), Event::Expect(expected));
     let heard = Event::Heard {
         worker: worker(2),
         session: session(2),
         phase: Phase::Ready,
         supersedes: None,
     };
-    tracker.handle(at(109 * SECOND), &heard);
-    let late = tracker.handle(at(109 * SECOND), &Event::Tick);
+    tracker.handle(at(109 * SECOND), heard);
+    let late = tracker.handle(at(109 * SECOND), Event::Tick);
     assert_eq!(changed(&late), [("w1".to_owned(), Availability::Warning)]);
-    let lost = tracker.handle(at(110 * SECOND), &Event::Tick);
+    let lost = tracker.handle(at(110 * SECOND), Event::Tick);
     assert_eq!(changed(&lost), [("w1".to_owned(), Availability::Lost)]);
 }
 
@@ -196,4 +196,39 @@ fn a_tick_is_always_due_within_one_interval() {
     assert_eq!(world.tracker.next_deadline(), Some(at(250)));
     world.tick(700);
     assert_eq!(world.tracker.next_deadline(), Some(at(950)));
+}
+
+#[test]
+fn whoever_forgot_hears_again_who_is_dead_or_lost() {
+    let mut world = World::of(4);
+    world.hear(10, 0, Phase::Gone);
+    for number in [2, 3] {
+        world.hear(9 * SECOND, number, Phase::Ready);
+    }
+    let lost = world.tick(11 * SECOND);
+    assert_eq!(changed(&lost), [("w1".to_owned(), Availability::Lost)]);
+    let expected = (0..4).map(|number| (worker(number), session(number))).collect();
+    let told = world.tracker.handle(at(12 * SECOND), Event::Expect(expected));
+    let known = [
+        ("w0".to_owned(), Availability::Dead),
+        ("w1".to_owned(), Availability::Lost),
+    ];
+    assert_eq!(changed(&told), known);
+}
+
+#[test]
+fn a_lost_session_is_forgotten_when_another_one_speaks_for_its_worker() {
+    let mut world = World::of(3);
+    for number in [1, 2] {
+        world.hear(9 * SECOND, number, Phase::Ready);
+    }
+    world.tick(11 * SECOND);
+    let event = Event::Heard {
+        worker: worker(0),
+        session: session(9),
+        phase: Phase::Ready,
+        supersedes: None,
+    };
+    world.tracker.handle(at(12 * SECOND), event);
+    assert_eq!(world.tracker.sessions.len(), 3, "two others and the new one");
 }

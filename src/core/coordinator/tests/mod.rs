@@ -225,3 +225,31 @@ fn a_worker_that_knows_a_higher_term_makes_the_leader_retake_above_it() {
     world.beat("a");
     world.assert_runs("s1", &["a"]);
 }
+
+#[test]
+fn a_failover_is_told_with_the_time_from_the_loss_until_it_runs() {
+    let mut world = running_world();
+    world.workers.remove(&worker("a"));
+    world.judge("a", 1, Availability::Dead);
+    world.now += 500;
+    world.place_all("b");
+    let after: Vec<_> = world
+        .notices
+        .iter()
+        .filter_map(|notice| match notice {
+            Notice::FailedOver { after, .. } => Some(after.as_millis()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(after.len(), 2, "{:?}", world.notices);
+    assert!(after.iter().all(|ms| (500..520).contains(ms)), "{after:?}");
+    let before = world.notices.len();
+    world.restart();
+    world.beat("b");
+    let later = &world.notices[before..];
+    assert!(
+        !later
+            .iter()
+            .any(|notice| matches!(notice, Notice::Assigned { .. } | Notice::FailedOver { .. }))
+    );
+}

@@ -24,6 +24,7 @@ pub(super) struct World {
     pub(super) workers: BTreeMap<WorkerId, Process>,
     pub(super) replies: Vec<ApplyOutcome>,
     pub(super) rivals: usize,
+    pub(super) notices: Vec<crate::notice::Notice>,
     /// Workers that no message reaches.
     pub(super) deaf: BTreeSet<WorkerId>,
     /// Answer of the database to the next transactions, instead of storing them.
@@ -98,6 +99,7 @@ impl World {
                 assert_eq!(Some(fence), self.fence);
                 let broken = self.broken.pop_front();
                 Some(Event::Persisted {
+                    fence,
                     ticket,
                     outcome: broken.unwrap_or_else(|| self.store(batch)),
                 })
@@ -114,6 +116,10 @@ impl World {
                 None
             }
             Command::Expect(_) | Command::Snapshot(_) => None,
+            Command::Notice(notice) => {
+                self.notices.push(notice);
+                None
+            }
         }
     }
 

@@ -1,0 +1,62 @@
+//! One worker in trouble: what was found, what was tried.
+
+use std::collections::BTreeMap;
+
+use crate::consistency_checker::FindingKind;
+use crate::time::Timestamp;
+
+/// What is known of one worker's trouble.
+#[derive(Debug)]
+pub(super) struct Case {
+    /// Its confirmed findings.
+    pub(super) kinds: BTreeMap<FindingKind, usize>,
+    /// Orders given.
+    pub(super) attempts: u32,
+    /// When the next attempt, or giving up, is due.
+    pub(super) due: Timestamp,
+    /// Whether people were asked.
+    pub(super) exhausted: bool,
+    /// How the last order that was answered went.
+    pub(super) last_answer: Option<Result<(), String>>,
+    began: Timestamp,
+}
+
+impl Case {
+    /// A case whose first attempt is due at `due`.
+    pub(super) const fn new(due: Timestamp) -> Self {
+        Self {
+            kinds: BTreeMap::new(),
+            attempts: 0,
+            due,
+            exhausted: false,
+            last_answer: None,
+            began: due,
+        }
+    }
+
+    /// Whether something is to be done now.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        !self.exhausted && self.due <= now
+    }
+
+    /// What was tried and how it went, for people.
+    pub(super) fn describe(&self, now: Timestamp) -> String {
+        let kinds: Vec<String> = self
+            .kinds
+            .iter()
+            .map(|(kind, count)| format!("{count} {}", kind.as_str()))
+            .collect();
+        let answer = match &self.last_answer {
+            None => "none was answered".to_owned(),
+            Some(Ok(())) => "the worker answered the last one".to_owned(),
+            Some(Err(reason)) => format!("the last answer was: {reason}"),
+        };
+        format!(
+            "{} {} in {} s did not help and {answer}; it still has these findings: {}",
+            self.attempts,
+            if self.attempts == 1 { "resync" } else { "resyncs" },
+            now.since(self.began).as_secs(),
+            kinds.join(", ")
+        )
+    }
+}

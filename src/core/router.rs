@@ -1,0 +1,277 @@
+//! Which machine hears what, and what the shell has to do: a pure function, so that the orchestrator and the simulator
+//! cannot differ.
+
+use std::time::Duration;
+
+use streamkeeper_protocol::{Assign, ControlKind, Heartbeat, SessionId, Term, WorkerId};
+
+use crate::alert_manager::{self, ActiveAlert, AlertManager};
+use crate::balancer::{self, Balancer};
+use crate::cluster::ClusterState;
+use crate::consistency_checker::{self, ConsistencyChecker, Finding};
+use crate::coordinator::{self, Coordinator};
+use crate::heartbeat_tracker::{self, HeartbeatTracker};
+use crate::machine::Machine;
+use crate::notice::Notice;
+use crate::record::{Fence, WriteBatch};
+use crate::recovery_manager::{self, OrderId, RecoveryManager};
+use crate::request::{ApplyOutcome, RequestId};
+
+/// An event with its receiver.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// For the one writer.
+    Coordinator(coordinator::Event),
+    /// For the failure detector.
+    HeartbeatTracker(heartbeat_tracker::Event),
+    /// For the balancer.
+    Balancer(balancer::Event),
+    /// For the consistency checker.
+    ConsistencyChecker(consistency_checker::Event),
+    /// For the recovery manager.
+    RecoveryManager(recovery_manager::Event),
+    /// For the alert manager.
+    AlertManager(alert_manager::Event),
+}
+
+/// What only the shell can do.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Take a term above this one, raise the fence, read everything.
+    TakeOver {
+        /// The highest term that was heard.
+        above: Term,
+    },
+    /// Write this and report with fence and ticket.
+    Persist {
+        /// Names the transaction.
+        ticket: u64,
+        /// The right to write.
+        fence: Fence,
+        /// What to write.
+        batch: WriteBatch,
+    },
+    /// Tell a worker.
+    Assign(Box<Assign>),
+    /// Tell a user.
+    Reply {
+        /// Who waits.
+        request: RequestId,
+        /// The answer.
+        outcome: ApplyOutcome,
+    },
+    /// Give readers this state.
+    Publish(ClusterState),
+    /// Give readers these findings.
+    PublishFindings(Vec<Finding>),
+    /// Order a worker something and report the answer to the recovery manager.
+    Order {
+        /// Names the order.
+        order: OrderId,
+        /// The worker.
+        worker: WorkerId,
+        /// The session that is meant, if one is.
+        session: Option<SessionId>,
+        /// What to do.
+        kind: ControlKind,
+        /// How long to wait for the answer.
+        timeout: Duration,
+    },
+    /// Tell whoever listens.
+    Notice(Notice),
+    /// Tell that an alert fires.
+    Fire(ActiveAlert),
+    /// Tell that an alert is over.
+    Resolve(ActiveAlert),
+}
+
+/// Where a command leads.
+#[derive(Debug, Clone)]
+pub enum Route {
+    /// To another machine.
+    To(Input),
+    /// To the shell.
+    Do(Effect),
+}
+
+/// A machine whose commands have a destination.
+pub trait Routed: Machine {
+    /// Name in logs, metrics and the API.
+    const NAME: &'static str;
+
+    /// Where a command leads.
+    fn route(command: Self::Command) -> Vec<Route>;
+}
+
+/// Who hears a heartbeat. The failure detector first: a session that it finds dead is known before its seat is asked
+/// for.
+#[must_use]
+pub fn heartbeat(heartbeat: Heartbeat) -> [Input; 2] {
+    [
+        Input::HeartbeatTracker(heartbeat_tracker::Event::Heard {
+            worker: heartbeat.worker.clone(),
+            session: heartbeat.session,
+            phase: heartbeat.phase,
+            supersedes: heartbeat.supersedes,
+        }),
+        Input::Coordinator(coordinator::Event::Heartbeat(Box::new(heartbeat))),
+    ]
+}
+
+/// A machine that hears of every new state.
+pub trait SnapshotReader: Routed {
+    /// The event that brings it.
+    fn snapshot(cluster: ClusterState) -> Self::Event;
+}
+
+impl SnapshotReader for Balancer {
+    fn snapshot(cluster: ClusterState) -> balancer::Event {
+        balancer::Event::Snapshot(cluster)
+    }
+}
+
+impl SnapshotReader for ConsistencyChecker {
+    fn snapshot(cluster: ClusterState) -> consistency_checker::Event {
+        consistency_checker::Event::Snapshot(cluster)
+    }
+}
+
+impl SnapshotReader for AlertManager {
+    fn snapshot(cluster: ClusterState) -> alert_manager::Event {
+        alert_manager::Event::Snapshot(cluster)
+    }
+}
+
+impl Routed for Coordinator {
+    const NAME: &'static str = "coordinator";
+
+    fn route(command: coordinator::Command) -> Vec<Route> {
+        use coordinator::Command;
+        vec![match command {
+            Command::TakeOver { above } => Route::Do(Effect::TakeOver { above }),
+            Command::Persist { ticket, fence, batch } => Route::Do(Effect::Persist { ticket, fence, batch }),
+            Command::Assign(assign) => Route::Do(Effect::Assign(assign)),
+            Command::Reply { request, outcome } => Route::Do(Effect::Reply { request, outcome }),
+            Command::Expect(sessions) => Route::To(Input::HeartbeatTracker(
+                heartbeat_tracker::Event::Expect(sessions),
+            )),
+            Command::Rival {
+                worker,
+                holder,
+                refused,
+            } => Route::To(Input::AlertManager(alert_manager::Event::Rival {
+                worker,
+                holder,
+                refused,
+            })),
+            Command::Notice(notice) => Route::Do(Effect::Notice(notice)),
+            Command::Snapshot(cluster) => Route::Do(Effect::Publish(cluster)),
+        }]
+    }
+}
+
+impl Routed for HeartbeatTracker {
+    const NAME: &'static str = "heartbeat_tracker";
+
+    fn route(command: heartbeat_tracker::Command) -> Vec<Route> {
+        use heartbeat_tracker::Command;
+        match command {
+            Command::Changed(changes) => vec![
+                Route::To(Input::Coordinator(coordinator::Event::Availability(
+                    changes.clone(),
+                ))),
+                Route::To(Input::RecoveryManager(recovery_manager::Event::Availability(
+                    changes,
+                ))),
+            ],
+            Command::Emergency { worker, session } => {
+                let notice = Notice::WorkerEmergency {
+                    worker: worker.clone(),
+                    session,
+                };
+                vec![
+                    Route::Do(Effect::Notice(notice)),
+                    Route::To(Input::AlertManager(alert_manager::Event::Emergency {
+                        worker,
+                        session,
+                    })),
+                ]
+            }
+            Command::MassFailure { held, silent, of } => {
+                vec![Route::To(Input::AlertManager(
+                    alert_manager::Event::MassFailure { held, silent, of },
+                ))]
+            }
+        }
+    }
+}
+
+impl Routed for Balancer {
+    const NAME: &'static str = "balancer";
+
+    fn route(command: balancer::Command) -> Vec<Route> {
+        let event = match command {
+            balancer::Command::Propose(proposals) => coordinator::Event::Propose(proposals),
+            balancer::Command::Unplaced(streams) => coordinator::Event::Unplaced(streams),
+        };
+        vec![Route::To(Input::Coordinator(event))]
+    }
+}
+
+impl Routed for ConsistencyChecker {
+    const NAME: &'static str = "consistency_checker";
+
+    fn route(command: consistency_checker::Command) -> Vec<Route> {
+        let consistency_checker::Command::Findings(findings) = command;
+        vec![
+            Route::Do(Effect::PublishFindings(findings.clone())),
+            Route::To(Input::RecoveryManager(recovery_manager::Event::Findings(
+                findings.clone(),
+            ))),
+            Route::To(Input::AlertManager(alert_manager::Event::Findings(findings))),
+        ]
+    }
+}
+
+impl Routed for RecoveryManager {
+    const NAME: &'static str = "recovery_manager";
+
+    fn route(command: recovery_manager::Command) -> Vec<Route> {
+        use recovery_manager::Command;
+        vec![match command {
+            Command::Order {
+                order,
+                worker,
+                session,
+                kind,
+                timeout,
+            } => Route::Do(Effect::Order {
+                order,
+                worker,
+                session,
+                kind,
+                timeout,
+            }),
+            Command::Exhausted {
+                worker,
+                exhausted,
+                detail,
+            } => Route::To(Input::AlertManager(alert_manager::Event::RecoveryExhausted {
+                worker,
+                exhausted,
+                detail,
+            })),
+        }]
+    }
+}
+
+impl Routed for AlertManager {
+    const NAME: &'static str = "alert_manager";
+
+    fn route(command: alert_manager::Command) -> Vec<Route> {
+        vec![Route::Do(match command {
+            alert_manager::Command::Fire(alert) => Effect::Fire(alert),
+            alert_manager::Command::Resolve(alert) => Effect::Resolve(alert),
+        })]
+    }
+}
