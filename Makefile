@@ -3,20 +3,34 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-CARGO := $(shell command -v cargo 2>/dev/null)
+# Where rustup puts cargo, which a fresh shell may not know yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+CARGO := $(shell PATH='$(PATH)' command -v cargo 2>/dev/null)
 ifeq ($(CARGO),)
 $(error cargo is missing: install a Rust toolchain (package rustup, then `rustup default stable`) and run make again)
 endif
 
-.PHONY: help check test levels
+.PHONY: help setup build check test demo
 
 help: ## Shows the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-check: ## Format, lints, tidy rules, licences
+setup: ## Installs what demo and tests need besides Rust; does nothing where nothing is missing
+	@tests/setup.sh
+
+demo: setup ## Shows it all on this machine: make demo ARGS="--agents 3 --channels 12"
+	cargo run --locked --package streamkeeper -- demo $(ARGS)
+
+build: setup ## Builds the program, ready for use, into target/release
+	cargo build --locked --release --package streamkeeper
+
+check: setup ## Format, lints, tidy rules, licences
+	@cargo fmt --version >/dev/null && cargo clippy --version >/dev/null || \
+		{ echo 'check: run  rustup component add rustfmt clippy  first' >&2; exit 1; }
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --locked -p streamkeeper-tests --test tidy
+	cargo test --locked --workspace --test tidy
 
 test: check ## Everything: checks, then every level of tests
 	tests/levels.sh

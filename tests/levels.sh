@@ -1,25 +1,50 @@
 #!/usr/bin/env bash
-# Runs every level of tests and fails where a level ran no test.
+# Runs every level of tests and fails where a level ran no test. `tests/levels.sh e2e` runs one level alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+only=${1:-}
+seen=no
+
+# Every level selects from the whole workspace: with `-p`, cargo would choose other features of the dependencies and
+# build them once more for each level.
 level() {
     local name=$1
     shift
-    local log
+    if [ -n "$only" ] && [ "$only" != "$name" ]; then
+        return
+    fi
+    seen=yes
+    local log ran begin=$SECONDS
     log=$(mktemp)
     echo "== $name"
-    cargo test --locked "$@" 2>&1 | tee "$log"
-    local ran
+    if ! cargo test --locked --workspace "$@" 2>&1 | tee "$log"; then
+        rm -f "$log"
+        echo "== $name: failed after $((SECONDS - begin)) s" >&2
+        exit 1
+    fi
     ran=$(awk '/^test result: ok\./ { sum += $4 } END { print sum + 0 }' "$log")
     rm -f "$log"
     if [ "$ran" -eq 0 ]; then
         echo "level $name ran no test; a level without tests is a failure" >&2
         exit 1
     fi
-    echo "== $name: $ran passed"
+    echo "== $name: $ran passed in $((SECONDS - begin)) s"
 }
 
-level unit --workspace --lib --bins
-level tidy -p streamkeeper-tests --test tidy
-level wire -p streamkeeper-tests --test wire
+# Examples are programs that the agent's tests start; only a build without a choice of targets makes them.
+cargo test --locked --workspace --no-run
+
+level unit --lib --bins
+level doc --doc
+level tidy --test tidy
+level wire --test wire
+level agent --test 'agent*'
+# Tests of these levels start servers and processes: a bound keeps two cores from being fought over.
+level integration --test integration -- --test-threads 4
+level e2e --test e2e -- --test-threads 3
+
+if [ "$seen" = no ]; then
+    echo "there is no level $only" >&2
+    exit 2
+fi

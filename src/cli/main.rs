@@ -1,3 +1,58 @@
-//! The `streamkeeper` command.
+//! The `streamkeeper` command: one binary for the orchestrator, the agent, the demo and the operator.
 
-fn main() {}
+mod agent;
+mod api;
+mod command;
+mod completions;
+mod config;
+mod demo;
+mod failure;
+mod http;
+mod logging;
+mod screen;
+mod serve;
+mod settings;
+mod shutdown;
+mod status;
+mod streams;
+mod workers;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use command::Cli;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    // These two are started once per stream: they come before everything else.
+    match args.next() {
+        Some(verb) if verb == "guard" => return streamkeeper_agent::guard_main(),
+        Some(verb) if verb == "tether" => return streamkeeper_agent::tether_main(args.collect()),
+        _ => {}
+    }
+    match Cli::parse().command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            screen::complain(&failure.text);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// This program, as the first words of a command that starts it again.
+fn program() -> Result<OsString, Failure> {
+    std::env::current_exe()
+        .map(Into::into)
+        .map_err(|error| Failure::failed(format!("cannot find the path of this program: {error}")))
+}
+
+/// A runtime whose every task is on this thread, which lives as long as the process.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))
+}

@@ -13,6 +13,7 @@ pub mod notice;
 pub mod record;
 pub mod recovery_manager;
 pub mod request;
+pub mod revive;
 pub mod router;
 pub mod spec;
 pub mod time;

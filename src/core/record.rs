@@ -15,6 +15,15 @@ pub struct Assignment {
     pub epoch: Epoch,
 }
 
+impl Assignment {
+    /// Whether this is a later assignment to the same session.
+    #[must_use]
+    pub fn supersedes(&self, earlier: &Self) -> bool {
+        let same = self.worker == earlier.worker && self.session == earlier.session;
+        same && self.epoch > earlier.epoch
+    }
+}
+
 /// The right to write: a transaction commits only while the stored fence equals this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fence {

@@ -111,6 +111,7 @@ pub fn heartbeat(heartbeat: Heartbeat) -> [Input; 2] {
         Input::HeartbeatTracker(heartbeat_tracker::Event::Heard {
             worker: heartbeat.worker.clone(),
             session: heartbeat.session,
+            seq: heartbeat.seq,
             phase: heartbeat.phase,
             supersedes: heartbeat.supersedes,
         }),

@@ -1,5 +1,62 @@
-//! The worker SDK.
+//! The worker SDK: write how one stream is run, and the fleet's leader decides which streams run here.
+//!
+//! A [`Worker`] connects, tells the leader what it runs and carries out what it is told: each start calls
+//! [`StreamHandler::run`] on a task of its own, each stop cancels [`Job::stop`], and what ends by itself is started
+//! again with backoff. Streams go on while the leader or the message server is away.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use async_trait::async_trait;
+//! use streamkeeper_worker::{
+//!     Capacity, ConnectSource, Job, SessionConfig, StreamHandler, Worker, WorkerId, WorkerOptions,
+//! };
+//! use tokio_util::sync::CancellationToken;
+//!
+//! /// Holds a connection to each source.
+//! struct Listener;
+//!
+//! #[async_trait]
+//! impl StreamHandler for Listener {
+//!     async fn run(&self, job: Job) -> String {
+//!         let connection = match tokio::net::TcpStream::connect(&job.spec.source).await {
+//!             Ok(connection) => connection,
+//!             Err(error) => return format!("{}: {error}", job.spec.source),
+//!         };
+//!         job.up().await;
+//!         tokio::select! {
+//!             () = job.stop.cancelled() => "stopped".to_owned(),
+//!             ended = connection.readable() => format!("the source ended: {ended:?}"),
+//!         }
+//!     }
+//! }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let capacity = Capacity { max_streams: 100, weight: 1.0 };
+//! let options = WorkerOptions {
+//!     session: SessionConfig::new(WorkerId::new("listener-1")?, capacity),
+//!     connect: ConnectSource::Urls {
+//!         urls: vec!["nats://127.0.0.1:4222".to_owned()],
+//!         prefix: "sk".to_owned(),
+//!     },
+//!     state_dir: Some("state".into()),
+//!     session_id: None,
+//! };
+//! let shutdown = CancellationToken::new();
+//! Worker::new(options, Arc::new(Listener)).run(shutdown).await?;
+//! # Ok(())
+//! # }
+//! ```
 
+pub mod connect;
+pub mod driver;
+pub mod handler;
 pub mod session;
 
+pub use connect::{ConnectError, ConnectSource};
+pub use driver::{Identity, Worker, WorkerError, WorkerOptions, send_farewell};
+pub use handler::{Job, StreamHandler};
 pub use session::{Command, Event, Millis, Session, SessionConfig};
+pub use streamkeeper_protocol::{
+    Capacity, Epoch, IdError, Ownership, RunSpec, SessionId, StreamId, WorkerId,
+};

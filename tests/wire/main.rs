@@ -1,4 +1,8 @@
-//! The wire contract: golden bytes stay decodable, bad bytes are refused by name.
+//! The wire contract: golden bytes stay decodable, bad bytes are refused by name, the documents say what the code does.
 
+mod asyncapi;
 mod bad_input;
+mod examples;
 mod golden;
+mod schema;
+mod tolerance;

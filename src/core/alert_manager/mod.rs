@@ -1,15 +1,31 @@
 //! Which alerts fire: conditions are read from the state and from the other machines' words, and an alert fires while
 //! its condition holds.
+//!
+//! An evaluation collects every condition that holds and compares it with what fires. So no alert can be forgotten: an
+//! alert without its condition is over. The exception is doubt: after a restart or a takeover the state has to become
+//! known again, and until then the alerts from before go on.
 
-use std::collections::BTreeMap;
+mod evaluation;
+mod facts;
+mod failing;
+mod rule;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use streamkeeper_protocol::{SessionId, Severity, WorkerId};
+use streamkeeper_protocol::{SessionId, Severity, Term, WorkerId};
 
-use crate::cluster::ClusterState;
+use crate::cluster::{ClusterState, Role};
 use crate::consistency_checker::Finding;
 use crate::machine::Machine;
 use crate::time::Timestamp;
+use evaluation::{Evaluation, Outcome};
+use facts::Facts;
+use failing::Failing;
+pub use rule::{Fingerprint, Rule, fingerprint};
 
 /// When a condition becomes an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,17 +121,135 @@ pub struct ActiveAlert {
     pub fingerprint: String,
 }
 
+/// Most alerts of one rule; the rest is one alert with the label `overflow="true"`.
+pub const MAX_ALERTS_PER_RULE: usize = 1_000;
+
+/// Time from the first change to the evaluation that takes it in, with all that follow meanwhile. Also what lasts
+/// shorter than this is not worth an alert.
+pub const EVALUATION_DELAY: Duration = Duration::from_millis(250);
+
+/// How long alerts from before a restart or takeover go on, whatever their conditions: workers need time to be heard.
+pub const SETTLING_TIME: Duration = Duration::from_secs(10);
+
 /// The machine.
 #[derive(Debug)]
 pub struct AlertManager {
     config: Config,
+    cluster: ClusterState,
+    /// The state changed since the streams were looked through.
+    fresh: bool,
+    facts: Facts,
+    failing: Failing,
+    active: BTreeMap<Fingerprint, ActiveAlert>,
+    /// The term whose state was evaluated last.
+    term: Option<Term>,
+    /// Alerts from before, which are not judged until `settled_at`, unless their condition is seen to hold.
+    in_doubt: BTreeSet<Fingerprint>,
+    settled_at: Timestamp,
+    /// When to evaluate because something changed.
+    due: Option<Timestamp>,
+    /// When to evaluate because time alone changes something.
+    wake: Option<Timestamp>,
 }
 
 impl AlertManager {
     /// A manager without alerts.
     #[must_use]
-    pub const fn new(config: Config) -> Self {
-        Self { config }
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            cluster: ClusterState::default(),
+            fresh: false,
+            facts: Facts::default(),
+            failing: Failing::default(),
+            active: BTreeMap::new(),
+            term: None,
+            in_doubt: BTreeSet::new(),
+            settled_at: Timestamp::ZERO,
+            due: None,
+            wake: None,
+        }
+    }
+
+    fn restore(&mut self, now: Timestamp, alerts: Vec<ActiveAlert>) {
+        for alert in alerts {
+            let labels = alert.labels.iter().map(|(name, value)| (&**name, &**value));
+            let key = fingerprint(alert.rule, alert.severity, labels);
+            self.facts.restore(&alert);
+            self.failing.restore(&alert);
+            self.active.entry(key).or_insert(alert);
+        }
+        self.doubt(now + SETTLING_TIME);
+    }
+
+    fn doubt(&mut self, until: Timestamp) {
+        self.in_doubt = self.active.keys().copied().collect();
+        self.settled_at = self.settled_at.max(until);
+    }
+
+    fn evaluate(&mut self, now: Timestamp) -> Vec<Command> {
+        self.due = None;
+        self.wake = None;
+        let leadership = self.cluster.leadership;
+        if leadership.role != Role::Leading {
+            return Vec::new();
+        }
+        if self.term.replace(leadership.term) != Some(leadership.term) {
+            self.doubt(leadership.since + SETTLING_TIME);
+        }
+        if std::mem::take(&mut self.fresh) {
+            self.failing.update(now, &self.cluster);
+        }
+        self.facts.prune(now, &self.cluster, self.config.rival_for);
+        self.failing.prune(now, self.config.failing_after);
+        let inhibited = self.facts.mass_failure.is_some();
+        let mut evaluation = Evaluation::new(now, &self.active, inhibited);
+        rules::workers(&mut evaluation, &self.cluster, &self.config);
+        rules::streams(&mut evaluation, &self.cluster, &self.config);
+        rules::failing(&mut evaluation, &self.failing, &self.config);
+        rules::told(&mut evaluation, &self.facts, &self.config);
+        let outcome = evaluation.finish();
+        self.apply(now, outcome)
+    }
+
+    /// Makes the active alerts what the conditions say.
+    fn apply(&mut self, now: Timestamp, outcome: Outcome) -> Vec<Command> {
+        self.wake = outcome.wake;
+        self.in_doubt
+            .retain(|key| now < self.settled_at && !outcome.holding.contains_key(key));
+        if !self.in_doubt.is_empty() {
+            let settled_at = self.settled_at;
+            self.wake = Some(self.wake.map_or(settled_at, |wake| wake.min(settled_at)));
+        }
+        let is_over = |key: &&Fingerprint| !outcome.holding.contains_key(key) && !self.in_doubt.contains(key);
+        let over: Vec<Fingerprint> = self.active.keys().filter(is_over).copied().collect();
+        let mut resolved: Vec<ActiveAlert> = over.iter().filter_map(|key| self.active.remove(key)).collect();
+        let mut fired = Vec::new();
+        for (key, condition) in outcome.holding {
+            if let Some(alert) = self.active.get_mut(&key) {
+                alert.annotations = condition.annotations;
+                continue;
+            }
+            let alert = ActiveAlert {
+                rule: condition.rule.as_str(),
+                severity: condition.rule.severity(),
+                labels: condition.labels,
+                annotations: condition.annotations,
+                since: now,
+                fingerprint: key.to_string(),
+            };
+            self.active.insert(key, alert.clone());
+            fired.push(alert);
+        }
+        if outcome.overflowed && !resolved.is_empty() {
+            // There is room now for alerts that found none.
+            self.due = Some(now + EVALUATION_DELAY);
+        }
+        for list in [&mut resolved, &mut fired] {
+            list.sort_by(|a, b| (a.rule, &a.labels).cmp(&(b.rule, &b.labels)));
+        }
+        let resolved = resolved.into_iter().map(Command::Resolve);
+        resolved.chain(fired.into_iter().map(Command::Fire)).collect()
     }
 }
 
@@ -123,13 +257,43 @@ impl Machine for AlertManager {
     type Event = Event;
     type Command = Command;
 
-    fn handle(&mut self, _now: Timestamp, _event: Event) -> Vec<Command> {
-        let _ = self.config;
+    fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
+        match event {
+            Event::Tick => return self.evaluate(now),
+            Event::Restore(alerts) => self.restore(now, alerts),
+            Event::Snapshot(cluster) => {
+                self.cluster = cluster;
+                self.fresh = true;
+            }
+            Event::Findings(findings) => self.facts.findings(findings),
+            Event::MassFailure { held, silent, of } => {
+                self.facts.mass_failure = held.then_some((silent, of));
+            }
+            Event::Emergency { worker, session } => {
+                self.facts.emergencies.insert(worker, Some(session));
+            }
+            Event::Rival {
+                worker,
+                holder,
+                refused,
+            } => self.facts.rival(now, worker, holder, refused),
+            Event::RecoveryExhausted {
+                worker,
+                exhausted: true,
+                detail,
+            } => {
+                self.facts.exhausted.insert(worker, detail);
+            }
+            Event::RecoveryExhausted { worker, .. } => {
+                self.facts.exhausted.remove(&worker);
+            }
+        }
+        self.due.get_or_insert(now + EVALUATION_DELAY);
         Vec::new()
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        None
+        [self.due, self.wake].into_iter().flatten().min()
     }
 
     fn tick() -> Event {

@@ -184,7 +184,8 @@ fn what_is_on_its_way_is_no_finding() {
         },
         &[],
     );
-    // The seat belongs to another life than the one that was meant.
+    // The seat belongs to another life than the one that was meant: it need not run it, and must not.
+    assert_found(|c| worker(c, "b").session = session(2), &["ghost s3 b"]);
     assert_found(
         |c| {
             held(c, "s4", "b", 4);
@@ -198,10 +199,13 @@ fn what_is_on_its_way_is_no_finding() {
 #[test]
 fn time_alone_makes_an_orphan() {
     let mut cluster = healthy();
-    put_stream(&mut cluster, at(LATE), "new", Slot::Vacant);
-    let mut checks = Checks::of(cluster);
+    let mut checks = Checks::of(cluster.clone());
+    assert_eq!(checks.next(), None);
+    assert_eq!(checks.next(), Some(Vec::new()));
+    put_stream(&mut cluster, at(checks.now), "new", Slot::Vacant);
+    checks.show(cluster);
     assert_eq!(checks.next(), None, "not older than a check interval");
-    assert_eq!(checks.next(), Some(Vec::new()), "seen once");
+    assert_eq!(checks.next(), None, "seen once");
     assert_eq!(short(&checks.next().unwrap()), ["orphan new -"]);
 }
 

@@ -30,23 +30,30 @@ impl Coordinator {
             seat.generation = 1;
             self.behind.insert(worker.clone());
         }
+        let settled = first || applied == generation;
         for running in reported.values() {
             let held = Assignment {
                 worker: worker.clone(),
                 session: record.session,
                 epoch: running.epoch,
             };
-            self.take_in(now, running, held, first);
+            self.take_in(now, running, held, first, settled);
         }
         for stream in &record.assigned {
             if !reported.contains_key(stream) {
-                let settled = first || applied == generation;
                 self.absent(now, stream, record.session, settled);
             }
         }
     }
 
-    fn take_in(&mut self, now: Timestamp, running: &RunningStream, held: Assignment, first: bool) {
+    fn take_in(
+        &mut self,
+        now: Timestamp,
+        running: &RunningStream,
+        held: Assignment,
+        first: bool,
+        settled: bool,
+    ) {
         let Some(record) = self.cluster.streams.get(&running.stream) else {
             return;
         };
@@ -60,6 +67,13 @@ impl Coordinator {
                 if record.observed.as_ref() != Some(&observed) {
                     self.observe(now, running, held.worker, observed);
                 }
+                return;
+            }
+            // The grant never reached it, and it still runs what it held before. A grant of an earlier term cannot be
+            // repeated, so it gets a fresh one.
+            Slot::Held(assignment) if settled && assignment.supersedes(&held) => {
+                let last = assignment.clone();
+                self.set_slot(now, &running.stream, Slot::Orphaned { last }, MoveReason::Missing);
                 return;
             }
             Slot::Held(assignment) | Slot::Orphaned { last: assignment } => {

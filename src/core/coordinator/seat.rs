@@ -106,6 +106,8 @@ impl Coordinator {
         seat.last_seq = heartbeat.seq;
         let whole = seat.assemble(heartbeat);
         let complete = seat.inventory_version == Some(heartbeat.inventory.version);
+        // The failure detector that told the loss may have been restarted since and not know of it.
+        self.lost.remove(&key);
         self.note(now, heartbeat, whole);
         if complete && heartbeat.applied.term == fence.term {
             self.reconcile(now, &heartbeat.worker, heartbeat.applied.generation);

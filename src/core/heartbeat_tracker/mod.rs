@@ -61,6 +61,8 @@ pub enum Event {
         worker: WorkerId,
         /// Its life.
         session: SessionId,
+        /// Number of the heartbeat within the session.
+        seq: u64,
         /// Where it is in its life.
         phase: Phase,
         /// A session that the sender proves to be dead.
@@ -107,6 +109,7 @@ pub struct SessionChange {
 #[derive(Debug)]
 struct Tracked {
     last_heard: Timestamp,
+    last_seq: u64,
     availability: Availability,
     emergency: bool,
 }
@@ -155,18 +158,17 @@ impl HeartbeatTracker {
     fn heard(
         &mut self,
         now: Timestamp,
-        worker: &WorkerId,
-        session: SessionId,
+        key: Key,
+        seq: u64,
         phase: Phase,
         supersedes: Option<SessionId>,
     ) -> Vec<Command> {
-        let key = (worker.clone(), session);
         if self.dead.contains(&key) {
             return Vec::new();
         }
         let mut changes = Vec::new();
-        if let Some(previous) = supersedes.filter(|previous| *previous != session) {
-            changes.extend(self.bury((worker.clone(), previous)));
+        if let Some(previous) = supersedes.filter(|previous| *previous != key.1) {
+            changes.extend(self.bury((key.0.clone(), previous)));
         }
         if phase == Phase::Gone {
             changes.extend(self.bury(key));
@@ -175,13 +177,18 @@ impl HeartbeatTracker {
                 .sessions
                 .entry(key.clone())
                 .or_insert_with(|| Tracked::new(now));
+            // A late copy of a message proves nothing about now.
+            if seq <= tracked.last_seq {
+                return told(changes);
+            }
+            tracked.last_seq = seq;
             tracked.last_heard = now;
             tracked.emergency = false;
             if tracked.availability != Availability::Alive {
                 tracked.availability = Availability::Alive;
                 changes.push(change(&key, Availability::Alive));
             }
-            self.forget_former(worker, session);
+            self.forget_former(&key.0, key.1);
         }
         told(changes)
     }
@@ -283,9 +290,10 @@ impl Machine for HeartbeatTracker {
             Event::Heard {
                 worker,
                 session,
+                seq,
                 phase,
                 supersedes,
-            } => self.heard(now, &worker, session, phase, supersedes),
+            } => self.heard(now, (worker, session), seq, phase, supersedes),
             Event::Tick => self.pass(now),
         }
     }
@@ -303,6 +311,7 @@ impl Tracked {
     const fn new(now: Timestamp) -> Self {
         Self {
             last_heard: now,
+            last_seq: 0,
             availability: Availability::Alive,
             emergency: false,
         }

@@ -38,6 +38,7 @@ impl World {
             Event::Heard {
                 worker,
                 session,
+                seq: ms + 1,
                 phase,
                 supersedes: None,
             },
@@ -109,6 +110,7 @@ fn a_new_life_proves_the_old_one_dead_by_the_lock_of_its_state_folder() {
     let event = Event::Heard {
         worker: worker(1),
         session: session(9),
+        seq: 1,
         phase: Phase::Starting,
         supersedes: Some(session(1)),
     };
@@ -125,6 +127,7 @@ fn silence_counts_from_the_takeover() {
     let heard = Event::Heard {
         worker: worker(2),
         session: session(2),
+        seq: 1,
         phase: Phase::Ready,
         supersedes: None,
     };
@@ -226,9 +229,33 @@ fn a_lost_session_is_forgotten_when_another_one_speaks_for_its_worker() {
     let event = Event::Heard {
         worker: worker(0),
         session: session(9),
+        seq: 1,
         phase: Phase::Ready,
         supersedes: None,
     };
     world.tracker.handle(at(12 * SECOND), event);
     assert_eq!(world.tracker.sessions.len(), 3, "two others and the new one");
+}
+
+#[test]
+fn a_late_copy_of_a_heartbeat_is_no_sign_of_life() {
+    let mut world = World::of(3);
+    let copy = |seq| Event::Heard {
+        worker: worker(0),
+        session: session(0),
+        seq,
+        phase: Phase::Ready,
+        supersedes: None,
+    };
+    for number in [1, 2] {
+        world.hear(9 * SECOND, number, Phase::Ready);
+    }
+    world.tracker.handle(at(5 * SECOND), copy(5));
+    world.tracker.handle(at(14 * SECOND), copy(5));
+    world.hear(14 * SECOND, 1, Phase::Ready);
+    let late = world.tick(16 * SECOND);
+    assert!(
+        changed(&late).contains(&("w0".to_owned(), Availability::Lost)),
+        "{late:?}"
+    );
 }

@@ -212,7 +212,7 @@ impl RecoveryManager {
             max_attempts,
             retry_delay,
             max_delay,
-            control_timeout,
+            ..
         } = self.config;
         let Some(attempts) = self.cases.get(worker).map(|case| case.attempts) else {
             return;
@@ -236,8 +236,7 @@ impl RecoveryManager {
         if let Some(case) = self.cases.get_mut(worker) {
             let delay = Backoff::new(retry_delay, max_delay).window(attempts);
             case.attempts += 1;
-            // Never two orders at a time.
-            case.due = now + delay.max(control_timeout);
+            case.due = now + delay;
         }
     }
 

@@ -1,1 +1,209 @@
-//! Configuration: files, environment and flags into one checked value.
+//! Settings: defaults, then a file, then the environment, then flags.
+
+mod check;
+mod layer;
+mod load;
+mod suggest;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, ConfigErrors, Effective, Flag, Layers, Loaded, explain, load};
+
+/// All settings of an orchestrator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folder for everything that is kept: database, `connect.json`, message server.
+    pub data_dir: PathBuf,
+    /// Where the API answers.
+    pub http: Http,
+    /// The message server.
+    pub nats: Nats,
+    /// The database.
+    pub database: Database,
+    /// When silence of a worker means what.
+    pub heartbeat: Heartbeat,
+    /// Leases.
+    pub lease: Lease,
+    /// Evening out.
+    pub balancer: Balancer,
+    /// Consistency checks.
+    pub consistency: Consistency,
+    /// Recovery of workers.
+    pub recovery: Recovery,
+    /// Alerts.
+    pub alerts: Alerts,
+    /// Supervision of the actors.
+    pub supervision: Supervision,
+}
+
+/// Where the API answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Address of the API.
+    pub bind: SocketAddr,
+    /// Address for probes and metrics alone, beside the API's; none where it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_bind: Option<SocketAddr>,
+    /// How long a change may wait for the database.
+    #[serde(with = "humantime_serde")]
+    pub change_timeout: Duration,
+    /// Whether faults may be injected over the API, to try recovery out.
+    pub fault_injection: bool,
+}
+
+/// The message server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nats {
+    /// URLs of a server that somebody else runs; empty: a managed one is started.
+    pub urls: Vec<String>,
+    /// First tokens of every subject.
+    pub prefix: String,
+    /// The `nats-server` program for the managed one; found on the usual paths where it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<PathBuf>,
+    /// How long to wait for the server at the start.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+}
+
+/// The database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite://FILE` or `postgres://USER@HOST/DATABASE`; empty: a SQLite file in the data folder.
+    pub url: String,
+    /// Most connections at a time.
+    pub connections: u32,
+    /// How long to wait for the database at the start.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// How long one operation may take.
+    #[serde(with = "humantime_serde")]
+    pub operation_timeout: Duration,
+}
+
+/// When silence of a worker means what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heartbeat {
+    /// Silence after which a worker is late.
+    #[serde(with = "humantime_serde")]
+    pub warning: Duration,
+    /// Silence after which a worker is lost.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Silence after which somebody should look.
+    #[serde(with = "humantime_serde")]
+    pub emergency: Duration,
+    /// Time between two looks.
+    #[serde(with = "humantime_serde")]
+    pub check_interval: Duration,
+    /// Share of the fleet (0 to 1) above which silence at once is held back.
+    pub mass_failure_share: f64,
+    /// Silent workers from which the share counts.
+    pub mass_failure_count: usize,
+    /// Longest time that a mass failure is held back.
+    #[serde(with = "humantime_serde")]
+    pub mass_failure_max_hold: Duration,
+}
+
+/// Leases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lease {
+    /// How long a worker may go on without an answer, and a new leader waits for silent ones.
+    #[serde(with = "humantime_serde")]
+    pub duration: Duration,
+    /// Highest difference of clock rates, as a share.
+    pub drift: f64,
+    /// Added to every wait for a lease to end.
+    #[serde(with = "humantime_serde")]
+    pub margin: Duration,
+}
+
+/// Evening out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Balancer {
+    /// Unevenness that is borne, as a share of the mean load.
+    pub band_relative: f64,
+    /// Unevenness that is borne, as a share of capacity.
+    pub band_absolute: f64,
+    /// Time between two rounds.
+    #[serde(with = "humantime_serde")]
+    pub round_interval: Duration,
+    /// Most moves of one round.
+    pub max_moves_per_round: usize,
+    /// Time for which a moved stream stays where it is.
+    #[serde(with = "humantime_serde")]
+    pub stream_cooldown: Duration,
+}
+
+/// Consistency checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consistency {
+    /// Time between two checks.
+    #[serde(with = "humantime_serde")]
+    pub check_interval: Duration,
+    /// Checks in a row that must agree.
+    pub confirmations: u32,
+}
+
+/// Recovery of workers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// Attempts per worker before people are asked.
+    pub max_attempts: u32,
+    /// Delay before the second attempt; doubles with each.
+    #[serde(with = "humantime_serde")]
+    pub retry_delay: Duration,
+    /// The delay never grows above this.
+    #[serde(with = "humantime_serde")]
+    pub max_delay: Duration,
+    /// How long a worker may take to answer an order.
+    #[serde(with = "humantime_serde")]
+    pub control_timeout: Duration,
+}
+
+/// Alerts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alerts {
+    /// How long streams may be without a worker before it is an alert.
+    #[serde(with = "humantime_serde")]
+    pub unplaced_after: Duration,
+    /// How long a stream may be restarted in vain before it is an alert.
+    #[serde(with = "humantime_serde")]
+    pub failing_after: Duration,
+    /// How long a refused second process stays an alert.
+    #[serde(with = "humantime_serde")]
+    pub rival_for: Duration,
+}
+
+/// Supervision of the actors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Supervision {
+    /// Restarts of one actor within `window` after which the process gives up.
+    pub max_restarts: u32,
+    /// See `max_restarts`.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// Delay before the first restart; doubles with each within the window.
+    #[serde(with = "humantime_serde")]
+    pub restart_delay: Duration,
+    /// An actor that answers no progress ping for so long is stuck, and the process gives up.
+    #[serde(with = "humantime_serde")]
+    pub stuck_after: Duration,
+}

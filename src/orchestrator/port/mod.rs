@@ -1,7 +1,13 @@
 //! What actors and adapters may ask of each other: traits and plain values, no implementation.
 
 pub mod bus;
+pub mod clock;
+pub mod gateway;
 pub mod store;
+pub mod terms;
 
 pub use bus::{Bus, BusError, Inbox};
+pub use clock::Clock;
+pub use gateway::{ActorStatus, Gateway, GatewayError, View};
 pub use store::{Store, StoreError, TakenOver};
+pub use terms::TermMemory;

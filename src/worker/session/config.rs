@@ -21,7 +21,8 @@ pub struct SessionConfig {
     pub backoff: Backoff,
     /// A stream that ran for so many milliseconds is healthy: its backoff starts again.
     pub healthy_after_ms: u64,
-    /// Most inventory entries of one heartbeat.
+    /// Most inventory entries of one heartbeat. An entry has up to 1,250 bytes (reason and names at their limits),
+    /// and a message server takes 1 MiB by default: a larger heartbeat would be refused each time.
     pub max_entries_per_part: usize,
     /// What the worker can carry.
     pub capacity: Capacity,
@@ -44,7 +45,7 @@ impl SessionConfig {
             local_after_ms: 10_000,
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
             healthy_after_ms: 60_000,
-            max_entries_per_part: 2_000,
+            max_entries_per_part: 512,
             capacity,
             labels: BTreeMap::new(),
             zone: None,

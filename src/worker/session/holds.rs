@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use streamkeeper_protocol::{Action, DesiredEntry, Epoch, RunSpec, RunState, RunningStream, StreamId};
+use streamkeeper_protocol::{Action, DesiredEntry, Epoch, Phase, RunSpec, RunState, RunningStream, StreamId};
 
 use super::random::Random;
+use super::text::plain;
 use super::{Command, Millis, SessionConfig};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,39 @@ struct Held {
     reason: Option<String>,
     /// What to start when the stop is complete.
     next: Option<(Epoch, RunSpec)>,
+}
+
+/// What a worker may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Starts {
+    /// Every stream that it is given.
+    All,
+    /// Streams that it holds, under a higher epoch; no new ones.
+    Held,
+    /// Nothing.
+    Nothing,
+}
+
+impl From<Phase> for Starts {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Starting | Phase::Ready => Self::All,
+            Phase::Draining => Self::Held,
+            Phase::Leaving | Phase::Gone => Self::Nothing,
+        }
+    }
+}
+
+impl Starts {
+    /// Whether a stream may be started that is held so, or not at all.
+    fn allow(self, held: Option<&Held>) -> bool {
+        match self {
+            Self::All => true,
+            // One that was taken away is new when it is given again.
+            Self::Held => held.is_some_and(|held| held.state != State::Stopping || held.next.is_some()),
+            Self::Nothing => false,
+        }
+    }
 }
 
 /// Orders to the runner, kept apart so that every stop goes before every start.
@@ -52,15 +86,16 @@ pub(super) struct Holds {
 }
 
 impl Holds {
-    /// Applies a whole desired set. `may_start` is false for a worker that leaves.
-    pub(super) fn apply(&mut self, set: BTreeMap<StreamId, DesiredEntry>, may_start: bool) -> Orders {
+    /// Applies a whole desired set.
+    pub(super) fn apply(&mut self, set: BTreeMap<StreamId, DesiredEntry>, starts: Starts) -> Orders {
         let mut orders = Orders::default();
         let absent = self.held.keys().filter(|stream| !set.contains_key(*stream));
         for stream in absent.cloned().collect::<Vec<_>>() {
             self.end(&stream, &mut orders);
         }
         for (stream, entry) in set {
-            let run = entry.spec.filter(|_| may_start && entry.action == Action::Run);
+            let allowed = entry.action == Action::Run && starts.allow(self.held.get(&stream));
+            let run = entry.spec.filter(|_| allowed);
             self.want(stream, entry.epoch, run, &mut orders);
         }
         orders
@@ -68,7 +103,7 @@ impl Holds {
 
     /// Ends every stream.
     pub(super) fn end_all(&mut self) -> Orders {
-        self.apply(BTreeMap::new(), false)
+        self.apply(BTreeMap::new(), Starts::Nothing)
     }
 
     fn want(&mut self, stream: StreamId, epoch: Epoch, run: Option<RunSpec>, orders: &mut Orders) {
@@ -174,7 +209,7 @@ impl Holds {
         let delay = config.backoff.delay(held.failures, random.draw());
         held.failures = held.failures.saturating_add(1);
         held.restarts = held.restarts.saturating_add(1);
-        held.reason = Some(reason);
+        held.reason = Some(plain(&reason));
         let retry_at = now.plus(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         held.state = State::Failing { retry_at };
         self.changed = true;

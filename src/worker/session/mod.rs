@@ -9,9 +9,12 @@ mod config;
 mod holds;
 mod pulse;
 mod random;
+mod text;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_drain;
 #[cfg(test)]
 mod tests_heartbeat;
 #[cfg(test)]
@@ -277,8 +280,7 @@ impl Session {
                 Ok(None) => {}
                 Ok(Some(set)) => {
                     self.applies(version, false, out);
-                    let may_start = self.phase != Phase::Leaving;
-                    out.extend(self.holds.apply(set, may_start).into_commands());
+                    out.extend(self.holds.apply(set, self.phase.into()).into_commands());
                 }
                 Err(reason) => out.push(Command::Refused { reason }),
             },

@@ -1,1 +1,87 @@
-//! To come.
+//! The HTTP API: reads come from the watched view and wait for nobody, changes go through the gateway.
+
+mod access_log;
+mod body;
+mod cluster;
+mod fields;
+mod finish;
+mod mask;
+mod paging;
+mod probes;
+mod problem;
+mod query;
+mod refusal;
+mod routes;
+mod server;
+mod streams;
+mod views;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use streamkeeper_core::cluster::ClusterState;
+use streamkeeper_protocol::OrchestratorId;
+use tokio::sync::watch;
+
+pub use mask::mask;
+pub use server::{HttpError, HttpServer, start};
+
+use crate::port::{Bus, Clock, Gateway, Store, View};
+
+/// Where the API answers, and what it allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Address of the API; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Address for probes and metrics alone, beside the API's.
+    pub probe_bind: Option<SocketAddr>,
+    /// Whether faults may be injected.
+    pub fault_injection: bool,
+}
+
+/// What the API reads and whom it asks.
+#[derive(Clone)]
+pub struct HttpContext {
+    /// The state, for readers.
+    pub view: View,
+    /// The way to the actors.
+    pub gateway: Arc<dyn Gateway>,
+    /// The database; only its health is asked.
+    pub store: Arc<dyn Store>,
+    /// NATS; only its health is asked.
+    pub bus: Arc<dyn Bus>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Renders the metrics.
+    pub metrics: PrometheusHandle,
+    /// Whether the start is through.
+    pub started: watch::Receiver<bool>,
+    /// Version of this program.
+    pub version: &'static str,
+    /// This orchestrator.
+    pub id: OrchestratorId,
+}
+
+impl std::fmt::Debug for HttpContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpContext")
+            .field("id", &self.id)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What every handler gets.
+#[derive(Debug, Clone)]
+struct Shared {
+    context: HttpContext,
+    fault_injection: bool,
+}
+
+impl Shared {
+    /// The newest snapshot. Cloned at once, so that its writer is never held up.
+    fn cluster(&self) -> ClusterState {
+        self.context.view.cluster.borrow().clone()
+    }
+}

@@ -1,1 +1,15 @@
-//! To come.
+//! The message bus: NATS behind [`crate::port::Bus`], and a nats-server of our own where nobody else runs one.
+
+mod address;
+mod bus;
+mod keep;
+mod link;
+mod managed;
+mod metrics;
+mod parts;
+mod refusal;
+mod write;
+
+pub use address::{NatsError, NatsSettings};
+pub use bus::NatsBus;
+pub use managed::{ManagedError, ManagedNats, ManagedOptions};

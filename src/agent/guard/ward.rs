@@ -1,0 +1,286 @@
+//! The commands under the guard, from their start until the last of their processes is reaped.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::stderr::Stderr;
+use crate::process;
+use crate::tether;
+use crate::wire::{Report, Start};
+
+/// This program, even when its file was replaced by another version meanwhile.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+/// Least time between two looks at all processes of the machine: many commands that end together share one.
+const LOOK_GAP: Duration = Duration::from_millis(25);
+/// Longest failure text of a tether, in bytes.
+const MAX_TETHER_BYTES: u64 = 4 * 1024;
+
+/// What became of a command's start: nothing if it runs, else why not.
+pub(super) type Outcome = (u64, String);
+
+/// All commands.
+pub(super) struct Wards {
+    wards: BTreeMap<u64, Ward>,
+    /// Distinguishes the commands of this guard from all others.
+    life: String,
+    outcomes: mpsc::Sender<Outcome>,
+    next_look: Option<Instant>,
+}
+
+struct Ward {
+    /// The command's own process, and the number of its group.
+    leader: Pid,
+    stderr: Stderr,
+    /// Known once the program runs in place of its tether, or did not.
+    outcome: Option<Result<(), String>>,
+    kill_at: Option<Instant>,
+    overdue: bool,
+    /// Of the leader, once it is reaped.
+    status: Option<ExitStatus>,
+}
+
+impl Wards {
+    /// None yet. `life` makes the commands of this guard distinguishable.
+    pub(super) const fn new(life: String, outcomes: mpsc::Sender<Outcome>) -> Self {
+        Self {
+            wards: BTreeMap::new(),
+            life,
+            outcomes,
+            next_look: None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.wards.is_empty()
+    }
+
+    /// Starts a command; what comes of it is told by `outcomes`.
+    pub(super) fn start(&mut self, start: Start) -> Result<(), Report> {
+        let key = start.key;
+        let failed = |reason: String| Report::Failed { key, reason };
+        if self.wards.contains_key(&key) {
+            return Err(failed(format!("the key {key} is in use")));
+        }
+        let ward = self
+            .spawn(start)
+            .map_err(|error| failed(format!("the system starts no process: {error}")))?;
+        self.wards.insert(key, ward);
+        Ok(())
+    }
+
+    /// Must run on a thread that lives as long as the process: the tie to the parent is one to its thread.
+    fn spawn(&self, start: Start) -> io::Result<Ward> {
+        let mut child = Command::new(OWN_PROGRAM)
+            .args(["tether", tether::REPORT, "KILL"])
+            .arg(std::process::id().to_string())
+            .arg("--")
+            .arg(start.program)
+            .args(start.args)
+            .envs(start.env)
+            .env(process::RUN_VARIABLE, self.marker(start.key))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        let leader = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let leader = leader.ok_or(io::ErrorKind::InvalidData)?;
+        let pipes = child.stdout.take().zip(child.stderr.take());
+        let watched = pipes
+            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+            .and_then(|(stdout, stderr)| {
+                self.await_outcome(start.key, stdout.into())?;
+                Stderr::drain(stderr.into())
+            });
+        match watched {
+            Ok(stderr) => Ok(Ward {
+                leader,
+                stderr,
+                outcome: None,
+                kill_at: None,
+                overdue: false,
+                status: None,
+            }),
+            Err(error) => {
+                // It is reaped like an orphan.
+                process::signal_group(leader, Signal::KILL);
+                Err(error)
+            }
+        }
+    }
+
+    /// The tether writes why it could not become the program, or closes the pipe by becoming it.
+    fn await_outcome(&self, key: u64, pipe: OwnedFd) -> io::Result<()> {
+        let pipe = Receiver::from_owned_fd(pipe)?;
+        let outcomes = self.outcomes.clone();
+        tokio::spawn(async move {
+            let mut text = Vec::new();
+            let _ = pipe.take(MAX_TETHER_BYTES).read_to_end(&mut text).await;
+            // The receiver is gone only when the guard ends.
+            let _ = outcomes
+                .send((key, String::from_utf8_lossy(&text).into_owned()))
+                .await;
+        });
+        Ok(())
+    }
+
+    /// Takes in what became of a start.
+    pub(super) fn outcome(&mut self, (key, problem): Outcome) -> Option<Report> {
+        let ward = self.wards.get_mut(&key)?;
+        if problem.is_empty() {
+            ward.outcome = Some(Ok(()));
+            let pid = ward.leader.as_raw_nonzero().get();
+            return Some(Report::Started { key, pid });
+        }
+        ward.outcome = Some(Err(problem));
+        None
+    }
+
+    /// Orders a command to end: SIGTERM now, SIGKILL after the grace. One that has ended needs no order.
+    pub(super) fn stop(&mut self, key: u64, now: Instant, grace: Duration) {
+        if let Some(ward) = self.wards.get_mut(&key) {
+            ward.stop(now, grace);
+        }
+    }
+
+    /// Orders all commands to end.
+    pub(super) fn stop_all(&mut self, now: Instant, grace: Duration) {
+        for ward in self.wards.values_mut() {
+            ward.stop(now, grace);
+        }
+    }
+
+    /// When to look again, if nothing happens before.
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let ending = self.wards.values().any(|ward| ward.status.is_some());
+        let poll = ending.then(|| now + process::POLL);
+        self.wards
+            .values()
+            .filter_map(|ward| ward.kill_at)
+            .chain(poll)
+            .min()
+    }
+
+    /// Looks after all commands and reports those of which nothing is left.
+    pub(super) fn sweep(&mut self, now: Instant) -> Vec<Report> {
+        for ward in self.wards.values_mut() {
+            ward.look_after(now);
+        }
+        while let Some((pid, status)) = process::reap_any() {
+            // Mostly an orphan; a leader that ended since the look above at the earliest.
+            let of_leader = |ward: &&mut Ward| ward.leader == pid && ward.status.is_none();
+            if let Some(ward) = self.wards.values_mut().find(of_leader) {
+                process::signal_group(pid, Signal::KILL);
+                ward.ended(status);
+            }
+        }
+        let gone: Vec<u64> = self
+            .wards
+            .iter()
+            .filter(|(_, ward)| ward.is_gone())
+            .map(|(key, _)| *key)
+            .collect();
+        if gone.is_empty() || self.next_look.is_some_and(|at| now < at) {
+            return Vec::new();
+        }
+        let escaped = self.kill_escaped(&gone);
+        self.next_look = Some(Instant::now() + LOOK_GAP);
+        gone.into_iter()
+            .filter(|key| !escaped.contains(key))
+            .filter_map(|key| Some(self.wards.remove(&key)?.report(key)))
+            .collect()
+    }
+
+    /// Kills what left its group and lost its parent, for the given commands; which of them had such processes.
+    fn kill_escaped(&self, keys: &[u64]) -> BTreeSet<u64> {
+        let markers: BTreeMap<String, u64> = keys.iter().map(|key| (self.marker(*key), *key)).collect();
+        let alive = self.wards.values().filter(|ward| ward.status.is_none());
+        let leaders: HashSet<Pid> = alive.map(|ward| ward.leader).collect();
+        let mut escaped = BTreeSet::new();
+        for child in process::children() {
+            if leaders.contains(&child) {
+                continue;
+            }
+            let marker = process::run_marker(child);
+            if let Some(key) = marker.and_then(|marker| markers.get(&marker)) {
+                process::kill_orphan(child);
+                escaped.insert(*key);
+            }
+        }
+        escaped
+    }
+
+    fn marker(&self, key: u64) -> String {
+        format!("{}-{key}", self.life)
+    }
+}
+
+impl Ward {
+    fn stop(&mut self, now: Instant, grace: Duration) {
+        if self.status.is_some() {
+            return;
+        }
+        let kill_at = now + grace;
+        match self.kill_at {
+            // A second order may shorten the grace, not extend it.
+            Some(earlier) => self.kill_at = Some(earlier.min(kill_at)),
+            None if self.overdue => {}
+            None => {
+                process::signal_group(self.leader, Signal::TERM);
+                self.kill_at = Some(kill_at);
+            }
+        }
+    }
+
+    fn look_after(&mut self, now: Instant) {
+        if self.status.is_some() {
+            return;
+        }
+        if process::has_ended(self.leader) {
+            // Before the leader is reaped: afterwards its number could be somebody else's. No member of the group
+            // can fork its way out of one signal to all of them.
+            process::signal_group(self.leader, Signal::KILL);
+            if let Some(status) = process::reap(self.leader) {
+                self.ended(status);
+            }
+        } else if self.kill_at.is_some_and(|at| at <= now) {
+            process::signal_group(self.leader, Signal::KILL);
+            self.kill_at = None;
+            self.overdue = true;
+        }
+    }
+
+    fn ended(&mut self, status: ExitStatus) {
+        self.status = Some(status);
+        self.kill_at = None;
+    }
+
+    fn is_gone(&self) -> bool {
+        self.status.is_some() && self.outcome.is_some() && process::group_is_empty(self.leader)
+    }
+
+    fn report(self, key: u64) -> Report {
+        if let Some(Err(reason)) = self.outcome {
+            return Report::Failed { key, reason };
+        }
+        let mut status = self.status.map(process::status_text).unwrap_or_default();
+        if self.overdue {
+            status.push_str(", killed because it did not end within its stop grace");
+        }
+        Report::Exited {
+            key,
+            status,
+            stderr: self.stderr.text(),
+        }
+    }
+}

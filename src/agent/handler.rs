@@ -1,0 +1,122 @@
+//! The SDK's handler: one command per stream, under the guard.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use streamkeeper_worker::{Job, StreamHandler, WorkerId};
+
+use crate::client::{Guard, Launch, RunEvent};
+use crate::template::{CommandTemplate, Values};
+
+/// What the names of the variables for labels begin with.
+const LABEL_PREFIX: &str = "STREAMKEEPER_LABEL_";
+
+/// Runs the same command, filled with its own values, for every stream.
+pub(crate) struct ExecHandler {
+    pub(crate) guard: Guard,
+    pub(crate) worker: WorkerId,
+    pub(crate) command: CommandTemplate,
+    pub(crate) stop_grace: Duration,
+}
+
+#[async_trait]
+impl StreamHandler for ExecHandler {
+    async fn run(&self, job: Job) -> String {
+        let values = Values {
+            stream: &job.stream,
+            epoch: job.epoch,
+            source: &job.spec.source,
+            labels: &job.spec.labels,
+        };
+        let args = match self.command.args(values) {
+            Ok(args) => args,
+            Err(error) => return error.to_string(),
+        };
+        let launch = Launch {
+            program: self.command.program().to_owned(),
+            args,
+            env: environment(&self.worker, values),
+        };
+        let mut run = self.guard.launch(launch).await;
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                event = run.next() => match event {
+                    RunEvent::Started { pid } => {
+                        tracing::info!(stream = %job.stream, epoch = %job.epoch, pid, "command started");
+                        job.up().await;
+                    }
+                    RunEvent::Ended { reason } => {
+                        tracing::info!(stream = %job.stream, epoch = %job.epoch, %reason, "command ended");
+                        return reason;
+                    }
+                },
+                () = job.stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    run.stop(self.stop_grace).await;
+                }
+            }
+        }
+    }
+}
+
+/// What a command learns of its stream.
+fn environment(worker: &WorkerId, values: Values<'_>) -> BTreeMap<String, String> {
+    let labels = values
+        .labels
+        .iter()
+        .map(|(key, value)| (label_variable(key), value.clone()));
+    let own = [
+        ("STREAMKEEPER_STREAM", values.stream.to_string()),
+        ("STREAMKEEPER_EPOCH", values.epoch.get().to_string()),
+        ("STREAMKEEPER_WORKER", worker.to_string()),
+        ("STREAMKEEPER_SOURCE", values.source.to_owned()),
+    ];
+    labels
+        .chain(own.map(|(name, value)| (name.to_owned(), value)))
+        .collect()
+}
+
+/// The label `geo.region` becomes `STREAMKEEPER_LABEL_GEO_REGION`.
+fn label_variable(key: &str) -> String {
+    let name = key.chars().map(|c| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_uppercase()
+        } else {
+            '_'
+        }
+    });
+    LABEL_PREFIX.chars().chain(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use streamkeeper_worker::StreamId;
+
+    #[test]
+    fn a_command_learns_its_stream() {
+        let labels = BTreeMap::from([("geo.region=ä".to_owned(), "north sea".to_owned())]);
+        let stream = StreamId::new("radio-7").unwrap();
+        let values = Values {
+            stream: &stream,
+            epoch: serde_json::from_str("4294967298").unwrap(),
+            source: "http://h/x",
+            labels: &labels,
+        };
+        let environment = environment(&WorkerId::new("w1").unwrap(), values);
+        let expected = [
+            ("STREAMKEEPER_EPOCH", "4294967298"),
+            ("STREAMKEEPER_LABEL_GEO_REGION__", "north sea"),
+            ("STREAMKEEPER_SOURCE", "http://h/x"),
+            ("STREAMKEEPER_STREAM", "radio-7"),
+            ("STREAMKEEPER_WORKER", "w1"),
+        ];
+        let found: Vec<(&str, &str)> = environment
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
+        assert_eq!(found, expected);
+    }
+}

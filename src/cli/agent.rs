@@ -1,0 +1,254 @@
+//! `agent`: a worker that runs one command per stream.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use streamkeeper_agent::{AgentConfig, CommandTemplate};
+use streamkeeper_worker::{Capacity, ConnectSource, WorkerId};
+
+use crate::failure::Failure;
+use crate::logging::LogArgs;
+use crate::{settings, shutdown};
+
+/// The orchestrator's data folder, where nobody names one.
+const DEFAULT_DATA: &str = "streamkeeper-data";
+/// Wait before a restart that the leader ordered, so that no order can make this process spin.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+/// Threads of the runtime.
+const THREADS: usize = 2;
+/// Longest id.
+const MAX_ID: usize = 64;
+
+const EXAMPLES: &str = "\
+The command is split into words as a shell would do, but no shell runs it. {source}, {stream}, {epoch} and {label.KEY} \
+are replaced; the environment has STREAMKEEPER_SOURCE, _STREAM, _EPOCH, _WORKER and _LABEL_KEY. A command that ends is \
+started again with growing delays; it gets SIGTERM when its stream goes elsewhere, then SIGKILL.
+
+Examples:
+  streamkeeper agent --exec 'ffmpeg -nostdin -i {source} -f null -'
+  streamkeeper agent --id w-2 --data /var/lib/streamkeeper --exec 'record {source} /rec/{stream}'
+  streamkeeper agent --nats nats://nats-1:4222 --label gpu=yes --exec './transcode {source}'";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct AgentArgs {
+    /// The command of every stream
+    #[arg(long, value_name = "COMMAND")]
+    exec: String,
+    /// The worker's id: letters, digits, - and _, at most 64 [default: the name of this machine]
+    #[arg(long)]
+    id: Option<String>,
+    /// Data folder of an orchestrator on this machine, for its connect.json [default: streamkeeper-data]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["connect", "nats"])]
+    data: Option<PathBuf>,
+    /// A copy of connect.json
+    #[arg(long, value_name = "FILE", conflicts_with = "nats")]
+    connect: Option<PathBuf>,
+    /// URL of a NATS server; may be given several times
+    #[arg(long, value_name = "URL")]
+    nats: Vec<String>,
+    /// First tokens of every subject
+    #[arg(long, default_value = "sk", requires = "nats")]
+    prefix: String,
+    /// Folder for locks and what must survive a restart [default: DATA/agents/ID]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Most streams at a time
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    max_streams: u32,
+    /// Sum of stream weights that counts as full; compared with other workers' to balance
+    #[arg(long, default_value_t = 100.0, value_parser = weight)]
+    weight: f64,
+    /// Label that streams may require; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = settings::assignment)]
+    label: Vec<(String, String)>,
+    /// Failure zone
+    #[arg(long)]
+    zone: Option<String>,
+    /// Time between SIGTERM and SIGKILL
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    stop_grace: Duration,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+pub(crate) fn run(args: AgentArgs) -> Result<(), Failure> {
+    args.log.start()?;
+    let config = config(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))?;
+    let ordered = runtime.block_on(async {
+        let shutdown = shutdown::on_signal()?;
+        streamkeeper_agent::run(config, shutdown.clone())
+            .await
+            .map_err(|error| Failure::failed(format!("agent: {}", chain(&error))))?;
+        // Not told to end: the leader wants this worker to start anew.
+        let ordered = !shutdown.is_cancelled();
+        if ordered {
+            tracing::info!("starting anew, as the leader ordered");
+            tokio::select! {
+                () = tokio::time::sleep(RESTART_DELAY) => {}
+                () = shutdown.cancelled() => return Ok(false),
+            }
+        }
+        Ok::<_, Failure>(ordered)
+    })?;
+    drop(runtime);
+    if ordered { start_anew() } else { Ok(()) }
+}
+
+/// The same command in the same process, with nothing kept.
+fn start_anew() -> Result<(), Failure> {
+    let error = std::process::Command::new(crate::program()?)
+        .args(std::env::args_os().skip(1))
+        .exec();
+    Err(Failure::failed(format!("agent: cannot start anew: {error}")))
+}
+
+fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
+    let worker = worker_id(args.id.as_deref())?;
+    let command =
+        CommandTemplate::parse(&args.exec).map_err(|error| Failure::usage(format!("--exec: {error}")))?;
+    let data = args.data.unwrap_or_else(|| DEFAULT_DATA.into());
+    let state_dir = args
+        .state
+        .unwrap_or_else(|| data.join("agents").join(worker.as_str()));
+    let connect = if !args.nats.is_empty() {
+        ConnectSource::Urls {
+            urls: args.nats,
+            prefix: args.prefix,
+        }
+    } else {
+        ConnectSource::File(args.connect.unwrap_or(data))
+    };
+    Ok(AgentConfig {
+        worker,
+        connect,
+        state_dir,
+        capacity: Capacity {
+            max_streams: args.max_streams,
+            weight: args.weight,
+        },
+        labels: args.label.into_iter().collect(),
+        zone: args.zone,
+        command,
+        stop_grace: args.stop_grace,
+        heartbeat_interval: None,
+        restart_backoff: None,
+        program: crate::program()?.into(),
+    })
+}
+
+fn worker_id(given: Option<&str>) -> Result<WorkerId, Failure> {
+    match given {
+        Some(id) => WorkerId::new(id).map_err(|error| Failure::usage(format!("--id {id:?}: {error}"))),
+        None => {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            let id = id_of_host(host.trim());
+            WorkerId::new(&id).map_err(|error| {
+                Failure::usage(format!(
+                    "the name of this machine, {host:?}, gives no id: {error}; give one with --id"
+                ))
+            })
+        }
+    }
+}
+
+/// The first part of a machine's name with what no id may have replaced.
+fn id_of_host(host: &str) -> String {
+    host.chars()
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() || letter == '_' {
+                letter
+            } else {
+                '-'
+            }
+        })
+        .take(MAX_ID)
+        .collect()
+}
+
+fn weight(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(weight) if weight.is_finite() && weight > 0.0 => Ok(weight),
+        _ => Err("write a number above 0".to_owned()),
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::failure::Exit;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        agent: AgentArgs,
+    }
+
+    fn parse(words: &[&str]) -> Result<AgentConfig, Failure> {
+        let words = ["agent", "--exec", "cat {source}"].iter().chain(words);
+        let line = Line::try_parse_from(words).map_err(|error| Failure::usage(error.to_string()))?;
+        config(line.agent)
+    }
+
+    #[test]
+    fn the_connection_comes_from_one_place() {
+        let file = |path: &str| ConnectSource::File(path.into());
+        assert_eq!(parse(&["--id", "w"]).unwrap().connect, file(DEFAULT_DATA));
+        let given = parse(&["--id", "w", "--data", "/d"]).unwrap();
+        assert_eq!(given.connect, file("/d"));
+        assert_eq!(given.state_dir, PathBuf::from("/d/agents/w"));
+        assert_eq!(parse(&["--connect", "/c.json"]).unwrap().connect, file("/c.json"));
+        let urls = parse(&["--nats", "nats://a", "--nats", "nats://b", "--prefix", "x"]).unwrap();
+        assert_eq!(
+            urls.connect,
+            ConnectSource::Urls {
+                urls: vec!["nats://a".into(), "nats://b".into()],
+                prefix: "x".into()
+            }
+        );
+    }
+
+    #[test]
+    fn wrong_usage_is_named() {
+        for (words, part) in [
+            (&["--id", "a b"][..], "--id"),
+            (&["--data", "/d", "--nats", "nats://a"], "--nats"),
+            (&["--weight", "0"], "above 0"),
+            (&["--label", "gpu"], "KEY=VALUE"),
+            (&["--stop-grace", "soon"], "--stop-grace"),
+            (&["--max-streams", "0"], "--max-streams"),
+        ] {
+            let failure = parse(words).err().unwrap();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.text.contains(part), "{part}: {}", failure.text);
+        }
+    }
+
+    #[test]
+    fn names_of_machines_become_ids() {
+        for (host, expected) in [("web-1", "web-1"), ("a.example.org", "a-example-org"), ("ü", "-")] {
+            assert_eq!(id_of_host(host), expected);
+        }
+        assert_eq!(id_of_host(&"x".repeat(99)).len(), 64);
+    }
+}

@@ -1,0 +1,94 @@
+//! The verbs.
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::{agent, completions, config, demo, serve, status, streams, workers};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  tried and failed
+  2  wrong usage, file or configuration
+  3  the server cannot be reached
+  4  the server refused it";
+
+/// Keeps every long-lived stream running on exactly one healthy worker of a fleet.
+#[derive(Debug, Parser)]
+#[command(name = "streamkeeper", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows it all on this machine: live audio, an orchestrator, agents, and what happens when they die
+    Demo(demo::DemoArgs),
+    /// Runs an orchestrator
+    Serve(serve::ServeArgs),
+    /// Runs a worker: one command per stream
+    Agent(agent::AgentArgs),
+    /// Declares and shows streams
+    #[command(subcommand)]
+    Streams(streams::StreamsCommand),
+    /// Shows workers
+    #[command(subcommand)]
+    Workers(workers::WorkersCommand),
+    /// Shows how the whole is
+    Status(status::StatusArgs),
+    /// Shows and checks the configuration of `serve`
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Prints completions for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Demo(args) => demo::run(&args),
+            Self::Serve(args) => serve::run(&args),
+            Self::Agent(args) => agent::run(args),
+            Self::Streams(command) => streams::run(command),
+            Self::Workers(command) => workers::run(command),
+            Self::Status(args) => status::run(&args),
+            Self::Config(command) => config::run(command),
+            Self::Completions(args) => completions::run(&args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_an_example_in_its_help() {
+        fn visit(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            if command.has_subcommands() {
+                for inner in command.get_subcommands() {
+                    visit(inner, &path);
+                }
+                return;
+            }
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(help.contains("Example"), "{path} has no example");
+            assert!(command.get_about().is_some(), "{path} says nothing of itself");
+        }
+        for command in Cli::command().get_subcommands() {
+            visit(command, "streamkeeper");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `workers`: show workers.
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::api::{Api, ApiError, ServerArgs};
+use crate::failure::Failure;
+use crate::http::encode;
+use crate::screen::{self, Format, OutputArgs};
+
+/// Workers per page; the server's largest.
+const PAGE: usize = 1_000;
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  streamkeeper workers list
+  streamkeeper workers list -o json";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkersCommand {
+    /// Lists workers
+    List(ListArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = LIST_EXAMPLES)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    workers: Vec<Value>,
+    #[serde(default)]
+    next: Option<String>,
+}
+
+/// What a table shows of a worker.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) id: String,
+    pub(crate) availability: String,
+    pub(crate) takes_streams: bool,
+    phase: String,
+    #[serde(default)]
+    assigned_count: usize,
+    #[serde(default)]
+    running_count: usize,
+    #[serde(default)]
+    load_ratio: Option<f64>,
+    #[serde(default)]
+    last_heard_ms_ago: Option<u64>,
+    #[serde(default)]
+    zone: Option<String>,
+    #[serde(default)]
+    version: String,
+}
+
+pub(crate) fn run(command: WorkersCommand) -> Result<(), Failure> {
+    let WorkersCommand::List(args) = command;
+    crate::runtime()?.block_on(list(&args))
+}
+
+/// Every worker, page by page.
+async fn all(api: &Api) -> Result<Vec<Value>, ApiError> {
+    let mut workers = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page: Page = api.get(&format!("/api/v1/workers?limit={PAGE}{after}")).await?;
+        workers.extend(page.workers);
+        match page.next {
+            Some(next) => after = format!("&after={}", encode(&next)),
+            None => return Ok(workers),
+        }
+    }
+}
+
+/// Every worker as a row of a table.
+pub(crate) async fn rows(api: &Api) -> Result<Vec<Row>, Failure> {
+    all(api).await?.iter().map(row).collect()
+}
+
+fn row(worker: &Value) -> Result<Row, Failure> {
+    Row::deserialize(worker)
+        .map_err(|error| Failure::failed(format!("the server describes a worker in another way: {error}")))
+}
+
+async fn list(args: &ListArgs) -> Result<(), Failure> {
+    let workers = all(&args.server.api()?).await?;
+    if args.output.output == Format::Json {
+        return screen::json(&json!({ "workers": workers }));
+    }
+    if workers.is_empty() {
+        return screen::line("no workers; start one with `streamkeeper agent --exec 'COMMAND {source}'`");
+    }
+    let mut table = screen::table(&[
+        "WORKER", "STATE", "PHASE", "ASSIGNED", "RUNNING", "LOAD", "HEARD", "ZONE", "VERSION",
+    ]);
+    for row in workers.iter().map(row) {
+        let row = row?;
+        table.add_row(vec![
+            row.id.into(),
+            screen::state(&row.availability),
+            row.phase.into(),
+            row.assigned_count.into(),
+            row.running_count.into(),
+            row.load_ratio
+                .map_or_else(|| "-".to_owned(), |ratio| format!("{:.1}%", ratio * 100.0))
+                .into(),
+            row.last_heard_ms_ago
+                .map_or_else(|| "never".to_owned(), |ms| format!("{} ago", screen::ago(ms)))
+                .into(),
+            row.zone.unwrap_or_else(|| "-".to_owned()).into(),
+            row.version.into(),
+        ]);
+    }
+    screen::print_table(&table)
+}

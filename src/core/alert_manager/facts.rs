@@ -1,0 +1,86 @@
+//! What the alert manager was told by others, until it is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use streamkeeper_protocol::{SessionId, WorkerId};
+
+use super::{ActiveAlert, Rule};
+use crate::cluster::{Availability, ClusterState, WorkerRecord};
+use crate::consistency_checker::Finding;
+use crate::time::Timestamp;
+
+/// The last refusal of a second process.
+#[derive(Debug)]
+pub(super) struct Rival {
+    pub(super) last: Timestamp,
+    pub(super) holder: SessionId,
+    pub(super) refused: SessionId,
+}
+
+/// The told facts; at most one of each kind for a worker.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) findings: Vec<Finding>,
+    /// How many sessions of how many are silent, while losses are held back.
+    pub(super) mass_failure: Option<(usize, usize)>,
+    /// The silent session; none where only the alert survived a restart.
+    pub(super) emergencies: BTreeMap<WorkerId, Option<SessionId>>,
+    pub(super) rivals: BTreeMap<WorkerId, Rival>,
+    /// What was tried, in words.
+    pub(super) exhausted: BTreeMap<WorkerId, String>,
+}
+
+impl Facts {
+    /// Takes the facts that a stored alert stands for: the failure detector does not tell an emergency twice.
+    pub(super) fn restore(&mut self, alert: &ActiveAlert) {
+        if alert.rule == Rule::WorkerEmergency.as_str()
+            && let Some(worker) = alert
+                .labels
+                .get("worker")
+                .and_then(|name| WorkerId::new(name).ok())
+        {
+            self.emergencies.entry(worker).or_insert(None);
+        }
+    }
+
+    pub(super) fn findings(&mut self, findings: Vec<Finding>) {
+        // A recovery manager that was restarted does not know what it has to take back.
+        let troubled: BTreeSet<&WorkerId> = findings
+            .iter()
+            .filter_map(|finding| finding.worker.as_ref())
+            .collect();
+        self.exhausted.retain(|worker, _| troubled.contains(worker));
+        self.findings = findings;
+    }
+
+    pub(super) fn rival(&mut self, now: Timestamp, worker: WorkerId, holder: SessionId, refused: SessionId) {
+        let rival = Rival {
+            last: now,
+            holder,
+            refused,
+        };
+        self.rivals.insert(worker, rival);
+    }
+
+    /// Forgets what is over.
+    pub(super) fn prune(&mut self, now: Timestamp, cluster: &ClusterState, rival_for: Duration) {
+        self.rivals.retain(|_, rival| now.since(rival.last) < rival_for);
+        self.emergencies.retain(|worker, session| {
+            let record = cluster.workers.get(worker);
+            record.is_some_and(|record| is_silent(record, *session))
+        });
+    }
+}
+
+/// Whether the session still has the seat and was not heard again.
+fn is_silent(record: &WorkerRecord, session: Option<SessionId>) -> bool {
+    let same = session.is_none_or(|session| session == record.session);
+    let silent = match record.availability {
+        // A new leader takes everybody for alive until the time-out.
+        Availability::Alive => !record.heard,
+        Availability::Warning | Availability::Lost => true,
+        Availability::Dead => false,
+    };
+    same && silent
+}

@@ -1,0 +1,184 @@
+//! Restarts, takeovers, inhibition, and what happens while another orchestrator leads.
+
+use super::*;
+
+fn lost(world: &mut World) {
+    availability(world, Availability::Lost);
+    assert_eq!(world.news(), ["+worker_lost worker=a"]);
+}
+
+/// A new manager that goes on with the alerts of `old`, told of a healthy state.
+fn restarted(old: &World) -> World {
+    let alerts: Vec<ActiveAlert> = old.firing.values().cloned().collect();
+    let mut world = World {
+        manager: AlertManager::new(Config::default()),
+        now: old.now,
+        cluster: healthy(),
+        firing: old.firing.clone(),
+        news: Vec::new(),
+        over: None,
+    };
+    world.tell(Event::Restore(alerts));
+    world
+}
+
+#[test]
+fn restored_alerts_go_on_and_are_resolved_when_the_state_is_known() {
+    let mut old = World::new();
+    lost(&mut old);
+    let mut world = restarted(&old);
+    world.show();
+    world.wait(10 * SECOND - 1);
+    assert_eq!(world.news, [""; 0]);
+    world.wait(1);
+    assert_eq!(world.news(), ["-worker_lost worker=a"]);
+}
+
+#[test]
+fn restored_alerts_whose_condition_holds_are_not_told_again() {
+    let mut old = World::new();
+    lost(&mut old);
+    let mut world = restarted(&old);
+    availability(&mut world, Availability::Lost);
+    world.wait(100 * SECOND);
+    assert_eq!(world.news(), [""; 0]);
+    back(&mut world);
+    assert_eq!(world.news(), ["-worker_lost worker=a"]);
+}
+
+#[test]
+fn a_restored_alert_that_was_seen_to_hold_ends_with_its_condition() {
+    let mut old = World::new();
+    lost(&mut old);
+    let mut world = restarted(&old);
+    availability(&mut world, Availability::Lost);
+    assert_eq!(world.news(), [""; 0]);
+    back(&mut world);
+    assert_eq!(
+        world.news(),
+        ["-worker_lost worker=a"],
+        "without waiting for the others"
+    );
+}
+
+#[test]
+fn a_restored_worker_alert_waits_for_the_worker() {
+    let mut old = World::new();
+    lost(&mut old);
+    let (worker_a, session) = (worker_id("a"), session(1));
+    old.tell(Event::Emergency {
+        worker: worker_a,
+        session,
+    });
+    old.wait(SECOND);
+    let mut world = restarted(&old);
+    world.change(|c| worker(c, "a").heard = false);
+    world.wait(100 * SECOND);
+    assert_eq!(world.news(), [""; 0]);
+    world.change(|c| worker(c, "a").heard = true);
+    assert_eq!(
+        world.news(),
+        ["-worker_emergency worker=a", "-worker_lost worker=a"]
+    );
+}
+
+#[test]
+fn a_restored_failing_stream_waits_until_it_runs() {
+    let mut old = World::new();
+    old.change(|c| observe(c, "s1", RunState::Failing, 3));
+    old.wait(61 * SECOND);
+    assert_eq!(old.news(), ["+stream_failing stream=s1"]);
+    let mut world = restarted(&old);
+    world.change(|c| observe(c, "s1", RunState::Failing, 3));
+    world.wait(30 * SECOND);
+    assert_eq!(world.news(), [""; 0]);
+    world.change(|c| observe(c, "s1", RunState::Running, 4));
+    world.wait(10 * SECOND);
+    assert_eq!(world.news(), ["-stream_failing stream=s1"]);
+}
+
+#[test]
+fn who_does_not_lead_says_nothing() {
+    for role in [Role::Standby, Role::TakingOver] {
+        let mut world = World::new();
+        world.change(|c| c.leadership.role = role);
+        availability(&mut world, Availability::Lost);
+        world.tell(Event::MassFailure {
+            held: true,
+            silent: 2,
+            of: 2,
+        });
+        world.wait(100 * SECOND);
+        assert_eq!(world.news(), [""; 0], "{role:?}");
+        assert_eq!(world.manager.next_deadline(), None);
+    }
+    let mut world = World::new();
+    lost(&mut world);
+    world.change(|c| c.leadership.role = Role::Standby);
+    back(&mut world);
+    world.wait(100 * SECOND);
+    assert_eq!(world.news(), [""; 0], "nothing resolves");
+}
+
+#[test]
+fn a_takeover_resolves_nothing_before_workers_could_be_heard() {
+    let mut world = World::new();
+    lost(&mut world);
+    let now = at(world.now);
+    world.change(|c| {
+        turn(c, "a", 0, Availability::Alive);
+        c.leadership.term = Term::new(17).unwrap();
+        c.leadership.since = now;
+    });
+    world.wait(10 * SECOND - 1);
+    assert_eq!(world.news, [""; 0]);
+    world.wait(1);
+    assert_eq!(world.news(), ["-worker_lost worker=a"]);
+}
+
+#[test]
+fn a_mass_failure_inhibits_new_alerts_of_workers() {
+    let mass = |held| Event::MassFailure {
+        held,
+        silent: 2,
+        of: 2,
+    };
+    let mut world = World::new();
+    availability(&mut world, Availability::Warning);
+    assert_eq!(world.news(), ["+worker_silent worker=a"]);
+    world.tell(mass(true));
+    assert_eq!(world.news(), ["+mass_failure"]);
+    let now = world.now;
+    world.change(|c| turn(c, "b", now, Availability::Warning));
+    world.wait(60 * SECOND);
+    assert_eq!(world.news(), [""; 0], "the old one goes on, no new one comes");
+    availability(&mut world, Availability::Lost);
+    assert_eq!(world.news(), ["-worker_silent worker=a"]);
+    world.tell(mass(false));
+    let expected = [
+        "-mass_failure",
+        "+worker_lost worker=a",
+        "+worker_silent worker=b",
+    ];
+    assert_eq!(world.news(), expected);
+}
+
+#[test]
+fn what_is_shorter_than_an_evaluation_is_no_alert() {
+    let mut world = World::new();
+    world.wait(SECOND);
+    availability(&mut world, Availability::Dead);
+    world.wait(100);
+    back(&mut world);
+    assert_eq!(
+        world.manager.next_deadline(),
+        Some(at(world.now + 150)),
+        "changes are taken in together"
+    );
+    assert_eq!(world.news(), [""; 0]);
+    assert_eq!(
+        world.manager.next_deadline(),
+        None,
+        "nothing to do until something changes"
+    );
+}

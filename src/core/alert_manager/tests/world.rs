@@ -1,0 +1,109 @@
+//! An alert manager on a clock of its own, and who listens to it.
+
+use std::collections::BTreeMap;
+
+use super::super::*;
+use super::SECOND;
+use crate::consistency_checker::fixture::{at, healthy};
+
+/// An alert manager and a consumer of its alerts that believes nothing.
+pub(super) struct World {
+    pub(super) manager: AlertManager,
+    pub(super) now: u64,
+    pub(super) cluster: ClusterState,
+    pub(super) firing: BTreeMap<String, ActiveAlert>,
+    /// `+rule worker=a` and `-rule worker=a`, since the last look.
+    pub(super) news: Vec<String>,
+    /// The last alert that was resolved.
+    pub(super) over: Option<ActiveAlert>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let mut world = Self {
+            manager: AlertManager::new(Config::default()),
+            now: 100 * SECOND,
+            cluster: healthy(),
+            firing: BTreeMap::new(),
+            news: Vec::new(),
+            over: None,
+        };
+        world.show();
+        world
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        let commands = self.manager.handle(at(self.now), event);
+        self.consume(commands);
+    }
+
+    pub(super) fn show(&mut self) {
+        self.tell(Event::Snapshot(self.cluster.clone()));
+    }
+
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut ClusterState)) {
+        change(&mut self.cluster);
+        self.show();
+    }
+
+    /// Lets time pass, as the actor would: a tick at every deadline.
+    pub(super) fn wait(&mut self, ms: u64) {
+        let end = self.now + ms;
+        let mut ticks = 0;
+        while let Some(due) = self.manager.next_deadline().filter(|due| due.as_ms() <= end) {
+            assert!(due.as_ms() >= self.now, "a deadline in the past");
+            self.now = due.as_ms();
+            self.tell(Event::Tick);
+            ticks += 1;
+            assert!(ticks < 1_000, "it never rests");
+        }
+        self.now = end;
+    }
+
+    fn consume(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Fire(alert) => {
+                    self.news.push(format!("+{}", short(&alert)));
+                    assert_eq!(alert.fingerprint.len(), 16);
+                    let names: Vec<&str> = alert.annotations.keys().map(String::as_str).collect();
+                    assert_eq!(names, ["description", "suggestion", "summary"]);
+                    let before = self.firing.insert(alert.fingerprint.clone(), alert);
+                    assert_eq!(before, None, "fires already");
+                }
+                Command::Resolve(alert) => {
+                    self.news.push(format!("-{}", short(&alert)));
+                    self.over = Some(alert.clone());
+                    let fired = self.firing.remove(&alert.fingerprint).expect("does not fire");
+                    assert_eq!(
+                        (fired.rule, fired.labels, fired.since),
+                        (alert.rule, alert.labels, alert.since)
+                    );
+                }
+            }
+        }
+    }
+
+    /// What was told since the last call, after time to settle.
+    pub(super) fn news(&mut self) -> Vec<String> {
+        self.wait(EVALUATION_DELAY.as_millis() as u64);
+        std::mem::take(&mut self.news)
+    }
+
+    pub(super) fn description(&self) -> String {
+        let texts = self
+            .firing
+            .values()
+            .map(|alert| alert.annotations["description"].clone());
+        texts.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn short(alert: &ActiveAlert) -> String {
+    let labels: String = alert
+        .labels
+        .iter()
+        .map(|(name, value)| format!(" {name}={value}"))
+        .collect();
+    format!("{}{labels}", alert.rule)
+}

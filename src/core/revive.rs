@@ -1,0 +1,71 @@
+//! How each machine begins, at the start and after a crash: empty, plus what it is told of what outlives it. There is no
+//! other way to begin, so that a restart is the happy path.
+
+use crate::alert_manager::{self, ActiveAlert, AlertManager};
+use crate::balancer::{self, Balancer};
+use crate::cluster::ClusterState;
+use crate::consistency_checker::{self, ConsistencyChecker, Finding};
+use crate::coordinator::{self, Coordinator};
+use crate::heartbeat_tracker::{self, HeartbeatTracker};
+use crate::recovery_manager::{self, RecoveryManager};
+use crate::router::Routed;
+
+/// What the machines have told and what therefore outlives each of them.
+#[derive(Debug, Clone, Default)]
+pub struct Outliving {
+    /// The newest state.
+    pub cluster: ClusterState,
+    /// The newest findings.
+    pub findings: Vec<Finding>,
+    /// Alerts that fire.
+    pub alerts: Vec<ActiveAlert>,
+}
+
+/// A machine that can be built anew at any time.
+pub trait Revive: Routed {
+    /// The events that bring a fresh machine up to date.
+    fn revive(outliving: Outliving) -> Vec<Self::Event>;
+}
+
+impl Revive for Coordinator {
+    /// It takes a new term and reads everything from the database.
+    fn revive(_: Outliving) -> Vec<coordinator::Event> {
+        vec![coordinator::Event::LeaseHeld]
+    }
+}
+
+impl Revive for HeartbeatTracker {
+    fn revive(outliving: Outliving) -> Vec<heartbeat_tracker::Event> {
+        let workers = outliving.cluster.workers.values();
+        let sessions = workers.map(|worker| (worker.id.clone(), worker.session));
+        vec![heartbeat_tracker::Event::Expect(sessions.collect())]
+    }
+}
+
+impl Revive for Balancer {
+    fn revive(outliving: Outliving) -> Vec<balancer::Event> {
+        vec![balancer::Event::Snapshot(outliving.cluster)]
+    }
+}
+
+impl Revive for ConsistencyChecker {
+    fn revive(outliving: Outliving) -> Vec<consistency_checker::Event> {
+        vec![consistency_checker::Event::Snapshot(outliving.cluster)]
+    }
+}
+
+impl Revive for RecoveryManager {
+    fn revive(outliving: Outliving) -> Vec<recovery_manager::Event> {
+        vec![recovery_manager::Event::Findings(outliving.findings)]
+    }
+}
+
+impl Revive for AlertManager {
+    fn revive(outliving: Outliving) -> Vec<alert_manager::Event> {
+        vec![
+            alert_manager::Event::Restore(outliving.alerts),
+            alert_manager::Event::Findings(outliving.findings),
+            alert_manager::Event::Snapshot(outliving.cluster),
+        ]
+    }
+}

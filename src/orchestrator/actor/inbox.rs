@@ -1,0 +1,52 @@
+//! What comes from the message server, on its way to the machines.
+
+use std::sync::Arc;
+
+use streamkeeper_core::router;
+use streamkeeper_protocol::{Beacon, Heartbeat};
+
+use super::shell::Shell;
+use crate::port::Inbox;
+use crate::telemetry::metrics as names;
+
+/// The inbox of the actors. It is given to the bus before the actors exist, and is filled then.
+#[derive(Default)]
+pub struct ActorInbox {
+    shell: std::sync::OnceLock<Arc<Shell>>,
+}
+
+impl ActorInbox {
+    /// From now on messages reach the actors; what came before is lost, and repeated by the workers.
+    pub fn open(&self, shell: &Arc<Shell>) {
+        // Opened once; a second time changes nothing.
+        let _ = self.shell.set(Arc::clone(shell));
+    }
+}
+
+impl Inbox for ActorInbox {
+    fn heartbeats(&self, batch: Vec<Heartbeat>) {
+        metrics::counter!(names::HEARTBEATS).increment(batch.len() as u64);
+        let Some(shell) = self.shell.get() else { return };
+        for heartbeat in batch {
+            for input in router::heartbeat(heartbeat) {
+                // A full queue drops it, counted; the next heartbeat says the same.
+                shell.offer(input);
+            }
+        }
+    }
+
+    fn beacon(&self, beacon: Beacon) {
+        tracing::error!(
+            leader = %beacon.leader,
+            term = %beacon.term,
+            api_url = beacon.api_url,
+            "another orchestrator leads under the same subject prefix; give each fleet its own nats.prefix"
+        );
+    }
+
+    fn connection(&self, connected: bool) {
+        if connected && let Some(shell) = self.shell.get() {
+            shell.alerts.flush();
+        }
+    }
+}

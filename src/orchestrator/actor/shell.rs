@@ -1,0 +1,113 @@
+//! What every actor has at hand: clocks, mailboxes, ports, and what outlives a restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use streamkeeper_core::cluster::ClusterState;
+use streamkeeper_core::consistency_checker::{self, Finding};
+use streamkeeper_core::revive::Outliving;
+use streamkeeper_core::router::{Input, Route};
+use streamkeeper_core::{
+    alert_manager, balancer, coordinator, heartbeat_tracker, recovery_manager,
+};
+use streamkeeper_protocol::OrchestratorId;
+use tokio::sync::watch;
+
+use super::alerts::AlertOutbox;
+use super::gateway::Replies;
+use super::mailbox::Mailbox;
+use super::supervise::{Fatal, Supervision};
+use crate::port::{Bus, Clock, Store, TermMemory};
+
+/// How the machines and their supervision behave.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// The one writer.
+    pub coordinator: coordinator::Config,
+    /// The failure detector.
+    pub heartbeat_tracker: heartbeat_tracker::Config,
+    /// Placement and evening out.
+    pub balancer: balancer::Config,
+    /// The comparison of memory and inventories.
+    pub consistency_checker: consistency_checker::Config,
+    /// What is tried on workers in trouble.
+    pub recovery_manager: recovery_manager::Config,
+    /// Alerts.
+    pub alert_manager: alert_manager::Config,
+    /// Restarts of actors.
+    pub supervision: Supervision,
+    /// How long a change of the streams may wait for the database.
+    pub change_timeout: Duration,
+}
+
+/// The outside world.
+#[derive(Clone)]
+pub struct Ports {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// The message server.
+    pub bus: Arc<dyn Bus>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Terms over restarts.
+    pub terms: Arc<dyn TermMemory>,
+}
+
+/// The mailboxes of all actors.
+pub(super) struct Mailboxes {
+    pub(super) coordinator: Mailbox<coordinator::Event>,
+    pub(super) heartbeat_tracker: Mailbox<heartbeat_tracker::Event>,
+    pub(super) balancer: Mailbox<balancer::Event>,
+    pub(super) consistency_checker: Mailbox<consistency_checker::Event>,
+    pub(super) recovery_manager: Mailbox<recovery_manager::Event>,
+    pub(super) alert_manager: Mailbox<alert_manager::Event>,
+}
+
+/// What every actor has at hand.
+pub struct Shell {
+    pub(super) id: OrchestratorId,
+    pub(super) settings: Settings,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ports: Ports,
+    pub(super) mailboxes: Mailboxes,
+    /// The runtime for everything that waits: actors never do.
+    pub(super) io: tokio::runtime::Handle,
+    pub(super) cluster: watch::Sender<ClusterState>,
+    pub(super) findings: watch::Sender<Vec<Finding>>,
+    pub(super) alerts: AlertOutbox,
+    pub(super) replies: Replies,
+    pub(super) fatal: Fatal,
+}
+
+impl Shell {
+    /// What a machine that begins anew is told.
+    pub(super) fn outliving(&self) -> Outliving {
+        Outliving {
+            cluster: self.cluster.borrow().clone(),
+            findings: self.findings.borrow().clone(),
+            alerts: self.alerts.active(),
+        }
+    }
+
+    /// Takes a machine's command where it leads.
+    pub(super) fn follow(&self, route: Route) {
+        match route {
+            Route::To(input) => {
+                self.offer(input);
+            }
+            Route::Do(effect) => self.perform(effect),
+        }
+    }
+
+    /// Queues an event for its machine; false when the queue is full.
+    pub(super) fn offer(&self, input: Input) -> bool {
+        match input {
+            Input::Coordinator(event) => self.mailboxes.coordinator.offer(event),
+            Input::HeartbeatTracker(event) => self.mailboxes.heartbeat_tracker.offer(event),
+            Input::Balancer(event) => self.mailboxes.balancer.offer(event),
+            Input::ConsistencyChecker(event) => self.mailboxes.consistency_checker.offer(event),
+            Input::RecoveryManager(event) => self.mailboxes.recovery_manager.offer(event),
+            Input::AlertManager(event) => self.mailboxes.alert_manager.offer(event),
+        }
+    }
+}

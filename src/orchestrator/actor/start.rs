@@ -1,0 +1,202 @@
+//! Starts the actors, each on its own thread, with its feeder and its watch.
+
+use std::sync::Arc;
+
+use actix::{Addr, Arbiter};
+use streamkeeper_core::alert_manager::AlertManager;
+use streamkeeper_core::balancer::Balancer;
+use streamkeeper_core::cluster::ClusterState;
+use streamkeeper_core::consistency_checker::ConsistencyChecker;
+use streamkeeper_core::coordinator::Coordinator;
+use streamkeeper_core::heartbeat_tracker::HeartbeatTracker;
+use streamkeeper_core::recovery_manager::RecoveryManager;
+use streamkeeper_core::router::SnapshotReader;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::alerts::AlertOutbox;
+use super::gateway::{ActorGateway, Member, Replies};
+use super::host::{Deliver, Host, Panic};
+use super::mailbox::{Mailbox, feed, watch_progress};
+use super::hosted::Hosted;
+use super::shell::{Mailboxes, Ports, Settings, Shell};
+use super::supervise::{Fatal, Health, supervise};
+use crate::port::View;
+
+/// The running actors.
+pub struct Actors {
+    shell: Arc<Shell>,
+    gateway: Arc<ActorGateway>,
+    arbiters: Vec<Arbiter>,
+    tasks: JoinSet<()>,
+}
+
+impl Actors {
+    /// Starts every actor; the coordinator takes the lead at once. To be called inside an actix system.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub async fn start(
+        id: streamkeeper_protocol::OrchestratorId,
+        settings: Settings,
+        ports: Ports,
+        fatal: Fatal,
+    ) -> anyhow::Result<Self> {
+        let (coordinator, to_coordinator) = Mailbox::new("coordinator");
+        let (heartbeat_tracker, to_heartbeat_tracker) = Mailbox::new("heartbeat_tracker");
+        let (balancer, to_balancer) = Mailbox::new("balancer");
+        let (consistency_checker, to_consistency_checker) = Mailbox::new("consistency_checker");
+        let (recovery_manager, to_recovery_manager) = Mailbox::new("recovery_manager");
+        let (alert_manager, to_alert_manager) = Mailbox::new("alert_manager");
+        let mailboxes = Mailboxes {
+            coordinator,
+            heartbeat_tracker,
+            balancer,
+            consistency_checker,
+            recovery_manager,
+            alert_manager,
+        };
+        let shell = Arc::new(Shell {
+            id,
+            settings,
+            clock: Arc::clone(&ports.clock),
+            alerts: AlertOutbox::new(Arc::clone(&ports.bus), Arc::clone(&ports.clock)),
+            ports,
+            mailboxes,
+            io: tokio::runtime::Handle::current(),
+            cluster: watch::Sender::new(ClusterState::default()),
+            findings: watch::Sender::new(Vec::new()),
+            replies: Replies::default(),
+            fatal,
+        });
+        let mut starter = Starter {
+            shell: Arc::clone(&shell),
+            members: Vec::new(),
+            arbiters: Vec::new(),
+            tasks: JoinSet::new(),
+        };
+        let boxes = &shell.mailboxes;
+        // The readers first, so that the coordinator's first words are heard.
+        let alerts = starter.host(&boxes.alert_manager, to_alert_manager).await?;
+        starter.reads_snapshots::<AlertManager>(alerts);
+        starter
+            .host::<RecoveryManager>(&boxes.recovery_manager, to_recovery_manager)
+            .await?;
+        let checker = starter
+            .host(&boxes.consistency_checker, to_consistency_checker)
+            .await?;
+        starter.reads_snapshots::<ConsistencyChecker>(checker);
+        let balancer = starter.host(&boxes.balancer, to_balancer).await?;
+        starter.reads_snapshots::<Balancer>(balancer);
+        starter
+            .host::<HeartbeatTracker>(&boxes.heartbeat_tracker, to_heartbeat_tracker)
+            .await?;
+        starter
+            .host::<Coordinator>(&boxes.coordinator, to_coordinator)
+            .await?;
+        let Starter {
+            members,
+            arbiters,
+            tasks,
+            ..
+        } = starter;
+        let gateway = Arc::new(ActorGateway {
+            shell: Arc::clone(&shell),
+            members,
+        });
+        Ok(Self {
+            shell,
+            gateway,
+            arbiters,
+            tasks,
+        })
+    }
+}
+
+impl Actors {
+    /// What every message goes through; for the inbox.
+    #[must_use]
+    pub const fn shell(&self) -> &Arc<Shell> {
+        &self.shell
+    }
+
+    /// The API's way to the actors.
+    #[must_use]
+    pub fn gateway(&self) -> Arc<ActorGateway> {
+        Arc::clone(&self.gateway)
+    }
+
+    /// What readers see.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View {
+            cluster: self.shell.cluster.subscribe(),
+            alerts: self.shell.alerts.watch(),
+            findings: self.shell.findings.subscribe(),
+        }
+    }
+
+    /// Ends the actors. What is on its way to the database is finished there.
+    pub fn stop(mut self) {
+        self.tasks.abort_all();
+        for arbiter in &self.arbiters {
+            arbiter.stop();
+        }
+    }
+}
+
+struct Starter {
+    shell: Arc<Shell>,
+    members: Vec<Member>,
+    arbiters: Vec<Arbiter>,
+    tasks: JoinSet<()>,
+}
+
+impl Starter {
+    async fn host<M: Hosted>(
+        &mut self,
+        mailbox: &Mailbox<M::Event>,
+        waiting: mpsc::Receiver<M::Event>,
+    ) -> anyhow::Result<Addr<Host<M>>> {
+        let health = Arc::new(Health::new(M::NAME));
+        let arbiter = Arbiter::new();
+        let (sender, address) = oneshot::channel();
+        let (shell, its_health) = (Arc::clone(&self.shell), Arc::clone(&health));
+        arbiter.spawn_fn(move || {
+            let (supervision, fatal) = (shell.settings.supervision, shell.fatal.clone());
+            let address = supervise(Host::<M>::new(shell), its_health, supervision, fatal);
+            // The starter waits for it; if it is gone, so is the process.
+            let _ = sender.send(address);
+        });
+        let address = address.await?;
+        self.arbiters.push(arbiter);
+        self.tasks.spawn(feed(waiting, address.clone()));
+        let stuck_after = self.shell.settings.supervision.stuck_after;
+        let watched = (address.clone(), Arc::clone(&health), self.shell.fatal.clone());
+        self.tasks
+            .spawn(watch_progress(watched.0, watched.1, stuck_after, watched.2));
+        let (counted, injected) = (mailbox.clone(), address.clone());
+        self.members.push(Member {
+            health,
+            waiting: Box::new(move || counted.waiting()),
+            panic: Box::new(move || {
+                // A full mailbox means that it works; then there is nothing to try out.
+                let _ = injected.try_send(Panic);
+            }),
+        });
+        Ok(address)
+    }
+
+    /// Hands every new state to a machine, one at a time: a machine that is slower than the changes sees the newest
+    /// and skips those between.
+    fn reads_snapshots<M: Hosted + SnapshotReader>(&mut self, reader: Addr<Host<M>>) {
+        let mut cluster = self.shell.cluster.subscribe();
+        self.tasks.spawn(async move {
+            while cluster.changed().await.is_ok() {
+                let snapshot = cluster.borrow_and_update().clone();
+                // Closed: it panicked, and reads the newest state when it begins anew.
+                let _ = reader.send(Deliver(vec![M::snapshot(snapshot)])).await;
+            }
+        });
+    }
+}

@@ -1,0 +1,251 @@
+//! From a body to a change of streams: everything that is wrong is named at once, each with its JSON pointer.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::http::header;
+use actix_web::web::{Bytes, Payload};
+use serde_json::Value;
+use streamkeeper_core::request::ApplyStreams;
+use streamkeeper_core::spec::{SpecError, StreamSpec};
+use streamkeeper_protocol::{Ownership, StreamId};
+
+use super::fields::{Fields, escape, wrong_type};
+use super::mask::is_masked;
+use super::problem::{ErrorItem, Kind, Problem};
+
+/// Largest body.
+pub(super) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// Most streams that one change names, to put or to delete.
+const MAX_CHANGE_STREAMS: usize = 100_000;
+/// A body must be there within this time.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reads the whole body.
+pub(super) async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
+    let declared = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|bytes| bytes > MAX_BODY_BYTES) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, payload.to_bytes_limited(MAX_BODY_BYTES)).await {
+        Ok(Ok(Ok(bytes))) => Ok(bytes),
+        Ok(Ok(Err(error))) => Err(Problem::new(Kind::BadRequest, error.to_string())),
+        Ok(Err(_)) => Err(too_large()),
+        Err(_) => {
+            let detail = format!("the body was not there within {BODY_TIMEOUT:?}");
+            Err(Problem::new(Kind::BodyTimeout, detail))
+        }
+    }
+}
+
+fn too_large() -> Problem {
+    let detail = format!(
+        "a body has at most {MAX_BODY_BYTES} bytes ({} MiB)",
+        MAX_BODY_BYTES >> 20
+    );
+    Problem::new(Kind::BodyTooLarge, detail).suggest("send the streams in several changes, without prune")
+}
+
+/// A declarative change: `{"streams": […], "prune": …, "delete": […]}`.
+pub(super) fn change(body: &[u8]) -> Result<ApplyStreams, Problem> {
+    let value = json(body)?;
+    let mut errors = Vec::new();
+    let mut change = ApplyStreams::default();
+    if let Some(mut fields) = Fields::of(value, String::new(), &mut errors) {
+        let streams = fields.list("streams");
+        let delete = fields.list("delete").unwrap_or_default();
+        change.prune = fields.boolean("prune").unwrap_or(false);
+        if change.prune && streams.is_none() {
+            fields.wrong(
+                "streams",
+                "is missing: with prune, every stream that it does not name is deleted",
+            );
+        }
+        fields.finish();
+        let streams = streams.unwrap_or_default();
+        let count = streams.len() + delete.len();
+        if count > MAX_CHANGE_STREAMS {
+            let detail = format!("a change names at most {MAX_CHANGE_STREAMS} streams, this one {count}");
+            return Err(Problem::new(Kind::InvalidChange, detail)
+                .suggest("send the streams in several changes, without prune"));
+        }
+        let mut named = BTreeMap::new();
+        for (index, value) in streams.into_iter().enumerate() {
+            let pointer = format!("/streams/{index}");
+            let spec = stream(value, &pointer, None, &mut errors);
+            if let Some(spec) =
+                spec.filter(|spec| unique(&mut named, &spec.name, pointer, "/name", &mut errors))
+            {
+                change.streams.push(spec);
+            }
+        }
+        for (index, value) in delete.into_iter().enumerate() {
+            let pointer = format!("/delete/{index}");
+            let name = deleted(&value, &pointer, &mut errors);
+            if let Some(name) = name.filter(|name| unique(&mut named, name, pointer, "", &mut errors)) {
+                change.delete.push(name);
+            }
+        }
+    }
+    refuse(errors)?;
+    Ok(change)
+}
+
+/// One stream; its name is in the path and may be in the body as well.
+pub(super) fn one(body: &[u8], name: &StreamId) -> Result<StreamSpec, Problem> {
+    let value = json(body)?;
+    let mut errors = Vec::new();
+    let spec = stream(value, "", Some(name), &mut errors);
+    refuse(errors)?;
+    spec.ok_or_else(|| Problem::new(Kind::InvalidChange, "the stream cannot be read"))
+}
+
+fn json(body: &[u8]) -> Result<Value, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        let detail = format!("{error}; the body has {} bytes", body.len());
+        Problem::new(Kind::MalformedJson, detail).suggest(
+            r#"write JSON such as {"streams": [{"name": "radio-1", "source": "http://host/radio-1"}]}"#,
+        )
+    })
+}
+
+fn refuse(errors: Vec<ErrorItem>) -> Result<(), Problem> {
+    let detail = match errors.len() {
+        0 => return Ok(()),
+        1 => "one thing is wrong".to_owned(),
+        count => format!("{count} things are wrong"),
+    };
+    Err(Problem::new(Kind::InvalidChange, detail).with_errors(errors))
+}
+
+fn deleted(value: &Value, pointer: &str, errors: &mut Vec<ErrorItem>) -> Option<StreamId> {
+    let Some(text) = value.as_str() else {
+        errors.push(ErrorItem::pointer(pointer, wrong_type("a stream's name", value)));
+        return None;
+    };
+    StreamId::new(text)
+        .map_err(|error| errors.push(ErrorItem::pointer(pointer, error.to_string())))
+        .ok()
+}
+
+/// Whether a name comes for the first time.
+fn unique(
+    named: &mut BTreeMap<StreamId, String>,
+    name: &StreamId,
+    pointer: String,
+    below: &str,
+    errors: &mut Vec<ErrorItem>,
+) -> bool {
+    match named.entry(name.clone()) {
+        Entry::Vacant(entry) => {
+            entry.insert(pointer);
+            true
+        }
+        Entry::Occupied(first) => {
+            let detail = format!(
+                "stream {name} is named twice, first at {}; name it once",
+                first.get()
+            );
+            errors.push(ErrorItem::pointer(pointer + below, detail));
+            false
+        }
+    }
+}
+
+/// Reads one stream. With `name`, the body need not say it.
+fn stream(
+    value: Value,
+    pointer: &str,
+    name: Option<&StreamId>,
+    errors: &mut Vec<ErrorItem>,
+) -> Option<StreamSpec> {
+    let before = errors.len();
+    let mut fields = Fields::of(value, pointer.to_owned(), errors)?;
+    let name = read_name(&mut fields, name);
+    if !fields.has("source") {
+        fields.wrong(
+            "source",
+            "is missing; write the URL or device that the worker reads",
+        );
+    }
+    let source = fields.text("source");
+    if source.as_deref().is_some_and(is_masked) {
+        fields.wrong(
+            "source",
+            "holds *** in place of a secret, as answers show it; write the secret itself",
+        );
+    }
+    // Where name or source lacks, stand-ins let the rest be checked all the same.
+    let stand_in = StreamId::new("stream").ok();
+    let mut spec = StreamSpec::new(name.or(stand_in)?, source.as_deref().unwrap_or("-"));
+    if let Some(enabled) = fields.boolean("enabled") {
+        spec.enabled = enabled;
+    }
+    if let Some(weight) = fields.number("weight") {
+        spec.weight = weight;
+    }
+    if let Some(priority) = fields.integer("priority") {
+        spec.priority = priority;
+    }
+    match fields.text("ownership").as_deref() {
+        None => {}
+        Some("available") => spec.ownership = Ownership::Available,
+        Some("exclusive") => spec.ownership = Ownership::Exclusive,
+        Some(other) => fields.wrong(
+            "ownership",
+            format!("is {other:?}; write \"available\" or \"exclusive\""),
+        ),
+    }
+    if let Some(labels) = fields.texts("labels") {
+        spec.labels = labels;
+    }
+    if let Some(requires) = fields.texts("requires") {
+        spec.requires = requires;
+    }
+    for error in spec.validate().err().unwrap_or_default() {
+        let (place, field) = place_of(&error);
+        let detail = error.to_string();
+        let prefix = format!("{field}: ");
+        fields.wrong(&place, detail.strip_prefix(&prefix).unwrap_or(&detail));
+    }
+    fields.finish();
+    (errors.len() == before).then_some(spec)
+}
+
+fn read_name(fields: &mut Fields<'_>, given: Option<&StreamId>) -> Option<StreamId> {
+    if given.is_none() && !fields.has("name") {
+        fields.wrong("name", "is missing; write 1 to 64 of A-Z a-z 0-9 _ -");
+    }
+    match (fields.text("name"), given) {
+        (None, given) => given.cloned(),
+        (Some(text), None) => StreamId::new(&text)
+            .map_err(|error| fields.wrong("name", error.to_string()))
+            .ok(),
+        (Some(text), Some(given)) => {
+            if text != given.as_str() {
+                let detail =
+                    format!("is {text:?}, but the path says {given}; leave it out or write the same");
+                fields.wrong("name", detail);
+            }
+            Some(given.clone())
+        }
+    }
+}
+
+/// (JSON pointer below the stream, field).
+fn place_of(error: &SpecError) -> (String, &'static str) {
+    match error {
+        SpecError::EmptySource | SpecError::SourceTooLong(_) => ("source".to_owned(), "source"),
+        SpecError::Weight(_) => ("weight".to_owned(), "weight"),
+        SpecError::ExclusiveUnsupported => ("ownership".to_owned(), "ownership"),
+        SpecError::ControlCharacter { field } | SpecError::TooManyLabels { field, .. } => {
+            ((*field).to_owned(), field)
+        }
+        SpecError::Label { field, key } => (format!("{field}/{}", escape(key)), field),
+    }
+}

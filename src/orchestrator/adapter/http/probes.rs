@@ -1,0 +1,191 @@
+//! Probes, health and metrics.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::future::Future;
+use std::time::Duration;
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::{HttpResponse, web};
+use streamkeeper_core::cluster::Role;
+
+use super::Shared;
+use super::mask::mask;
+use super::problem::{ErrorItem, Kind, Place, Problem};
+use super::views::health::{Dependency, HealthView, ProbeView, Status};
+use crate::telemetry::record_snapshot;
+
+/// A dependency that does not answer within this time counts as failed.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+const DATABASE: &str = "database";
+const NATS: &str = "nats";
+const LEADERSHIP: &str = "leadership";
+const ACTORS: &str = "actors";
+
+/// The process lives.
+pub(super) async fn livez() -> HttpResponse {
+    ok()
+}
+
+/// The start is through.
+pub(super) async fn startupz(shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
+    if *shared.context.started.borrow() {
+        return Ok(ok());
+    }
+    Err(Problem::new(Kind::NotStarted, "the start is not through yet")
+        .suggest("the log names the phase that it is in"))
+}
+
+/// Changes would be taken now.
+pub(super) async fn readyz(shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
+    let (database, nats) = futures::future::join(database(&shared), nats(&shared)).await;
+    let mut errors = Vec::new();
+    for (name, dependency) in [
+        (LEADERSHIP, leadership(&shared)),
+        (DATABASE, database),
+        (NATS, nats),
+    ] {
+        if dependency.status != Status::Ok {
+            errors.push(ErrorItem {
+                place: Place::Dependency(name),
+                detail: dependency.error.unwrap_or_default(),
+            });
+        }
+    }
+    if errors.is_empty() {
+        return Ok(ok());
+    }
+    let details: Vec<&str> = errors.iter().map(|error| error.detail.as_str()).collect();
+    Err(Problem::new(Kind::NotReady, details.join("; "))
+        .suggest("GET /health says what to do about each")
+        .with_errors(errors))
+}
+
+/// How everything is that this orchestrator needs.
+pub(super) async fn health(shared: web::Data<Shared>) -> HttpResponse {
+    let (database, nats) = futures::future::join(database(&shared), nats(&shared)).await;
+    let dependencies = BTreeMap::from([
+        (DATABASE, database),
+        (NATS, nats),
+        (LEADERSHIP, leadership(&shared)),
+        (ACTORS, actors(&shared)),
+    ]);
+    let worst = dependencies.values().map(|dependency| dependency.status).max();
+    let status = worst.unwrap_or(Status::Ok);
+    let mut response = match status {
+        Status::Ok | Status::Degraded => HttpResponse::Ok(),
+        Status::Failed => HttpResponse::ServiceUnavailable(),
+    };
+    response
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(HealthView { status, dependencies })
+}
+
+/// Prometheus text. The cluster's gauges are set now, so that they agree with each other and with this moment.
+pub(super) async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
+    record_snapshot(&shared.cluster());
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
+        .body(shared.context.metrics.render())
+}
+
+fn ok() -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(ProbeView { status: Status::Ok })
+}
+
+async fn database(shared: &Shared) -> Dependency {
+    ping(
+        DATABASE,
+        shared.context.store.ping(),
+        "check that the database named by database.url runs and is reachable; until then streams run on and changes \
+         are refused",
+    )
+    .await
+}
+
+async fn nats(shared: &Shared) -> Dependency {
+    let suggestion = "check that the NATS server runs and is reachable (nats.urls; empty for the managed one); until \
+                      then streams run on and nothing is moved";
+    if !shared.context.bus.connected() {
+        return failed("nats: there is no connection".to_owned(), suggestion);
+    }
+    ping(NATS, shared.context.bus.ping(), suggestion).await
+}
+
+async fn ping<E: Display>(
+    name: &str,
+    ping: impl Future<Output = Result<Duration, E>>,
+    suggestion: &str,
+) -> Dependency {
+    match tokio::time::timeout(PING_TIMEOUT, ping).await {
+        Ok(Ok(took)) => Dependency {
+            status: Status::Ok,
+            latency_ms: Some(took.as_secs_f64() * 1_000.0),
+            error: None,
+            suggestion: None,
+        },
+        Ok(Err(error)) => failed(format!("{name}: {}", mask(&error.to_string())), suggestion),
+        Err(_) => failed(format!("{name}: no answer within {PING_TIMEOUT:?}"), suggestion),
+    }
+}
+
+fn failed(error: String, suggestion: &str) -> Dependency {
+    troubled(Status::Failed, error, suggestion)
+}
+
+fn troubled(status: Status, error: String, suggestion: &str) -> Dependency {
+    Dependency {
+        status,
+        latency_ms: None,
+        error: Some(error),
+        suggestion: Some(suggestion.to_owned()),
+    }
+}
+
+const fn fine() -> Dependency {
+    Dependency {
+        status: Status::Ok,
+        latency_ms: None,
+        error: None,
+        suggestion: None,
+    }
+}
+
+fn leadership(shared: &Shared) -> Dependency {
+    let role = shared.context.view.cluster.borrow().leadership.role;
+    match role {
+        Role::Leading => fine(),
+        Role::TakingOver => troubled(
+            Status::Degraded,
+            "leadership: it is being taken over".to_owned(),
+            "wait a moment; where it lasts, look at the database",
+        ),
+        Role::Standby => troubled(
+            Status::Degraded,
+            "leadership: this orchestrator does not lead".to_owned(),
+            "send changes to the leader; where there is none, look whether another process holds the data folder",
+        ),
+    }
+}
+
+fn actors(shared: &Shared) -> Dependency {
+    let actors = shared.context.gateway.actors();
+    let down: Vec<&str> = actors
+        .iter()
+        .filter(|actor| actor.restarting)
+        .map(|actor| actor.name)
+        .collect();
+    if down.is_empty() {
+        return fine();
+    }
+    troubled(
+        Status::Degraded,
+        format!(
+            "actors: after a panic, these are being restarted: {}",
+            down.join(", ")
+        ),
+        "they restart by themselves; the log says why they panicked",
+    )
+}

@@ -1,0 +1,88 @@
+//! Which path is answered by whom. A path that is known refuses other methods by name, an unknown one says so.
+
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route, guard};
+
+use super::problem::{Kind, Problem};
+use super::{cluster, probes as probe, streams};
+
+const GET: &str = "GET, HEAD";
+const GET_PUT: &str = "GET, HEAD, PUT";
+const GET_PUT_DELETE: &str = "GET, HEAD, PUT, DELETE";
+const POST: &str = "POST";
+
+/// Everything.
+pub(super) fn api(config: &mut ServiceConfig) {
+    probes(config);
+    config
+        .service(only_get("/api/v1/status", cluster::status))
+        .service(
+            resource("/api/v1/streams", GET_PUT)
+                .route(get(streams::list))
+                .route(web::put().to(streams::apply)),
+        )
+        .service(
+            resource("/api/v1/streams/{name}", GET_PUT_DELETE)
+                .route(get(streams::show))
+                .route(web::put().to(streams::put))
+                .route(web::delete().to(streams::delete)),
+        )
+        .service(only_get("/api/v1/workers", cluster::workers))
+        .service(only_get("/api/v1/workers/{id}", cluster::worker))
+        .service(only_get("/api/v1/assignments", streams::assignments))
+        .service(only_get("/api/v1/alerts", cluster::alerts))
+        .service(only_get("/api/v1/consistency", cluster::consistency))
+        .service(resource("/api/v1/faults/panic/{actor}", POST).route(web::post().to(cluster::panic)));
+}
+
+/// Probes and metrics alone.
+pub(super) fn probes(config: &mut ServiceConfig) {
+    config
+        .service(only_get("/livez", probe::livez))
+        .service(only_get("/readyz", probe::readyz))
+        .service(only_get("/startupz", probe::startupz))
+        .service(only_get("/health", probe::health))
+        .service(only_get("/metrics", probe::metrics));
+}
+
+/// Whatever is asked at any other path.
+pub(super) async fn not_here(request: HttpRequest) -> HttpResponse {
+    let detail = format!("nothing answers {} {}", request.method(), request.path());
+    let problem = Problem::new(Kind::UnknownPath, detail).suggest(
+        "the paths are /livez, /readyz, /startupz, /health, /metrics and, on the API's address, /api/v1/status, \
+         /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/consistency; they end \
+         without a slash",
+    );
+    HttpResponse::from_error(problem)
+}
+
+fn only_get<F, A>(path: &str, handler: F) -> Resource
+where
+    F: Handler<A>,
+    A: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    resource(path, GET).route(get(handler))
+}
+
+fn resource(path: &str, methods: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move |request: HttpRequest| async move {
+        let detail = format!("{} {} is not possible", request.method(), request.path());
+        let problem = Problem::new(Kind::MethodNotAllowed, detail)
+            .suggest(format!("use one of {methods}"))
+            .allow(methods);
+        HttpResponse::from_error(problem)
+    }))
+}
+
+/// GET, and HEAD for those who only want to know the status.
+fn get<F, A>(handler: F) -> Route
+where
+    F: Handler<A>,
+    A: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::route()
+        .guard(guard::Any(guard::Get()).or(guard::Head()))
+        .to(handler)
+}

@@ -1,0 +1,233 @@
+//! The cluster as a whole: status, alerts, findings.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use streamkeeper_core::alert_manager::ActiveAlert;
+use streamkeeper_core::cluster::{Availability, ClusterState, Role, StreamState};
+use streamkeeper_core::consistency_checker::Finding;
+use streamkeeper_protocol::{OrchestratorId, Severity, StreamId, Term, WorkerId};
+
+use super::super::mask::mask;
+use super::{Times, masked};
+use crate::port::ActorStatus;
+
+/// `GET /api/v1/status`.
+#[derive(Serialize)]
+pub(in super::super) struct StatusView<'a> {
+    pub(in super::super) orchestrator: &'a OrchestratorId,
+    pub(in super::super) version: &'static str,
+    pub(in super::super) started: bool,
+    pub(in super::super) leadership: LeadershipView<'a>,
+    pub(in super::super) streams: StreamCounts,
+    pub(in super::super) workers: WorkerCounts,
+    pub(in super::super) findings: usize,
+    pub(in super::super) alerts: usize,
+    pub(in super::super) actors: Vec<ActorView>,
+}
+
+#[derive(Serialize)]
+pub(in super::super) struct LeadershipView<'a> {
+    /// The leader, as far as this orchestrator knows: itself or nobody.
+    leader: Option<&'a OrchestratorId>,
+    role: &'static str,
+    term: Term,
+    since: Option<String>,
+}
+
+impl<'a> LeadershipView<'a> {
+    pub(in super::super) fn new(cluster: &ClusterState, id: &'a OrchestratorId, times: Times<'_>) -> Self {
+        let leadership = cluster.leadership;
+        Self {
+            leader: (leadership.role == Role::Leading).then_some(id),
+            role: leadership.role.as_str(),
+            term: leadership.term,
+            since: times.known(leadership.since),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(in super::super) struct StreamCounts {
+    total: usize,
+    by_state: BTreeMap<&'static str, usize>,
+    needs_worker: usize,
+}
+
+impl StreamCounts {
+    pub(in super::super) fn new(cluster: &ClusterState) -> Self {
+        let mut by_state: BTreeMap<&'static str, usize> =
+            StreamState::ALL.iter().map(|state| (state.as_str(), 0)).collect();
+        for record in cluster.streams.values() {
+            *by_state.entry(record.state().as_str()).or_default() += 1;
+        }
+        Self {
+            total: cluster.streams.len(),
+            by_state,
+            needs_worker: cluster.needs_worker.len(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(in super::super) struct WorkerCounts {
+    total: usize,
+    by_availability: BTreeMap<&'static str, usize>,
+    take_streams: usize,
+}
+
+impl WorkerCounts {
+    pub(in super::super) fn new(cluster: &ClusterState) -> Self {
+        let mut by_availability: BTreeMap<&'static str, usize> = Availability::ALL
+            .iter()
+            .map(|value| (value.as_str(), 0))
+            .collect();
+        for worker in cluster.workers.values() {
+            *by_availability.entry(worker.availability.as_str()).or_default() += 1;
+        }
+        Self {
+            total: cluster.workers.len(),
+            by_availability,
+            take_streams: cluster
+                .workers
+                .values()
+                .filter(|worker| worker.takes_streams())
+                .count(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(in super::super) struct ActorView {
+    name: &'static str,
+    restarts: u64,
+    restarting: bool,
+    waiting: usize,
+}
+
+impl From<ActorStatus> for ActorView {
+    fn from(actor: ActorStatus) -> Self {
+        Self {
+            name: actor.name,
+            restarts: actor.restarts,
+            restarting: actor.restarting,
+            waiting: actor.waiting,
+        }
+    }
+}
+
+/// One alert that fires.
+#[derive(Serialize)]
+pub(in super::super) struct AlertView<'a> {
+    rule: &'static str,
+    severity: Severity,
+    status: &'static str,
+    labels: &'a BTreeMap<String, String>,
+    annotations: BTreeMap<&'a str, String>,
+    since: String,
+    fingerprint: &'a str,
+}
+
+impl<'a> AlertView<'a> {
+    pub(in super::super) fn new(alert: &'a ActiveAlert, times: Times<'_>) -> Self {
+        let annotations = alert.annotations.iter();
+        Self {
+            rule: alert.rule,
+            severity: alert.severity,
+            status: "firing",
+            labels: &alert.labels,
+            annotations: annotations
+                .map(|(key, text)| (key.as_str(), mask(text).into_owned()))
+                .collect(),
+            since: times.show(alert.since),
+            fingerprint: &alert.fingerprint,
+        }
+    }
+}
+
+/// A page of alerts, sorted by fingerprint.
+#[derive(Serialize)]
+pub(in super::super) struct AlertsView<'a> {
+    pub(in super::super) alerts: Vec<AlertView<'a>>,
+    pub(in super::super) next: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(in super::super) struct FindingView<'a> {
+    kind: &'static str,
+    stream: Option<&'a StreamId>,
+    worker: Option<&'a WorkerId>,
+    #[serde(serialize_with = "masked")]
+    detail: &'a str,
+}
+
+/// `GET /api/v1/consistency`; the findings are cut, the count says how many there are.
+#[derive(Serialize)]
+pub(in super::super) struct ConsistencyView<'a> {
+    score: f64,
+    checked_streams: usize,
+    count: usize,
+    findings: Vec<FindingView<'a>>,
+}
+
+impl<'a> ConsistencyView<'a> {
+    pub(in super::super) fn new(findings: &'a [Finding], streams: usize, limit: usize) -> Self {
+        let view = |finding: &'a Finding| FindingView {
+            kind: finding.kind.as_str(),
+            stream: finding.stream.as_ref(),
+            worker: finding.worker.as_ref(),
+            detail: &finding.detail,
+        };
+        Self {
+            score: score(findings, streams),
+            checked_streams: streams,
+            count: findings.len(),
+            findings: findings.iter().take(limit).map(view).collect(),
+        }
+    }
+}
+
+/// Share of the streams that nothing was found about. A stream counts once; a finding without a stream, or about one
+/// that is not declared any more, counts as a stream of its own.
+fn score(findings: &[Finding], streams: usize) -> f64 {
+    let named: BTreeSet<&StreamId> = findings
+        .iter()
+        .filter_map(|finding| finding.stream.as_ref())
+        .collect();
+    let nameless = findings.iter().filter(|finding| finding.stream.is_none()).count();
+    let wrong = named.len() + nameless;
+    if wrong == 0 {
+        return 1.0;
+    }
+    let (wrong, of) = (u32::try_from(wrong), u32::try_from(streams.max(wrong)));
+    1.0 - f64::from(wrong.unwrap_or(u32::MAX)) / f64::from(of.unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use streamkeeper_core::consistency_checker::FindingKind;
+
+    use super::*;
+
+    fn finding(stream: Option<&str>) -> Finding {
+        Finding {
+            kind: FindingKind::Ghost,
+            stream: stream.map(|name| StreamId::new(name).unwrap()),
+            worker: None,
+            detail: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_score_is_the_share_of_sound_streams() {
+        let close = |findings: &[Finding], streams: usize, expected: f64| {
+            let score = score(findings, streams);
+            assert!((score - expected).abs() < 1e-9, "{score} is not {expected}");
+        };
+        close(&[], 0, 1.0);
+        close(&[], 5, 1.0);
+        close(&[finding(Some("a")), finding(Some("a"))], 4, 0.75);
+        close(&[finding(Some("a")), finding(None)], 4, 0.5);
+        close(&[finding(Some("a")), finding(Some("b"))], 1, 0.0);
+    }
+}

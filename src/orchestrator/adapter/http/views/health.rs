@@ -1,0 +1,43 @@
+//! How this orchestrator and what it needs are.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// How something is. The worse one is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(in super::super) enum Status {
+    /// As it should be.
+    Ok,
+    /// It works, and somebody should look.
+    Degraded,
+    /// It does not work.
+    Failed,
+}
+
+/// One dependency.
+#[derive(Debug, Clone, Serialize)]
+pub(in super::super) struct Dependency {
+    pub(in super::super) status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in super::super) latency_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in super::super) error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in super::super) suggestion: Option<String>,
+}
+
+/// `GET /health`.
+#[derive(Debug, Clone, Serialize)]
+pub(in super::super) struct HealthView {
+    /// The worst of all.
+    pub(in super::super) status: Status,
+    pub(in super::super) dependencies: BTreeMap<&'static str, Dependency>,
+}
+
+/// A probe that holds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(in super::super) struct ProbeView {
+    pub(in super::super) status: Status,
+}

@@ -1,0 +1,43 @@
+//! What answers look like. Views borrow from the snapshot and are written out at once.
+
+pub(super) mod cluster;
+mod explain;
+pub(super) mod health;
+pub(super) mod stream;
+pub(super) mod worker;
+
+use chrono::SecondsFormat;
+use serde::{Serialize, Serializer};
+use streamkeeper_core::time::Timestamp;
+
+use super::mask::mask;
+use crate::port::Clock;
+
+/// Moments for people: RFC 3339 in UTC.
+#[derive(Clone, Copy)]
+pub(super) struct Times<'a>(pub(super) &'a dyn Clock);
+
+impl Times<'_> {
+    pub(super) fn show(self, at: Timestamp) -> String {
+        self.0.wall(at).to_rfc3339_opts(SecondsFormat::Millis, true)
+    }
+
+    /// None for a moment that never was.
+    pub(super) fn known(self, at: Timestamp) -> Option<String> {
+        (at > Timestamp::ZERO).then(|| self.show(at))
+    }
+}
+
+/// Writes a text without the secrets in it.
+fn masked<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&mask(text))
+}
+
+fn masked_option<S: Serializer>(text: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.map(mask).serialize(serializer)
+}
+
+/// A number of 64 bits as text, because JavaScript rounds large numbers.
+fn as_text<S: Serializer>(number: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(number)
+}

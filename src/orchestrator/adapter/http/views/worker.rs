@@ -1,0 +1,116 @@
+//! Workers.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use streamkeeper_core::cluster::WorkerRecord;
+use streamkeeper_core::time::Timestamp;
+use streamkeeper_protocol::{
+    Capacity, Epoch, HostMetrics, Mode, Phase, RunState, RunningStream, SessionId, StreamId, Version,
+    WorkerId,
+};
+
+use super::super::paging::MAX_LIMIT;
+use super::{Times, as_text, masked_option};
+
+/// One worker.
+#[derive(Serialize)]
+pub(in super::super) struct WorkerView<'a> {
+    id: &'a WorkerId,
+    session: SessionId,
+    availability: &'static str,
+    since: String,
+    /// Whether it was heard in this term; if not, the rest is empty.
+    heard: bool,
+    last_heard: Option<String>,
+    last_heard_ms_ago: Option<u64>,
+    phase: Phase,
+    mode: Mode,
+    takes_streams: bool,
+    capacity: Capacity,
+    load: f64,
+    /// Load as a share of capacity; none while the capacity is unknown.
+    load_ratio: Option<f64>,
+    zone: Option<&'a str>,
+    labels: &'a BTreeMap<String, String>,
+    version: &'a str,
+    host: Option<HostMetrics>,
+    assigned_count: usize,
+    running_count: usize,
+    desired: Version,
+    applied: Version,
+}
+
+impl<'a> WorkerView<'a> {
+    pub(in super::super) fn new(worker: &'a WorkerRecord, now: Timestamp, times: Times<'_>) -> Self {
+        let ratio = worker.relative_load();
+        let heard_at = (worker.last_heard > Timestamp::ZERO).then_some(worker.last_heard);
+        Self {
+            id: &worker.id,
+            session: worker.session,
+            availability: worker.availability.as_str(),
+            since: times.show(worker.since),
+            heard: worker.heard,
+            last_heard: times.known(worker.last_heard),
+            last_heard_ms_ago: heard_at.map(|at| now.as_ms().saturating_sub(at.as_ms())),
+            phase: worker.phase,
+            mode: worker.mode,
+            takes_streams: worker.takes_streams(),
+            capacity: worker.capacity,
+            load: worker.load,
+            load_ratio: ratio.is_finite().then_some(ratio),
+            zone: worker.zone.as_deref(),
+            labels: &worker.labels,
+            version: &worker.version,
+            host: worker.host,
+            assigned_count: worker.assigned.len(),
+            running_count: worker.inventory.len(),
+            desired: worker.desired,
+            applied: worker.applied,
+        }
+    }
+}
+
+/// A page of workers.
+#[derive(Serialize)]
+pub(in super::super) struct WorkersView<'a> {
+    pub(in super::super) workers: Vec<WorkerView<'a>>,
+    pub(in super::super) next: Option<String>,
+}
+
+/// One worker with its streams, the first [`MAX_LIMIT`] of each list; the counts say how many there are.
+#[derive(Serialize)]
+pub(in super::super) struct WorkerDetailView<'a> {
+    #[serde(flatten)]
+    worker: WorkerView<'a>,
+    assigned: Vec<&'a StreamId>,
+    running: Vec<RunningView<'a>>,
+}
+
+#[derive(Serialize)]
+struct RunningView<'a> {
+    stream: &'a StreamId,
+    #[serde(serialize_with = "as_text")]
+    epoch: Epoch,
+    state: RunState,
+    restarts: u32,
+    #[serde(serialize_with = "masked_option")]
+    reason: Option<&'a str>,
+}
+
+impl<'a> WorkerDetailView<'a> {
+    pub(in super::super) fn new(worker: &'a WorkerRecord, now: Timestamp, times: Times<'_>) -> Self {
+        let running = |entry: &'a RunningStream| RunningView {
+            stream: &entry.stream,
+            epoch: entry.epoch,
+            state: entry.state,
+            restarts: entry.restarts,
+            reason: entry.reason.as_deref(),
+        };
+        Self {
+            worker: WorkerView::new(worker, now, times),
+            assigned: worker.assigned.iter().take(MAX_LIMIT).collect(),
+            running: worker.inventory.iter().take(MAX_LIMIT).map(running).collect(),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! From the configuration to the settings of each part.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use streamkeeper_core::{
+    alert_manager, balancer, consistency_checker, coordinator, heartbeat_tracker, recovery_manager,
+};
+use streamkeeper_protocol::OrchestratorId;
+
+use crate::actor::{Settings, Supervision};
+use crate::adapter::http::HttpSettings;
+use crate::adapter::nats::{ManagedNats, ManagedOptions, NatsSettings};
+use crate::adapter::store::StoreOptions;
+use crate::config::Config;
+
+/// The database in the data folder, where none is named.
+const DATABASE_FILE: &str = "streamkeeper.db";
+
+pub(super) fn database_url(config: &Config, data_dir: &Path) -> String {
+    if config.database.url.is_empty() {
+        format!("sqlite://{}", data_dir.join(DATABASE_FILE).display())
+    } else {
+        config.database.url.clone()
+    }
+}
+
+pub(super) const fn store(config: &Config) -> StoreOptions {
+    StoreOptions {
+        connections: config.database.connections,
+        connect_timeout: config.database.connect_timeout,
+        operation_timeout: config.database.operation_timeout,
+    }
+}
+
+pub(super) const fn http(config: &Config) -> HttpSettings {
+    HttpSettings {
+        bind: config.http.bind,
+        probe_bind: config.http.probe_bind,
+        fault_injection: config.http.fault_injection,
+    }
+}
+
+pub(super) fn managed_nats(config: &Config, data_dir: &Path, tether: Vec<OsString>) -> ManagedOptions {
+    ManagedOptions {
+        data_dir: data_dir.to_owned(),
+        server: config.nats.server.clone(),
+        prefix: config.nats.prefix.clone(),
+        api_url: Some(format!("http://{}", config.http.bind)),
+        tether,
+        start_timeout: config.nats.connect_timeout,
+    }
+}
+
+pub(super) fn nats(config: &Config, managed: Option<&ManagedNats>, id: &OrchestratorId) -> NatsSettings {
+    let name = format!("streamkeeper {id}");
+    let connect_timeout = config.nats.connect_timeout;
+    match managed {
+        Some(managed) => managed.settings(name, connect_timeout),
+        None => NatsSettings {
+            urls: config.nats.urls.clone(),
+            user: None,
+            password: None,
+            prefix: config.nats.prefix.clone(),
+            name,
+            connect_timeout,
+        },
+    }
+}
+
+pub(super) fn actors(config: &Config) -> Settings {
+    Settings {
+        coordinator: coordinator::Config {
+            lease: config.lease.duration,
+            drift: config.lease.drift,
+            margin: config.lease.margin,
+            // The store gives up first, so that this one is only for answers that never come.
+            persist_timeout: config.database.operation_timeout * 3,
+            ..coordinator::Config::default()
+        },
+        heartbeat_tracker: heartbeat_tracker::Config {
+            warning: config.heartbeat.warning,
+            timeout: config.heartbeat.timeout,
+            emergency: config.heartbeat.emergency,
+            check_interval: config.heartbeat.check_interval,
+            mass_failure_share: config.heartbeat.mass_failure_share,
+            mass_failure_count: config.heartbeat.mass_failure_count,
+            mass_failure_max_hold: config.heartbeat.mass_failure_max_hold,
+        },
+        balancer: balancer::Config {
+            band_relative: config.balancer.band_relative,
+            band_absolute: config.balancer.band_absolute,
+            round_interval: config.balancer.round_interval,
+            max_moves_per_round: config.balancer.max_moves_per_round,
+            stream_cooldown: config.balancer.stream_cooldown,
+        },
+        consistency_checker: consistency_checker::Config {
+            check_interval: config.consistency.check_interval,
+            confirmations: config.consistency.confirmations,
+        },
+        recovery_manager: recovery_manager::Config {
+            max_attempts: config.recovery.max_attempts,
+            retry_delay: config.recovery.retry_delay,
+            max_delay: config.recovery.max_delay,
+            control_timeout: config.recovery.control_timeout,
+        },
+        alert_manager: alert_manager::Config {
+            unplaced_after: config.alerts.unplaced_after,
+            failing_after: config.alerts.failing_after,
+            rival_for: config.alerts.rival_for,
+        },
+        supervision: Supervision {
+            max_restarts: config.supervision.max_restarts,
+            window: config.supervision.window,
+            restart_delay: config.supervision.restart_delay,
+            stuck_after: config.supervision.stuck_after,
+        },
+        change_timeout: config.http.change_timeout,
+    }
+}

@@ -1,0 +1,285 @@
+//! Bad and good input for each layer, and what is said about it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::Write;
+use std::time::Duration;
+
+use super::load::{load_from, mask};
+use super::{ConfigErrors, Flag, Layers, Loaded};
+
+/// Loads a file of this text, these variables and these flags.
+fn load(
+    file: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&str, &str, &str)],
+) -> Result<Loaded, ConfigErrors> {
+    let mut kept = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    kept.write_all(file.as_bytes()).unwrap();
+    let layers = Layers {
+        file: Some(kept.path().to_path_buf()),
+        flags: flags
+            .iter()
+            .map(|(name, key, value)| Flag {
+                name: (*name).to_owned(),
+                key: (*key).to_owned(),
+                value: (*value).to_owned(),
+            })
+            .collect(),
+    };
+    let environment: Vec<(OsString, OsString)> = environment
+        .iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)))
+        .collect();
+    load_from(&layers, environment)
+}
+
+#[track_caller]
+fn refused(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str, &str)], parts: &[&str]) {
+    let errors = load(file, environment, flags).expect_err(file);
+    let text = errors.to_string();
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn the_defaults_are_right_and_say_so() {
+    let loaded = load("", &[("PATH", "/bin"), ("STREAMKEEPER_SERVER", "x")], &[]).unwrap();
+    assert_eq!(loaded.config.heartbeat.timeout, Duration::from_secs(10));
+    assert!(loaded.effective.iter().all(|setting| setting.place == "defaults"));
+}
+
+#[test]
+fn later_layers_win_and_every_value_knows_its_place() {
+    let loaded = load(
+        "[heartbeat]\ntimeout = \"11s\"\nemergency = \"40s\"\n[nats]\nurls = [\n  \"nats://a:4222\",\n]\n",
+        &[
+            ("STREAMKEEPER__HEARTBEAT__TIMEOUT", "12s"),
+            ("STREAMKEEPER__DATABASE__CONNECTIONS", "8"),
+        ],
+        &[
+            ("--bind", "http.bind", "127.0.0.1:9"),
+            ("--set", "nats.urls", "nats://b:1, nats://c:2"),
+            ("--set", "http.fault_injection", "true"),
+            ("--set", "balancer.band_relative", "1"),
+        ],
+    )
+    .unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.heartbeat.timeout, Duration::from_secs(12));
+    assert_eq!(config.heartbeat.emergency, Duration::from_secs(40));
+    assert_eq!(config.database.connections, 8);
+    assert_eq!(config.http.bind.port(), 9);
+    assert_eq!(config.nats.urls, ["nats://b:1", "nats://c:2"]);
+    assert!(config.http.fault_injection);
+    let place = |key: &str| {
+        let setting = loaded
+            .effective
+            .iter()
+            .find(|setting| setting.key == key)
+            .unwrap();
+        setting.place.clone()
+    };
+    assert!(place("heartbeat.emergency").ends_with(".toml:3"));
+    assert_eq!(
+        place("heartbeat.timeout"),
+        "environment variable STREAMKEEPER__HEARTBEAT__TIMEOUT"
+    );
+    assert_eq!(place("http.bind"), "flag --bind");
+    assert_eq!(place("lease.drift"), "defaults");
+}
+
+#[test]
+fn files_are_refused_with_key_value_line_and_remedy() {
+    let cases: &[(&str, &[&str])] = &[
+        (
+            "[heartbeat]\n\ntimeout = \"10x\"\n",
+            &[".toml:3: heartbeat.timeout: \"10x\"", "write for example \"10s\""],
+        ),
+        (
+            "heartbeat.timeout = 10\n",
+            &[".toml:1: heartbeat.timeout: 10", "duration", "\"10s\""],
+        ),
+        (
+            "[heartbeat]\ntimout = \"9s\"\n",
+            &[".toml:2: heartbeat.timout", "did you mean heartbeat.timeout?"],
+        ),
+        (
+            "[hartbeat]\ntimeout = \"9s\"\n",
+            &[":2: hartbeat.timeout", "did you mean heartbeat.timeout?"],
+        ),
+        ("colour = 1\n", &[":1: colour: is no setting", "config show"]),
+        ("http = 5\n", &[":1: http: is a section", "bind"]),
+        (
+            "[http]\nbind = \"localhost\"\n",
+            &[":2: http.bind: \"localhost\"", "\"127.0.0.1:8001\""],
+        ),
+        (
+            "[http]\nfault_injection = \"yes\"\n",
+            &["http.fault_injection: \"yes\"", "boolean", "false"],
+        ),
+        (
+            "[nats]\nurls = \"nats://u:secret@h:1\"\n",
+            &["nats.urls", "u:***@h", "[\"nats://127.0.0.1:4222\"]"],
+        ),
+        ("[http\nbind = 1\n", &[".toml:1: is no TOML"]),
+        (
+            "[database]\nconnections = -1\n",
+            &[":2: database.connections: -1"],
+        ),
+        (
+            "[database]\nconnections = 1\n",
+            &[":2: database.connections: is 1; write 2 or more"],
+        ),
+        (
+            "[database]\nurl = \"mysql://u:secret@h/d\"\n",
+            &[":2: database.url", "u:***@h", "postgres://"],
+        ),
+        (
+            "[heartbeat]\nwarning = \"20s\"\n",
+            &[
+                ":2: heartbeat.warning",
+                "must be shorter than heartbeat.timeout (10s)",
+            ],
+        ),
+        (
+            "[heartbeat]\nemergency = \"10s\"\n",
+            &[
+                ":2: heartbeat.emergency",
+                "heartbeat.timeout (10s) must be shorter",
+            ],
+        ),
+        (
+            "[heartbeat]\nmass_failure_share = 1.5\n",
+            &["mass_failure_share: is 1.5", "from 0 to 1"],
+        ),
+        ("[lease]\ndrift = nan\n", &["lease.drift: is NaN"]),
+        ("[lease]\nduration = \"0s\"\n", &[":2: lease.duration: is 0"]),
+        (
+            "[consistency]\ncheck_interval = \"0s\"\n",
+            &["consistency.check_interval: is 0"],
+        ),
+        (
+            "[supervision]\nmax_restarts = 0\n",
+            &["supervision.max_restarts: is 0"],
+        ),
+        (
+            "[nats]\nprefix = \"a.*\"\n",
+            &[":2: nats.prefix: \"a.*\" is no prefix"],
+        ),
+        (
+            "[nats]\nurls = [\"http://h\"]\n",
+            &[":2: nats.urls: \"http://h\"", "nats://HOST:4222"],
+        ),
+        (
+            "[recovery]\nmax_delay = \"1s\"\n",
+            &[":2: recovery.max_delay", "retry_delay (5s) must be at most"],
+        ),
+        (
+            "[http]\nprobe_bind = \"127.0.0.1:8001\"\n",
+            &[":2: http.probe_bind", "choose another port"],
+        ),
+        ("data_dir = \"\"\n", &[":1: data_dir: is empty"]),
+    ];
+    for (file, parts) in cases {
+        refused(file, &[], &[], parts);
+        assert!(!load(file, &[], &[]).unwrap_err().to_string().contains("secret"));
+    }
+}
+
+#[test]
+fn variables_and_flags_are_refused_by_their_name() {
+    refused(
+        "",
+        &[
+            ("STREAMKEEPER__HTTP__BNID", "x"),
+            ("STREAMKEEPER__BALANCER__MAX_MOVES_PER_ROUND", "many"),
+        ],
+        &[
+            ("--set", "lease.duration", "soon"),
+            ("--bind", "http.bind", "8001"),
+        ],
+        &[
+            "environment variable STREAMKEEPER__HTTP__BNID: http.bnid: is no setting; did you mean http.bind?",
+            "environment variable STREAMKEEPER__BALANCER__MAX_MOVES_PER_ROUND: balancer.max_moves_per_round: \"many\"",
+            "flag --set: lease.duration: \"soon\"",
+            "flag --bind: http.bind: \"8001\"",
+        ],
+    );
+}
+
+#[test]
+fn one_mistake_hides_no_other() {
+    let errors = load(
+        "[heartbeat]\ntimeout = \"x\"\nwarning = \"-\"\nmass_failure_count = 0\n[lease]\ndraft = 1\n",
+        &[],
+        &[],
+    )
+    .unwrap_err();
+    assert_eq!(errors.0.len(), 4, "{errors}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let layers = Layers {
+        file: Some("/nonexistent/streamkeeper.toml".into()),
+        flags: Vec::new(),
+    };
+    let text = load_from(&layers, []).unwrap_err().to_string();
+    assert!(
+        text.starts_with("/nonexistent/streamkeeper.toml: cannot be read"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_optional_setting_is_known() {
+    let loaded = load(
+        "[http]\nprobe_bind = \"127.0.0.1:1\"\n[nats]\nserver = \"/x\"\n",
+        &[],
+        &[],
+    )
+    .unwrap();
+    // A new optional setting has to be set above: this fails to compile until it is named here.
+    let super::Http {
+        bind: _,
+        probe_bind,
+        change_timeout: _,
+        fault_injection: _,
+    } = &loaded.config.http;
+    let super::Nats {
+        urls: _,
+        prefix: _,
+        server,
+        connect_timeout: _,
+    } = &loaded.config.nats;
+    assert!(probe_bind.is_some() && server.is_some());
+    let written = toml::Value::try_from(&loaded.config).unwrap();
+    let mut keys = BTreeSet::new();
+    for (section, value) in written.as_table().unwrap() {
+        match value.as_table() {
+            Some(table) => keys.extend(table.keys().map(|key| format!("{section}.{key}"))),
+            None => {
+                keys.insert(section.clone());
+            }
+        }
+    }
+    let known: BTreeSet<String> = loaded.effective.into_iter().map(|setting| setting.key).collect();
+    assert_eq!(keys, known);
+}
+
+#[test]
+fn passwords_are_masked() {
+    for (text, expected) in [
+        ("nats://u:p@h:1", "nats://u:***@h:1"),
+        (
+            "a nats://h:1, postgres://u:p%40@h/d?x=y z",
+            "a nats://h:1, postgres://u:***@h/d?x=y z",
+        ),
+        ("postgres://u@h/d", "postgres://u@h/d"),
+        ("nothing", "nothing"),
+    ] {
+        assert_eq!(mask(text), expected);
+    }
+}

@@ -1,0 +1,64 @@
+//! What the HTTP API may ask of the actors: a change of the streams, and how the actors are. Everything that is only
+//! read comes from [`View`], without waiting for anybody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use streamkeeper_core::alert_manager::ActiveAlert;
+use streamkeeper_core::cluster::ClusterState;
+use streamkeeper_core::consistency_checker::Finding;
+use streamkeeper_core::request::{ApplyOutcome, ApplyStreams};
+use tokio::sync::watch;
+
+/// What readers see: the newest state, always at hand.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The cluster.
+    pub cluster: watch::Receiver<ClusterState>,
+    /// Alerts that fire, sorted by fingerprint.
+    pub alerts: watch::Receiver<Vec<Arc<ActiveAlert>>>,
+    /// Confirmed inconsistencies.
+    pub findings: watch::Receiver<Vec<Finding>>,
+}
+
+/// How one actor is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActorStatus {
+    /// Its name: `coordinator`, `heartbeat_tracker`, `balancer`, `consistency_checker`, `recovery_manager`,
+    /// `alert_manager`.
+    pub name: &'static str,
+    /// How often it was restarted after a panic.
+    pub restarts: u64,
+    /// Whether it is between a panic and its restart.
+    pub restarting: bool,
+    /// Messages that wait for it.
+    pub waiting: usize,
+}
+
+/// Why a change got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GatewayError {
+    /// Too much waits already.
+    #[error("the coordinator has {0} messages waiting; ask again in a moment")]
+    Busy(usize),
+    /// No answer in time: the change may still be done.
+    #[error("no answer within {0:?}; read the streams again to see whether the change is stored")]
+    Timeout(Duration),
+}
+
+/// The way to the actors.
+#[async_trait]
+pub trait Gateway: Send + Sync + 'static {
+    /// Has the coordinator change streams and waits until the change is durable.
+    ///
+    /// # Errors
+    /// When there was no answer; nothing is known then.
+    async fn apply(&self, change: ApplyStreams) -> Result<ApplyOutcome, GatewayError>;
+
+    /// How the actors are.
+    fn actors(&self) -> Vec<ActorStatus>;
+
+    /// Makes an actor panic, to try recovery out. False when there is no actor with this name.
+    fn inject_panic(&self, actor: &str) -> bool;
+}

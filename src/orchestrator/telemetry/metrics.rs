@@ -1,0 +1,108 @@
+//! Names, help texts and the recorder of the metrics. An adapter names metrics of its own in its own `metrics.rs`.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Declared streams by `state`.
+pub const STREAMS: &str = "streamkeeper_streams";
+/// Known workers by `availability`.
+pub const WORKERS: &str = "streamkeeper_workers";
+/// Whether this orchestrator leads: 0 or 1.
+pub const LEADER: &str = "streamkeeper_leader";
+/// The own term.
+pub const TERM: &str = "streamkeeper_term";
+/// Streams that count on a `worker`.
+pub const WORKER_STREAMS: &str = "streamkeeper_worker_streams";
+/// Load of a `worker` as a share of its capacity; not a number while its capacity is unknown.
+pub const WORKER_LOAD_RATIO: &str = "streamkeeper_worker_load_ratio";
+/// Restarts of an `actor` after a panic.
+pub const ACTOR_RESTARTS: &str = "streamkeeper_actor_restarts_total";
+/// Heartbeats that were taken.
+pub const HEARTBEATS: &str = "streamkeeper_heartbeats_total";
+/// Assignments given, by `reason`.
+pub const MOVES: &str = "streamkeeper_moves_total";
+/// Time from the moment when a stream's loss was known until it ran again.
+pub const FAILOVER_SECONDS: &str = "streamkeeper_failover_seconds";
+/// How long a transaction of the coordinator took.
+pub const PERSIST_SECONDS: &str = "streamkeeper_persist_seconds";
+/// Messages that were dropped, because an `actor` had too many waiting.
+pub const DROPPED_MESSAGES: &str = "streamkeeper_dropped_messages_total";
+/// Changes of alerts, by `rule` and `status`.
+pub const ALERTS: &str = "streamkeeper_alerts_total";
+
+/// Upper bounds of [`PERSIST_SECONDS`]: from a local SQLite file to a database in trouble.
+const PERSIST_BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+
+/// Upper bounds of [`FAILOVER_SECONDS`].
+const FAILOVER_BUCKETS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Why metrics cannot be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// Another library of this process has installed its recorder.
+    #[error("metrics: the recorder cannot be installed; only one may be set in a process")]
+    Install(#[source] BuildError),
+}
+
+static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
+static INSTALLING: Mutex<()> = Mutex::new(());
+
+/// Installs the recorder of this process and describes every metric. Later calls answer the same handle.
+///
+/// # Errors
+/// When another recorder is installed.
+pub fn install_metrics() -> Result<PrometheusHandle, MetricsError> {
+    let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = INSTALLED.get() {
+        return Ok(handle.clone());
+    }
+    let handle = builder()
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(MetricsError::Install)?;
+    describe();
+    Ok(INSTALLED.get_or_init(|| handle).clone())
+}
+
+pub(super) fn builder() -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(PERSIST_SECONDS.to_owned()), &PERSIST_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(FAILOVER_SECONDS.to_owned()), &FAILOVER_BUCKETS)
+}
+
+/// Gives every metric its help text.
+fn describe() {
+    describe_gauge!(STREAMS, "Declared streams by state");
+    describe_gauge!(WORKERS, "Known workers by availability");
+    describe_gauge!(LEADER, "Whether this orchestrator leads (0 or 1)");
+    describe_gauge!(
+        TERM,
+        "Leadership number of this orchestrator, 0 while it has none"
+    );
+    describe_gauge!(WORKER_STREAMS, "Streams that count on the worker");
+    describe_gauge!(
+        WORKER_LOAD_RATIO,
+        "Load of the worker as a share of its capacity; NaN while its capacity is unknown"
+    );
+    describe_counter!(ACTOR_RESTARTS, "Restarts of an actor after a panic");
+    describe_counter!(HEARTBEATS, "Heartbeats that were taken");
+    describe_counter!(MOVES, "Assignments given, by reason");
+    describe_histogram!(
+        FAILOVER_SECONDS,
+        Unit::Seconds,
+        "Time from the moment when a stream's loss was known until it ran again"
+    );
+    describe_histogram!(
+        PERSIST_SECONDS,
+        Unit::Seconds,
+        "Time that a transaction of the coordinator took"
+    );
+    describe_counter!(
+        DROPPED_MESSAGES,
+        "Messages dropped because an actor had too many waiting"
+    );
+    describe_counter!(ALERTS, "Changes of alerts, by rule and status");
+}

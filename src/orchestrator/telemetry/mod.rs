@@ -1,0 +1,9 @@
+//! Logs and metrics.
+
+mod logging;
+pub mod metrics;
+mod snapshot;
+
+pub use logging::{LogFormat, LoggingError, init_logging};
+pub use metrics::{MetricsError, install_metrics};
+pub use snapshot::record_snapshot;

@@ -1,0 +1,253 @@
+//! One connection to the message server, used until it is lost and never longer.
+//!
+//! The client library would connect again by itself and then send what it queued in the meantime: heartbeats that
+//! are no longer true. So its own way back is closed, and [`super::link`] makes a new connection instead.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event, PublishErrorKind, ReconnectToServer, Subscriber};
+use streamkeeper_protocol::codec::Message;
+use streamkeeper_protocol::{Subjects, WorkerId, encode};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::{ConnectError, Server, Target};
+
+/// Longest wait for one server to answer a connection attempt.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait for the name resolution and all addresses of one server.
+const DIAL_ALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection without answer to two pings in this distance is lost.
+const PING_INTERVAL: Duration = Duration::from_secs(3);
+/// Longest wait until the client takes a message or a subscription.
+const CALL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Most messages that wait to be sent.
+const MAX_OUTGOING: usize = 2_048;
+/// Most messages of one subscription that wait to be read. A desired set may have 1,024 parts.
+const MAX_INCOMING: usize = 4_096;
+
+/// A connection. Clones share it.
+#[derive(Clone)]
+pub(super) struct Bus {
+    client: Client,
+    subjects: Subjects,
+    server: String,
+    lost: CancellationToken,
+}
+
+impl Bus {
+    /// Connects to the first server that answers, beginning with number `first`.
+    pub(super) async fn open(target: &Target, first: usize, worker: &WorkerId) -> Result<Self, ConnectError> {
+        let mut problem = "no server is named".to_owned();
+        let count = target.servers.len();
+        let rotated = target
+            .servers
+            .iter()
+            .cycle()
+            .skip(first % count.max(1))
+            .take(count);
+        for server in rotated {
+            let lost = CancellationToken::new();
+            match timeout(DIAL_ALL_TIMEOUT, dial(server, worker, &lost)).await {
+                Ok(Ok(client)) => {
+                    return Ok(Self {
+                        client,
+                        subjects: target.subjects.clone(),
+                        server: server.shown.clone(),
+                        lost,
+                    });
+                }
+                Ok(Err(error)) => problem = error.to_string(),
+                Err(_) => problem = format!("no answer within {DIAL_ALL_TIMEOUT:?}"),
+            }
+        }
+        let shown: Vec<&str> = target
+            .servers
+            .iter()
+            .map(|server| server.shown.as_str())
+            .collect();
+        let urls = shown.join(", ");
+        Err(ConnectError::Server { urls, problem })
+    }
+
+    pub(super) const fn subjects(&self) -> &Subjects {
+        &self.subjects
+    }
+
+    /// The server, as it may be logged.
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Completes when the connection is lost.
+    pub(super) async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+
+    /// Gives the connection up: it does not take what it has to.
+    pub(super) fn give_up(&self) {
+        self.lost.cancel();
+    }
+
+    pub(super) async fn subscribe(&self, subject: String) -> Result<Subscriber, ConnectError> {
+        let problem = match timeout(CALL_TIMEOUT, self.client.subscribe(subject)).await {
+            Ok(Ok(subscriber)) => return Ok(subscriber),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no subscription within {CALL_TIMEOUT:?}"),
+        };
+        let urls = self.server.clone();
+        Err(ConnectError::Server { urls, problem })
+    }
+
+    /// Hands a message to the connection, or drops it when the connection is lost: late, it would not be true.
+    /// Answers what is wrong with the message itself.
+    pub(super) async fn publish<M: Message>(&self, subject: String, message: &M) -> Result<(), String> {
+        if self.lost.is_cancelled() {
+            return Ok(());
+        }
+        let bytes = encode(message).map_err(|error| error.to_string())?;
+        match timeout(CALL_TIMEOUT, self.client.publish(subject, bytes.into())).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.kind() != PublishErrorKind::Send => Err(error.to_string()),
+            Ok(Err(_)) | Err(_) => {
+                self.give_up();
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until everything is handed to the network, or says that it is not.
+    pub(super) async fn flush(&self, longest: Duration) -> Result<(), String> {
+        let flushed = async {
+            tokio::select! {
+                () = self.lost() => Err("the connection is lost".to_owned()),
+                flushed = self.client.flush() => flushed.map_err(|error| error.to_string()),
+            }
+        };
+        timeout(longest, flushed)
+            .await
+            .unwrap_or_else(|_| Err(format!("not sent within {longest:?}")))
+    }
+}
+
+async fn dial(
+    server: &Server,
+    worker: &WorkerId,
+    lost: &CancellationToken,
+) -> Result<Client, async_nats::ConnectError> {
+    let connected = Arc::new(AtomicBool::new(false));
+    let (again, auth) = (connected.clone(), server.auth.clone());
+    let on_event = lost.clone();
+    let address = server.address.clone();
+    let options = ConnectOptions::with_auth_callback(move |_nonce| {
+        let (again, auth) = (again.load(Ordering::SeqCst), auth.clone());
+        async move {
+            if again {
+                // The library's one attempt to come back ends here, in its time limit, before anything was sent.
+                std::future::pending::<()>().await;
+            }
+            Ok(auth)
+        }
+    })
+    .reconnect_to_server_callback(move |_servers, _info| {
+        let addr = address.clone();
+        let delay = Some(Duration::ZERO);
+        async move { Some(ReconnectToServer { addr, delay }) }
+    })
+    .event_callback(move |event| {
+        let lost = on_event.clone();
+        async move {
+            // A slow consumer lost messages: only a new connection makes leader and worker tell each other all.
+            if matches!(
+                event,
+                Event::Disconnected | Event::Closed | Event::SlowConsumer(_)
+            ) {
+                lost.cancel();
+            }
+        }
+    })
+    .name(format!("worker {worker}"))
+    .max_reconnects(1)
+    .ignore_discovered_servers()
+    .connection_timeout(DIAL_TIMEOUT)
+    .ping_interval(PING_INTERVAL)
+    .client_capacity(MAX_OUTGOING)
+    .subscription_capacity(MAX_INCOMING);
+    let client = options.connect(server.address.clone()).await?;
+    connected.store(true, Ordering::SeqCst);
+    Ok(client)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use futures::StreamExt;
+    use tokio::process::{Child, Command};
+
+    use super::*;
+    use crate::connect::ConnectSource;
+
+    const GENEROUS: Duration = Duration::from_secs(60);
+
+    async fn server(port: u16) -> Child {
+        let program = [
+            "/usr/sbin/nats-server",
+            "/usr/bin/nats-server",
+            "/usr/local/bin/nats-server",
+        ]
+        .into_iter()
+        .find(|path| std::path::Path::new(path).is_file())
+        .unwrap_or("nats-server");
+        let child = Command::new(program)
+            .args(["--addr", "127.0.0.1", "--port", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let listens = async {
+            while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(GENEROUS, listens).await.unwrap();
+        child
+    }
+
+    #[tokio::test]
+    async fn what_was_queued_during_an_outage_is_never_sent() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let url = format!("nats://127.0.0.1:{port}");
+        let source = ConnectSource::Urls {
+            urls: vec![url.clone()],
+            prefix: "sk".to_owned(),
+        };
+        let mut first = server(port).await;
+        let worker = WorkerId::new("w").unwrap();
+        let bus = Bus::open(&source.resolve().await.unwrap(), 0, &worker)
+            .await
+            .unwrap();
+        // The server lives all the time, so that only the closed way back keeps the library from returning.
+        bus.client.force_reconnect().await.unwrap();
+        timeout(GENEROUS, bus.lost()).await.unwrap();
+        bus.client.publish("late", "stale".into()).await.unwrap();
+
+        let reader = async_nats::connect(&url).await.unwrap();
+        let mut late = reader.subscribe("late").await.unwrap();
+        reader.flush().await.unwrap();
+        let ends = async {
+            while bus.client.publish("late", "stale".into()).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(GENEROUS, ends).await.unwrap();
+        reader.publish("late", "fresh".into()).await.unwrap();
+        assert_eq!(late.next().await.unwrap().payload, "fresh");
+        first.kill().await.unwrap();
+    }
+}

@@ -1,0 +1,19 @@
+//! Time that goes on while the machine is suspended, and never back.
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::session::Millis;
+
+// `Instant` stands still while a machine is suspended; leases do not.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const CLOCK: ClockId = ClockId::Boottime;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const CLOCK: ClockId = ClockId::Monotonic;
+
+/// Milliseconds since the machine's start.
+pub(super) fn now() -> Millis {
+    let time = clock_gettime(CLOCK);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let millis = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(0);
+    Millis(seconds.saturating_mul(1_000).saturating_add(millis))
+}

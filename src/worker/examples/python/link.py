@@ -1,0 +1,77 @@
+"""The connection to the message server: made, and made anew when it is lost, for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+log = logging.getLogger("worker")
+Handlers = dict[str, Callable[[Msg], Awaitable[None]]]
+
+
+class Link:
+    """The library's own way back is closed: it would send what it queued in the meantime, when it is no longer true."""
+
+    def __init__(self, worker: str, address: Callable[[], dict[str, Any]], handlers: Handlers, up: Callable[[], None]):
+        self.worker, self.address, self.handlers, self.up = worker, address, handlers, up
+        self.client: Client | None = None
+        self.root = ""
+
+    async def publish(self, token: str, fields: dict[str, Any]) -> None:
+        """Sends a message, or drops it where there is no connection."""
+        with contextlib.suppress(nats.errors.Error, OSError):
+            if self.client is not None:
+                await self.client.publish(f"{self.root}.{token}.{self.worker}", msgpack.packb(fields))
+
+    async def flush(self) -> None:
+        with contextlib.suppress(nats.errors.Error, OSError):
+            if self.client is not None:
+                await self.client.flush(timeout=2)
+
+    async def keep(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                await self.connect()
+                attempt = 0
+            except (OSError, TimeoutError, ValueError, KeyError, nats.errors.Error) as error:
+                log.info("no connection: %r; streams go on", error)
+            await asyncio.sleep(random.uniform(0.05, min(5.0, 0.2 * 2.0**attempt)))
+            attempt = min(attempt + 1, 9)
+
+    async def connect(self) -> None:
+        """Connects once, and returns when the connection is lost."""
+        closed = asyncio.Event()
+
+        async def on_closed() -> None:
+            closed.set()
+
+        async def on_error(error: Exception) -> None:
+            log.info("message server: %r", error)
+
+        to = self.address()  # anew each time: a managed server may have come back on another port
+        login = {"user": to.get("user"), "password": to.get("password"), "name": f"worker {self.worker}"}
+        timing = {"allow_reconnect": False, "connect_timeout": 2, "ping_interval": 3, "max_outstanding_pings": 2}
+        callbacks = {"closed_cb": on_closed, "error_cb": on_error}
+        client = await nats.connect(random.choice(to["urls"]), **login, **timing, **callbacks)
+        try:
+            self.root = f"{to['prefix']}.v1"
+            for token, handler in self.handlers.items():
+                await client.subscribe(f"{self.root}.{token}.{self.worker}", cb=handler)
+            self.client = client
+            self.up()
+            log.info("connected")
+            await closed.wait()
+            log.warning("the connection is lost; streams go on")
+        finally:
+            self.client = None
+            await client.close()

@@ -1,0 +1,41 @@
+//! What a user of the SDK writes: how one stream is run.
+
+use async_trait::async_trait;
+use streamkeeper_protocol::{Epoch, RunSpec, StreamId};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Runs streams. One handler serves all streams of a worker; `run` is called once per start, on its own task.
+#[async_trait]
+pub trait StreamHandler: Send + Sync + 'static {
+    /// Runs one stream until it ends by itself or [`Job::stop`] is cancelled.
+    ///
+    /// When this returns, nothing of the stream may run any more: the return is what the leader takes as proof that the
+    /// stream is free. A return without a cancelled `stop` is a failure of the stream; the text says why, and the
+    /// session starts it again with backoff. A panic counts as a failure too.
+    async fn run(&self, job: Job) -> String;
+}
+
+/// One start of one stream.
+#[derive(Debug)]
+pub struct Job {
+    /// The stream.
+    pub stream: StreamId,
+    /// The assignment under which it runs: hand it to the stream's sinks, so that they can refuse an older owner.
+    pub epoch: Epoch,
+    /// What to run.
+    pub spec: RunSpec,
+    /// How often it was restarted under this epoch.
+    pub attempt: u32,
+    /// Cancelled when the stream has to end.
+    pub stop: CancellationToken,
+    pub(crate) up: mpsc::Sender<(StreamId, Epoch)>,
+}
+
+impl Job {
+    /// Tells that the stream runs. Until then it counts as starting.
+    pub async fn up(&self) {
+        // The receiver is gone only when the whole worker ends.
+        let _ = self.up.send((self.stream.clone(), self.epoch)).await;
+    }
+}

@@ -1,0 +1,199 @@
+//! The main promise on real input: an icecast2 with twelve channels has exactly one listener on each, whatever is
+//! killed, and says so itself.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use reqwest::Method;
+use streamkeeper_tests::fleet::{Agent, Orchestrator};
+use streamkeeper_tests::icecast::{Icecast, Listeners};
+use streamkeeper_tests::state::per_worker;
+use streamkeeper_tests::wait;
+use streamkeeper_tests::world::World;
+use tokio::time::Instant;
+
+const CHANNELS: usize = 12;
+
+/// Longer than a new leader waits for silent workers (the lease, 15 s by default): what it may do wrong after that wait
+/// is seen as well.
+const PAST_GRACE: Duration = Duration::from_secs(20);
+
+const ACTORS: [&str; 6] = [
+    "coordinator",
+    "heartbeat_tracker",
+    "balancer",
+    "consistency_checker",
+    "recovery_manager",
+    "alert_manager",
+];
+
+struct Scene {
+    agents: Vec<Agent>,
+    orchestrator: Orchestrator,
+    icecast: Icecast,
+    // Last, because fields are dropped in this order: it kills what is left.
+    world: World,
+}
+
+impl Scene {
+    /// Twelve channels, one spare, three agents, and exactly one listener per channel.
+    async fn start(name: &str) -> Self {
+        let world = World::new(name);
+        let icecast = Icecast::start(&world, CHANNELS + 1).await;
+        let settings = [
+            "--set",
+            "http.fault_injection=true",
+            // Evening out is to be over before the next fault comes.
+            "--set",
+            "balancer.stream_cooldown=1s",
+        ];
+        let orchestrator = Orchestrator::start(&world, &settings).await;
+        let data = orchestrator.data().to_string_lossy().into_owned();
+        let command = "ffmpeg -nostdin -loglevel error -i {source} -f null -";
+        // So little capacity that one channel more or less is worth a move.
+        let args = ["--exec", command, "--data", &data, "--weight", "10"];
+        let agents = ["a", "b", "c"].map(|id| Agent::start(&world, id, &args));
+        let scene = Self {
+            agents: agents.into(),
+            orchestrator,
+            icecast,
+            world,
+        };
+        scene.apply_channels().await;
+        scene.orchestrator.api().all_running(CHANNELS).await;
+        scene.icecast.one_each(scene.channels()).await;
+        scene
+    }
+
+    fn channels(&self) -> &[String] {
+        &self.icecast.mounts()[..CHANNELS]
+    }
+
+    fn spare(&self) -> &str {
+        &self.icecast.mounts()[CHANNELS]
+    }
+
+    /// As a user does it: a file and the command line.
+    async fn apply_channels(&self) {
+        let mut file = "streams:\n".to_owned();
+        for mount in self.channels() {
+            file.push_str(&format!(
+                "  - name: {mount}\n    source: {}\n",
+                self.icecast.url(mount)
+            ));
+        }
+        let file = self.world.write("streams.yaml", &file);
+        let api = self.orchestrator.api();
+        let file = file.to_string_lossy();
+        let said = self
+            .world
+            .run(&["streams", "apply", "-f", &file, "--server", api.base()])
+            .await;
+        said.expect(0, &[]);
+    }
+
+    async fn listeners(&self) -> Listeners {
+        self.icecast.listeners().await.unwrap()
+    }
+
+    /// Watches for a while that every connection stays the very same.
+    async fn nobody_reconnects(&self, before: &Listeners, watch: Duration) {
+        let end = Instant::now() + watch;
+        while Instant::now() < end {
+            assert_eq!(&self.listeners().await, before, "listeners came or went");
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    /// Waits until the three agents have the same number of channels, and no listener moves any more.
+    async fn evened_out(&self) -> Listeners {
+        let even = wait::until(wait::GENEROUS * 2, async || {
+            let counts = per_worker(&self.orchestrator.api().assignments().await?);
+            if counts.len() == 3 && counts.values().all(|count| *count == CHANNELS / 3) {
+                Ok(())
+            } else {
+                Err(format!("channels per worker: {counts:?}"))
+            }
+        });
+        even.await.unwrap_or_else(|reason| panic!("{reason}"));
+        self.icecast.one_each(self.channels()).await
+    }
+}
+
+#[tokio::test]
+async fn one_listener_on_every_channel_whatever_is_killed() {
+    let mut scene = Scene::start("killed").await;
+    let before = scene.evened_out().await;
+
+    // A worker's death moves its own streams and no other ones.
+    let assignments = scene.orchestrator.api().assignments().await.unwrap();
+    scene.agents[0].kill9();
+    scene.world.gone("a").await;
+    let after = scene.icecast.one_each(scene.channels()).await;
+    for mount in scene.channels() {
+        let moved = assignments[mount].worker == "a";
+        assert_eq!(
+            before[mount] != after[mount],
+            moved,
+            "{mount} of {:?}",
+            assignments[mount]
+        );
+    }
+
+    // It comes back and gets its share again.
+    scene.agents[0].restart(&scene.world);
+    let before = scene.evened_out().await;
+
+    // Nobody notices that the orchestrator is gone, comes back, and takes over.
+    let assignments = scene.orchestrator.api().assignments().await.unwrap();
+    scene.orchestrator.kill9();
+    scene.nobody_reconnects(&before, Duration::from_secs(3)).await;
+    scene.orchestrator.restart(&scene.world).await;
+    scene.orchestrator.api().all_running(CHANNELS).await;
+    scene.nobody_reconnects(&before, PAST_GRACE).await;
+    assert_eq!(scene.icecast.one_each(scene.channels()).await, before);
+    assert_eq!(scene.orchestrator.api().assignments().await.unwrap(), assignments);
+}
+
+#[tokio::test]
+async fn listeners_do_not_notice_a_panicking_actor() {
+    let scene = Scene::start("panics").await;
+    let before = scene.evened_out().await;
+    let api = scene.orchestrator.api();
+    for actor in ACTORS {
+        let restarts = api.restarts(actor).await.unwrap();
+        let path = format!("/api/v1/faults/panic/{actor}");
+        let answer = api.send(Method::POST, &path, None).await.unwrap();
+        assert!(answer.status < 300, "{actor}: {answer:?}");
+        let restarted = wait::until(wait::GENEROUS, async || {
+            let now = api.restarts(actor).await?;
+            if now > restarts {
+                Ok(())
+            } else {
+                Err(format!("{now} restarts of {actor}"))
+            }
+        });
+        restarted.await.unwrap_or_else(|reason| panic!("{reason}"));
+
+        // The work goes on as well: a new stream comes, and goes.
+        let spare = scene.spare();
+        api.declare(&[(spare, &scene.icecast.url(spare))]).await;
+        let with_spare = scene.icecast.one_each(scene.icecast.mounts()).await;
+        same_connections(actor, &before, &with_spare, scene.channels());
+        api.delete(spare).await;
+        let without_spare = scene.icecast.one_each(scene.channels()).await;
+        same_connections(actor, &before, &without_spare, scene.channels());
+    }
+}
+
+#[track_caller]
+fn same_connections(actor: &str, before: &Listeners, after: &Listeners, channels: &[String]) {
+    let changed: BTreeSet<_> = channels
+        .iter()
+        .filter(|channel| before[*channel] != after[*channel])
+        .collect();
+    assert!(
+        changed.is_empty(),
+        "after the panic of {actor}, listeners reconnected on {changed:?}"
+    );
+}

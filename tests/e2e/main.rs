@@ -1,0 +1,6 @@
+//! The whole program, judged from outside: real processes, a real nats-server, a real icecast2.
+
+mod ends;
+mod icecast;
+mod refusals;
+mod survival;

@@ -1,0 +1,7 @@
+//! The HTTP API as clients see it: a real server, with small stand-ins behind the ports.
+
+mod changing;
+mod probes;
+mod reading;
+mod refusing;
+mod world;

@@ -1,0 +1,170 @@
+//! Probes, health, metrics, faults, and the server itself.
+
+use std::sync::atomic::Ordering;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use streamkeeper_core::cluster::{Availability, Role, Slot, StreamRecord};
+use streamkeeper_orchestrator::adapter::http::{HttpError, HttpSettings, start};
+
+use super::world::{World, assignment, cluster, record, running, worker};
+
+#[actix::test]
+async fn probes_tell_what_is_missing() {
+    let world = World::new();
+    world.cluster.send_replace(cluster(Vec::new(), Vec::new()));
+    for path in ["/livez", "/startupz", "/readyz"] {
+        assert_eq!(world.get(path).await, json!({"status": "ok"}));
+    }
+
+    world.started.send_replace(false);
+    let (status, problem) = world.ask(Method::GET, "/startupz", "").await;
+    assert_eq!(
+        (status.as_u16(), &problem["title"]),
+        (503, &json!("This orchestrator still starts"))
+    );
+
+    world.behind.database_down.store(true, Ordering::SeqCst);
+    world.behind.nats_down.store(true, Ordering::SeqCst);
+    world
+        .cluster
+        .send_modify(|cluster| cluster.leadership.role = Role::Standby);
+    let (status, problem) = world.ask(Method::GET, "/readyz", "").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let errors = problem["errors"].as_array().unwrap();
+    let missing: Vec<&Value> = errors.iter().map(|error| &error["dependency"]).collect();
+    assert_eq!(missing, ["leadership", "database", "nats"]);
+    let text = problem.to_string();
+    assert!(text.contains("refused") && !text.contains("s3cret"), "{text}");
+    assert_eq!(world.get("/livez").await, json!({"status": "ok"}));
+}
+
+#[actix::test]
+async fn health_names_each_dependency_and_what_to_do() {
+    let world = World::new();
+    world.cluster.send_replace(cluster(Vec::new(), Vec::new()));
+    let health = world.get("/health").await;
+    assert_eq!(health["status"], "ok");
+    assert_eq!(
+        health["dependencies"]["database"],
+        json!({"status": "ok", "latency_ms": 1.5})
+    );
+    assert_eq!(
+        health["dependencies"]["nats"],
+        json!({"status": "ok", "latency_ms": 0.25})
+    );
+
+    world.behind.actor_restarting.store(true, Ordering::SeqCst);
+    let health = world.get("/health").await;
+    assert_eq!(health["status"], "degraded");
+    let error = health["dependencies"]["actors"]["error"].as_str().unwrap();
+    assert!(error.contains("coordinator"), "{error}");
+
+    world.behind.nats_down.store(true, Ordering::SeqCst);
+    let (status, health) = world.ask(Method::GET, "/health", "").await;
+    assert_eq!((status.as_u16(), &health["status"]), (503, &json!("failed")));
+    let nats = &health["dependencies"]["nats"];
+    assert_eq!(nats["error"], "nats: there is no connection");
+    assert!(
+        nats["suggestion"].as_str().unwrap().contains("nats.urls"),
+        "{nats}"
+    );
+}
+
+#[actix::test]
+async fn metrics_show_the_present_cluster() {
+    let world = World::new();
+    let radio = StreamRecord {
+        observed: running(),
+        ..record("radio", Slot::Held(assignment("metrics-1")))
+    };
+    let workers = vec![worker("metrics-1", Availability::Alive)];
+    world.cluster.send_replace(cluster(vec![radio], workers));
+    let response = world.send(Method::GET, "/metrics", "").await;
+    assert!(
+        response.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/plain")
+    );
+    let text = response.text().await.unwrap();
+    for line in [
+        "# HELP streamkeeper_streams Declared streams by state",
+        "# TYPE streamkeeper_streams gauge",
+        "streamkeeper_worker_streams{worker=\"metrics-1\"} 1",
+        "streamkeeper_worker_load_ratio{worker=\"metrics-1\"} 0.25",
+    ] {
+        assert!(
+            text.lines().any(|shown| shown == line),
+            "{line} is not in\n{text}"
+        );
+    }
+}
+
+#[actix::test]
+async fn faults_are_injected_only_where_they_are_allowed() {
+    let path = "/api/v1/faults/panic/coordinator";
+    let closed = World::new();
+    let (status, problem) = closed.ask(Method::POST, path, "").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("http.fault_injection"),
+        "{problem}"
+    );
+    assert!(closed.behind.panics.lock().unwrap().is_empty());
+
+    let open = World::with(true);
+    let (status, _) = open.ask(Method::POST, path, "").await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    assert_eq!(*open.behind.panics.lock().unwrap(), ["coordinator"]);
+}
+
+#[actix::test]
+async fn the_probe_address_has_no_api() {
+    let world = World::new();
+    let probe = format!("http://{}", world.server.probe_addr().unwrap());
+    let client = streamkeeper_tests::http::client();
+    for (path, status) in [("/livez", 200), ("/metrics", 200), ("/api/v1/status", 404)] {
+        let response = client.get(format!("{probe}{path}")).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{path}");
+    }
+}
+
+#[actix::test]
+async fn answers_carry_the_request_id_and_head_is_answered() {
+    let world = World::new();
+    let first = world.send(Method::GET, "/livez", "").await;
+    let second = world.send(Method::GET, "/nowhere", "").await;
+    let ids = [&first, &second].map(|response| response.headers()["x-request-id"].clone());
+    assert_ne!(ids[0], ids[1]);
+    let head = world.send(Method::HEAD, "/livez", "").await;
+    assert_eq!(head.status(), StatusCode::OK);
+    assert_eq!(head.text().await.unwrap(), "");
+}
+
+#[actix::test]
+async fn an_address_in_use_is_named_and_free_again_after_a_stop() {
+    let world = World::new();
+    let taken = world.server.addr();
+    let settings = HttpSettings {
+        bind: taken,
+        probe_bind: None,
+        fault_injection: false,
+    };
+    let error = start(settings, world.context()).unwrap_err();
+    assert!(matches!(error, HttpError::InUse { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.contains("http.bind") && text.contains(&taken.to_string()),
+        "{text}"
+    );
+
+    let context = world.context();
+    world.server.stop().await;
+    let again = start(settings, context).unwrap();
+    assert_eq!(again.addr(), taken);
+    again.stop().await;
+}

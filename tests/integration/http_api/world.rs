@@ -1,0 +1,316 @@
+//! A server on a free port, and what stands behind it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeZone, Utc};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use streamkeeper_core::alert_manager::ActiveAlert;
+use streamkeeper_core::cluster::{
+    Availability, ClusterState, MoveReason, Observed, Role, Slot, StreamRecord, WorkerRecord,
+};
+use streamkeeper_core::consistency_checker::Finding;
+use streamkeeper_core::record::{Assignment, Fence, Persisted, WriteBatch};
+use streamkeeper_core::request::{Applied, ApplyOutcome, ApplyStreams};
+use streamkeeper_core::spec::StreamSpec;
+use streamkeeper_core::time::Timestamp;
+use streamkeeper_orchestrator::adapter::http::{HttpContext, HttpServer, HttpSettings, start};
+use streamkeeper_orchestrator::port::{
+    ActorStatus, Bus, BusError, Clock, Gateway, GatewayError, Store, StoreError, TakenOver, View,
+};
+use streamkeeper_orchestrator::telemetry::install_metrics;
+use streamkeeper_protocol::{
+    Alert, Assign, Beacon, Capacity, Control, ControlReply, Epoch, Event, Mode, OrchestratorId, Phase,
+    RunState, RunningStream, SessionId, Severity, StreamId, Term, Version, WorkerId,
+};
+use tokio::sync::watch;
+
+/// The clock's present.
+pub(super) const NOW: Timestamp = Timestamp::from_ms(3_600_000);
+
+/// What stands behind the ports.
+#[derive(Default)]
+pub(super) struct Behind {
+    pub(super) changes: Mutex<Vec<ApplyStreams>>,
+    /// Answers to the next changes; where there is none, everything is created.
+    pub(super) answers: Mutex<VecDeque<Result<ApplyOutcome, GatewayError>>>,
+    pub(super) panics: Mutex<Vec<String>>,
+    pub(super) database_down: AtomicBool,
+    pub(super) nats_down: AtomicBool,
+    pub(super) actor_restarting: AtomicBool,
+}
+
+#[async_trait]
+impl Gateway for Behind {
+    async fn apply(&self, change: ApplyStreams) -> Result<ApplyOutcome, GatewayError> {
+        let created = change.streams.iter().map(|spec| spec.name.clone()).collect();
+        let deleted = change.delete.clone();
+        self.changes.lock().unwrap().push(change);
+        self.answers.lock().unwrap().pop_front().unwrap_or(Ok(Ok(Applied {
+            created,
+            deleted,
+            ..Applied::default()
+        })))
+    }
+
+    fn actors(&self) -> Vec<ActorStatus> {
+        vec![ActorStatus {
+            name: "coordinator",
+            restarts: 3,
+            restarting: self.actor_restarting.load(Ordering::SeqCst),
+            waiting: 2,
+        }]
+    }
+
+    fn inject_panic(&self, actor: &str) -> bool {
+        self.panics.lock().unwrap().push(actor.to_owned());
+        actor == "coordinator"
+    }
+}
+
+#[async_trait]
+impl Store for Behind {
+    async fn stored_term(&self) -> Result<Term, StoreError> {
+        unreachable!("the API does not lead")
+    }
+
+    async fn take_over(&self, _fence: Fence, _lease: Duration) -> Result<TakenOver, StoreError> {
+        unreachable!("the API does not lead")
+    }
+
+    async fn persist(&self, _fence: Fence, _batch: &WriteBatch) -> Persisted {
+        unreachable!("the API writes through the gateway")
+    }
+
+    async fn ping(&self) -> Result<Duration, StoreError> {
+        if self.database_down.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable {
+                operation: "ping",
+                reason: "postgres://sk:s3cret@db/sk refused".to_owned(),
+            });
+        }
+        Ok(Duration::from_micros(1_500))
+    }
+}
+
+#[async_trait]
+impl Bus for Behind {
+    fn assign(&self, _assign: &Assign) -> Result<(), BusError> {
+        unreachable!("the API sends nothing")
+    }
+
+    fn beacon(&self, _beacon: &Beacon) -> Result<(), BusError> {
+        unreachable!("the API sends nothing")
+    }
+
+    fn alert(&self, _severity: Severity, _rule: &str, _alert: &Alert) -> Result<(), BusError> {
+        unreachable!("the API sends nothing")
+    }
+
+    fn event(&self, _event: &Event) -> Result<(), BusError> {
+        unreachable!("the API sends nothing")
+    }
+
+    async fn control(&self, _control: &Control, _timeout: Duration) -> Result<ControlReply, BusError> {
+        unreachable!("the API sends nothing")
+    }
+
+    fn connected(&self) -> bool {
+        !self.nats_down.load(Ordering::SeqCst)
+    }
+
+    async fn ping(&self) -> Result<Duration, BusError> {
+        Ok(Duration::from_micros(250))
+    }
+}
+
+impl Clock for Behind {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+
+    fn wall(&self, at: Timestamp) -> DateTime<Utc> {
+        let origin = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).unwrap();
+        origin + Duration::from_millis(at.as_ms())
+    }
+}
+
+/// A running server.
+pub(super) struct World {
+    pub(super) server: HttpServer,
+    pub(super) behind: Arc<Behind>,
+    pub(super) cluster: watch::Sender<ClusterState>,
+    pub(super) alerts: watch::Sender<Vec<Arc<ActiveAlert>>>,
+    pub(super) findings: watch::Sender<Vec<Finding>>,
+    pub(super) started: watch::Sender<bool>,
+    context: HttpContext,
+    client: reqwest::Client,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(false)
+    }
+
+    pub(super) fn with(fault_injection: bool) -> Self {
+        let behind = Arc::new(Behind::default());
+        let (cluster, cluster_view) = watch::channel(ClusterState::default());
+        let (alerts, alerts_view) = watch::channel(Vec::new());
+        let (findings, findings_view) = watch::channel(Vec::new());
+        let (started, started_view) = watch::channel(true);
+        let context = HttpContext {
+            view: View {
+                cluster: cluster_view,
+                alerts: alerts_view,
+                findings: findings_view,
+            },
+            gateway: behind.clone(),
+            store: behind.clone(),
+            bus: behind.clone(),
+            clock: behind.clone(),
+            metrics: install_metrics().unwrap(),
+            started: started_view,
+            version: "1.2.3",
+            id: OrchestratorId::new("first").unwrap(),
+        };
+        let settings = HttpSettings {
+            bind: "127.0.0.1:0".parse().unwrap(),
+            probe_bind: Some("127.0.0.1:0".parse().unwrap()),
+            fault_injection,
+        };
+        Self {
+            server: start(settings, context.clone()).unwrap(),
+            context,
+            behind,
+            cluster,
+            alerts,
+            findings,
+            started,
+            client: streamkeeper_tests::http::client(),
+        }
+    }
+
+    /// What the server got, for another one.
+    pub(super) fn context(&self) -> HttpContext {
+        self.context.clone()
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.addr())
+    }
+
+    pub(super) async fn send(&self, method: Method, path: &str, body: &str) -> reqwest::Response {
+        let request = self.client.request(method, self.url(path));
+        request.body(body.to_owned()).send().await.unwrap()
+    }
+
+    /// The answer's status and JSON.
+    pub(super) async fn ask(&self, method: Method, path: &str, body: &str) -> (StatusCode, Value) {
+        let response = self.send(method, path, body).await;
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        let json =
+            serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {status}, no JSON: {text}"));
+        (status, json)
+    }
+
+    #[track_caller]
+    pub(super) fn get(&self, path: &str) -> impl Future<Output = Value> {
+        let asked = self.ask(Method::GET, path, "");
+        let place = std::panic::Location::caller();
+        async move {
+            let (status, json) = asked.await;
+            assert_eq!(status, StatusCode::OK, "{place}: {json}");
+            json
+        }
+    }
+}
+
+pub(super) fn stream_id(name: &str) -> StreamId {
+    StreamId::new(name).unwrap()
+}
+
+pub(super) fn worker_id(id: &str) -> WorkerId {
+    WorkerId::new(id).unwrap()
+}
+
+/// An assignment whose epoch is larger than JavaScript's numbers.
+pub(super) fn assignment(worker: &str) -> Assignment {
+    Assignment {
+        worker: worker_id(worker),
+        session: SessionId::from_u128(7),
+        epoch: Epoch::from_i64(9_007_199_254_740_993).unwrap(),
+    }
+}
+
+/// A stream in a slot, since an hour before [`NOW`] less a second.
+pub(super) fn record(name: &str, slot: Slot) -> StreamRecord {
+    StreamRecord {
+        spec: Arc::new(StreamSpec::new(stream_id(name), format!("http://host/{name}"))),
+        slot,
+        since: Timestamp::from_ms(1_000),
+        reason: MoveReason::Declared,
+        observed: None,
+        unplaced: None,
+        lost_at: None,
+    }
+}
+
+pub(super) fn running() -> Option<Observed> {
+    Some(Observed {
+        state: RunState::Running,
+        restarts: 0,
+        reason: None,
+    })
+}
+
+pub(super) fn worker(id: &str, availability: Availability) -> WorkerRecord {
+    WorkerRecord {
+        id: worker_id(id),
+        session: SessionId::from_u128(7),
+        availability,
+        since: Timestamp::from_ms(1_000),
+        last_heard: NOW - Duration::from_millis(1_234),
+        heard: true,
+        phase: Phase::Ready,
+        mode: Mode::Connected,
+        capacity: Capacity {
+            max_streams: 10,
+            weight: 8.0,
+        },
+        zone: Some("a".to_owned()),
+        labels: Arc::default(),
+        version: "0.1".into(),
+        host: None,
+        assigned: [stream_id("radio")].into_iter().collect(),
+        load: 2.0,
+        desired: Version::default(),
+        applied: Version::default(),
+        inventory: Arc::new(vec![RunningStream {
+            stream: stream_id("radio"),
+            epoch: assignment(id).epoch,
+            state: RunState::Running,
+            restarts: 1,
+            reason: Some("lost http://u:s3cret@host/radio".to_owned()),
+        }]),
+    }
+}
+
+/// A leading orchestrator's cluster of these streams and workers.
+pub(super) fn cluster(streams: Vec<StreamRecord>, workers: Vec<WorkerRecord>) -> ClusterState {
+    let mut cluster = ClusterState::default();
+    cluster.leadership.role = Role::Leading;
+    cluster.leadership.term = Term::new(17).unwrap();
+    cluster.leadership.since = Timestamp::from_ms(500);
+    for record in streams {
+        cluster.streams.insert(record.spec.name.clone(), Arc::new(record));
+    }
+    for worker in workers {
+        cluster.workers.insert(worker.id.clone(), Arc::new(worker));
+    }
+    cluster
+}

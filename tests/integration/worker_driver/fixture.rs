@@ -1,0 +1,129 @@
+//! A worker whose streams do what their source says, and what was seen of them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use streamkeeper_tests::wait::{GENEROUS, until};
+use streamkeeper_worker::{
+    Capacity, ConnectSource, Job, SessionConfig, StreamHandler, Worker, WorkerError, WorkerId, WorkerOptions,
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// One start of a stream: (stream, epoch counter, source, attempt).
+pub(crate) type Start = (String, u32, String, u32);
+
+/// A handler: `fail` ends at once, `panic` panics, anything else runs until it is told to stop.
+#[derive(Default)]
+pub(crate) struct Streams {
+    starts: Mutex<Vec<Start>>,
+    running: Mutex<Vec<String>>,
+}
+
+/// Takes a stream off the list however its task ends.
+struct Running<'a>(&'a Streams, String);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.lock().unwrap().retain(|name| *name != self.1);
+    }
+}
+
+#[async_trait]
+impl StreamHandler for Streams {
+    async fn run(&self, job: Job) -> String {
+        let (name, source) = (job.stream.to_string(), job.spec.source.clone());
+        let start = (name.clone(), job.epoch.counter(), source.clone(), job.attempt);
+        self.starts.lock().unwrap().push(start);
+        self.running.lock().unwrap().push(name.clone());
+        let _running = Running(self, name);
+        match source.as_str() {
+            "fail" => return "eof".to_owned(),
+            "panic" => panic!("boom"),
+            _ => {}
+        }
+        job.up().await;
+        job.stop.cancelled().await;
+        "stopped".to_owned()
+    }
+}
+
+impl Streams {
+    pub(crate) fn starts(&self) -> Vec<Start> {
+        self.starts.lock().unwrap().clone()
+    }
+
+    pub(crate) fn running(&self) -> Vec<String> {
+        let mut running = self.running.lock().unwrap().clone();
+        running.sort();
+        running
+    }
+
+    /// Waits until exactly these run.
+    pub(crate) async fn run_exactly(&self, names: &[&str]) {
+        let reached = until(GENEROUS, async || match self.running() {
+            running if running == names => Ok(()),
+            running => Err(format!("{running:?} run, wanted are {names:?}")),
+        });
+        reached.await.unwrap();
+    }
+}
+
+/// A worker that runs in this process.
+pub(crate) struct TestWorker {
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) task: JoinHandle<Result<(), WorkerError>>,
+}
+
+impl TestWorker {
+    pub(crate) fn start(worker: &str, connect: ConnectSource, state_dir: Option<PathBuf>) -> Self {
+        let streams = Arc::new(Streams::default());
+        let shutdown = CancellationToken::new();
+        let worker = Worker::new(options(worker, connect, state_dir), streams.clone());
+        let task = tokio::spawn(worker.run(shutdown.clone()));
+        Self {
+            streams,
+            shutdown,
+            task,
+        }
+    }
+
+    /// Waits for the end of `run`.
+    pub(crate) async fn ended(self) -> Result<(), WorkerError> {
+        tokio::time::timeout(GENEROUS, self.task).await.unwrap().unwrap()
+    }
+
+    /// Ends the worker as a crash would: without a word.
+    pub(crate) async fn crash(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+}
+
+/// A worker with short intervals, so that tests need not wait long.
+fn options(worker: &str, connect: ConnectSource, state_dir: Option<PathBuf>) -> WorkerOptions {
+    let capacity = Capacity {
+        max_streams: 10,
+        weight: 1.0,
+    };
+    let mut session = SessionConfig::new(WorkerId::new(worker).unwrap(), capacity);
+    session.interval_ms = 100;
+    session.backoff.base = Duration::from_millis(5);
+    session.backoff.max = Duration::from_millis(20);
+    WorkerOptions {
+        session,
+        connect,
+        state_dir,
+        session_id: None,
+    }
+}
+
+pub(crate) fn urls(url: &str) -> ConnectSource {
+    ConnectSource::Urls {
+        urls: vec![url.to_owned()],
+        prefix: "sk".to_owned(),
+    }
+}
