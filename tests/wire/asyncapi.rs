@@ -127,7 +127,7 @@ fn every_reference_leads_somewhere_and_every_component_is_used() {
 }
 
 /// Texts in quotes between two lines of a source file.
-fn quoted_between(source: &str, from: &str, to: &str) -> BTreeSet<String> {
+pub(crate) fn quoted_between(source: &str, from: &str, to: &str) -> BTreeSet<String> {
     let begin = source
         .find(from)
         .unwrap_or_else(|| panic!("{from:?} is not there"));

@@ -232,9 +232,12 @@ impl Coordinator {
             .streams
             .values()
             .filter_map(|record| record.slot.assignment());
-        let owners: BTreeSet<_> = owners
+        let mut owners: BTreeSet<_> = owners
             .map(|owner| (owner.worker.clone(), owner.session))
             .collect();
+        // A seat may be held on behalf of a stream that is deleted already: its silence has to be noticed as well.
+        let seats = self.cluster.workers.values();
+        owners.extend(seats.map(|worker| (worker.id.clone(), worker.session)));
         for owner in owners
             .iter()
             .filter(|owner| self.dead.contains(*owner))

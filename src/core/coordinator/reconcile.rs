@@ -27,7 +27,8 @@ impl Coordinator {
             .map(|running| (&running.stream, running))
             .collect();
         if first && let Some(seat) = self.seats.get_mut(worker) {
-            seat.generation = 1;
+            // Above what it has applied: a session may come back to a seat that it lost in this same term.
+            seat.generation = applied + 1;
             self.behind.insert(worker.clone());
         }
         let settled = first || applied == generation;

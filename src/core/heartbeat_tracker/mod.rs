@@ -121,6 +121,7 @@ pub struct HeartbeatTracker {
     sessions: BTreeMap<Key, Tracked>,
     dead: Graveyard,
     held_since: Option<Timestamp>,
+    told_hold: Option<bool>,
     next_pass: Option<Timestamp>,
 }
 
@@ -133,6 +134,7 @@ impl HeartbeatTracker {
             sessions: BTreeMap::new(),
             dead: Graveyard::new(),
             held_since: None,
+            told_hold: None,
             next_pass: None,
         }
     }
@@ -269,6 +271,10 @@ impl HeartbeatTracker {
         };
         if hold != self.held_since.is_some() {
             self.held_since = hold.then_some(now);
+        }
+        // The first word is said also when all is well: a predecessor may have said otherwise.
+        if self.told_hold != Some(hold) {
+            self.told_hold = Some(hold);
             commands.push(Command::MassFailure {
                 held: hold,
                 silent,

@@ -65,7 +65,8 @@ impl NatsBus {
             own,
             subjects: subjects.clone(),
         };
-        let (link, feed) = first(&dial, settings.connect_timeout).await?;
+        // Boxed, because the client's future is large and callers hold this one.
+        let (link, feed) = Box::pin(first(&dial, settings.connect_timeout)).await?;
         let link = Arc::new(link);
         let links = Arc::new(watch::Sender::new(Some(Arc::clone(&link))));
         let closing = CancellationToken::new();
