@@ -39,7 +39,8 @@ level unit --lib --bins
 level doc --doc
 level tidy --test tidy
 level wire --test wire
-level agent --test 'agent*'
+level simulation --test simulation
+level guard --test guard
 # Tests of these levels start servers and processes: a bound keeps two cores from being fought over.
 level integration --test integration -- --test-threads 4
 level e2e --test e2e -- --test-threads 3

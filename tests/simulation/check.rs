@@ -125,7 +125,12 @@ impl World {
             assert_eq!(
                 copies.len(),
                 usize::from(spec.enabled),
-                "L1: {stream} runs on {copies:?}"
+                "L1: {stream} runs on {copies:?}: {:?} {:?}",
+                cluster.streams[stream].slot,
+                cluster.streams[stream]
+                    .slot
+                    .worker()
+                    .map(|worker| &cluster.workers[worker])
             );
             let Some(row) = self.database.rows.get(stream).filter(|_| spec.enabled) else {
                 assert!(!spec.enabled, "L3: {stream} runs without a row");
@@ -133,7 +138,12 @@ impl World {
             };
             assert_eq!(copies, [row.worker.to_string()], "L3: {stream}");
             let record = &cluster.streams[stream];
-            assert_eq!(record.slot, Slot::Held(row.clone()), "L3: {stream}, {:?}", cluster.workers[&row.worker]);
+            assert_eq!(
+                record.slot,
+                Slot::Held(row.clone()),
+                "L3: {stream}, {:?}",
+                cluster.workers[&row.worker]
+            );
             let worker = &cluster.workers[&row.worker];
             assert_eq!(record.state().as_str(), "running", "L1: {record:?} {worker:?}");
         }

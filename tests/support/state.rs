@@ -157,3 +157,31 @@ impl Watermark {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(epoch: i64) -> Assignments {
+        let worker = "a".to_owned();
+        Assignments::from([("cam".to_owned(), Assignment { worker, epoch })])
+    }
+
+    #[test]
+    fn the_watermark_takes_equal_and_higher_epochs() {
+        let mut watermark = Watermark::default();
+        for epoch in [3, 3, 4] {
+            watermark.rises(&picture(epoch));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "epoch of cam went back from 4 to 3")]
+    fn the_watermark_refuses_lower_epochs() {
+        let mut watermark = Watermark::default();
+        // The stream being away for a while does not lower the mark.
+        for picture in [picture(4), Assignments::new(), picture(3)] {
+            watermark.rises(&picture);
+        }
+    }
+}

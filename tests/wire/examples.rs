@@ -15,6 +15,9 @@ use streamkeeper_protocol::{
 const EPOCH_COUNTER: u32 = 4_000_000_001;
 const TERM: u32 = 2_000_000_017;
 
+/// Whether bytes are read as a certain message.
+type Check = dyn Fn(&[u8]) -> Result<bool, DecodeError>;
+
 /// A message with its published bytes.
 pub(crate) struct Example {
     /// Name of the file in `golden/`, without `.hex`.
@@ -27,7 +30,7 @@ pub(crate) struct Example {
     pub(crate) fields: Value,
     /// Whether every field is there.
     pub(crate) full: bool,
-    check: Box<dyn Fn(&[u8]) -> Result<bool, DecodeError>>,
+    check: Box<Check>,
     normal: fn(Value) -> Result<Value, String>,
 }
 

@@ -112,6 +112,7 @@ impl Coordinator {
         if complete && heartbeat.applied.term == fence.term {
             self.reconcile(now, &heartbeat.worker, heartbeat.applied.generation);
         }
+        self.catch_up(heartbeat);
         let answer = self.answer(heartbeat, complete);
         if answer.kind == AssignKind::Desired {
             let told = answer.generation;
@@ -220,6 +221,19 @@ impl Coordinator {
         }
     }
 
+    /// A session that lost its seat and got it back has applied versions that the new seat knows nothing of: what is told
+    /// next must be above them, or it would be refused for ever.
+    fn catch_up(&mut self, heartbeat: &Heartbeat) {
+        let applied = heartbeat.applied;
+        if let Some(seat) = self.seats.get_mut(&heartbeat.worker)
+            && applied.term == self.cluster.leadership.term
+            && seat.generation > 0
+            && applied.generation > seat.generation
+        {
+            seat.generation = applied.generation + 1;
+        }
+    }
+
     fn blank(&self, heartbeat: &Heartbeat, generation: Generation, kind: AssignKind) -> Assign {
         Assign {
             v: PROTOCOL_VERSION,
@@ -250,6 +264,10 @@ impl Coordinator {
             // The term's first answer changes nothing (OWNERSHIP rule 9).
             answer.kind = AssignKind::LeaseOnly;
             answer.generation = 0;
+            answer.whole_inventory = true;
+        } else if generation == 0 {
+            // Nothing is wanted before its inventory came whole; a lower version than its own would be refused.
+            answer.generation = heartbeat.applied.generation;
             answer.whole_inventory = true;
         } else if heartbeat.applied.generation != generation {
             answer.kind = AssignKind::Desired;

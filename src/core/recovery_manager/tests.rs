@@ -67,6 +67,7 @@ fn until(manager: &mut RecoveryManager, until: u64) -> Vec<(u64, String)> {
             !commands.is_empty(),
             "a deadline at {due} at which nothing happens"
         );
+        assert!(all.len() < 10_000, "it never rests");
         all.extend(
             commands
                 .into_iter()
