@@ -261,6 +261,8 @@ pub enum MoveReason {
     Missing,
     /// Its spec changed.
     Changed,
+    /// The user asked for it.
+    Restart,
 }
 
 impl MoveReason {
@@ -275,6 +277,7 @@ impl MoveReason {
             Self::Adopted => "adopted",
             Self::Missing => "missing",
             Self::Changed => "changed",
+            Self::Restart => "restart",
         }
     }
 }

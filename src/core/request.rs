@@ -14,6 +14,10 @@ pub struct ApplyStreams {
     pub streams: Vec<StreamSpec>,
     /// Streams to delete.
     pub delete: Vec<StreamId>,
+    /// Streams to switch on (true) or off, whatever else they are.
+    pub enable: Vec<(StreamId, bool)>,
+    /// Streams to stop and start again on their worker, under a new epoch.
+    pub restart: Vec<StreamId>,
     /// Deletes every stream that `streams` does not name.
     pub prune: bool,
     /// Says what would change, and changes nothing.
@@ -29,6 +33,8 @@ pub struct Applied {
     pub changed: Vec<StreamId>,
     /// Streams that are gone.
     pub deleted: Vec<StreamId>,
+    /// Streams that are being started again.
+    pub restarted: Vec<StreamId>,
     /// Streams that were as asked already.
     pub unchanged: Vec<StreamId>,
 }
@@ -39,7 +45,7 @@ pub enum ApplyError {
     /// This orchestrator does not lead, or does not yet.
     #[error("this orchestrator does not lead; ask again in a moment")]
     NotLeading,
-    /// A stream to delete does not exist.
+    /// A stream to delete, switch or restart does not exist.
     #[error("stream {0} does not exist")]
     Unknown(StreamId),
     /// Too many writes wait for the database.

@@ -90,7 +90,7 @@ impl World {
         self.sometimes.saw(reason.as_str());
         if matches!(
             reason,
-            MoveReason::Balance | MoveReason::Changed | MoveReason::Drain
+            MoveReason::Balance | MoveReason::Changed | MoveReason::Drain | MoveReason::Restart
         ) {
             return;
         }

@@ -43,12 +43,15 @@ impl Coordinator {
     }
 
     /// Works out every waiting change. Those that write nothing are answered at once.
-    pub(super) fn plan_requests(&mut self, out: &mut Vec<Command>) -> Vec<Planned> {
+    pub(super) fn plan_requests(&mut self, now: Timestamp, out: &mut Vec<Command>) -> Vec<Planned> {
         let mut overlay = Overlay::new();
         let mut all = Vec::new();
         for (request, change) in std::mem::take(&mut self.writes.requests) {
             match self.plan_request(request, &change, &overlay) {
                 Ok(planned) if planned.writes.is_empty() || change.dry_run => {
+                    if !change.dry_run {
+                        self.restart(now, &planned.applied.restarted);
+                    }
                     out.push(Command::Reply {
                         request,
                         outcome: Ok(planned.applied),
@@ -85,7 +88,21 @@ impl Coordinator {
         };
         let mut applied = Applied::default();
         let mut writes = Vec::new();
-        for spec in &change.streams {
+        let mut specs = change.streams.clone();
+        for (name, enabled) in &change.enable {
+            let mut spec = present(name)
+                .cloned()
+                .ok_or_else(|| ApplyError::Unknown(name.clone()))?;
+            spec.enabled = *enabled;
+            specs.push(spec);
+        }
+        for name in &change.restart {
+            if present(name).is_none() {
+                return Err(ApplyError::Unknown(name.clone()));
+            }
+            applied.restarted.push(name.clone());
+        }
+        for spec in &specs {
             let list = match present(&spec.name) {
                 None => &mut applied.created,
                 Some(before) if before == spec => &mut applied.unchanged,
@@ -113,7 +130,12 @@ impl Coordinator {
             applied.deleted.push(name.clone());
             writes.push(StreamWrite::Delete(name));
         }
-        for list in [&mut applied.created, &mut applied.changed, &mut applied.unchanged] {
+        for list in [
+            &mut applied.created,
+            &mut applied.changed,
+            &mut applied.restarted,
+            &mut applied.unchanged,
+        ] {
             list.sort();
         }
         Ok(Planned {
@@ -121,6 +143,17 @@ impl Coordinator {
             applied,
             writes,
         })
+    }
+
+    /// Stops streams where they run, to start them there again. Nothing of it is stored: who asked is there to ask again.
+    pub(super) fn restart(&mut self, now: Timestamp, streams: &[StreamId]) {
+        for name in streams {
+            let slot = self.cluster.streams.get(name).map(|record| record.slot.clone());
+            if let Some(Slot::Held(from)) = slot {
+                let to = Some(from.worker.clone());
+                self.set_slot(now, name, Slot::Releasing { from, to }, MoveReason::Restart);
+            }
+        }
     }
 
     fn spec_of(&self, name: &StreamId) -> Option<&StreamSpec> {

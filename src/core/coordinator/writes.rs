@@ -69,7 +69,7 @@ impl Coordinator {
             && self.writes.in_flight.is_none()
             && self.retry_at.is_none()
         {
-            let planned = self.plan_requests(out);
+            let planned = self.plan_requests(now, out);
             let streams: BTreeMap<StreamId, StreamWrite> = planned
                 .iter()
                 .flat_map(|planned| planned.writes.iter().cloned())
@@ -144,6 +144,7 @@ impl Coordinator {
             self.stream_stored(now, write);
         }
         for planned in in_flight.planned {
+            self.restart(now, &planned.applied.restarted);
             out.push(Command::Reply {
                 request: planned.request,
                 outcome: Ok(planned.applied),

@@ -6,6 +6,7 @@ use std::path::Path;
 use streamkeeper_protocol::connect::{CONNECT_FILE, Connect};
 use streamkeeper_protocol::{RunState, SessionId};
 use streamkeeper_tests::nats::NatsServer;
+use streamkeeper_tests::wait::{GENEROUS, until};
 use streamkeeper_tests::world::World;
 
 use super::SLEEP;
@@ -39,6 +40,11 @@ async fn streams_go_on_while_the_server_is_away() {
     leader.hear_stream("a", RunState::Running).await;
     let heard = leader.heard();
     first.kill();
+    let tried = until(GENEROUS, async || match worker.process.output() {
+        log if log.contains("no connection") => Ok(()),
+        log => Err(format!("it did not try again: {log}")),
+    });
+    tried.await.unwrap_or_else(|reason| panic!("{reason}"));
 
     // A managed server may come back on another port.
     let mut second = NatsServer::start().await;

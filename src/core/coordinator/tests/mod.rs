@@ -253,3 +253,56 @@ fn a_failover_is_told_with_the_time_from_the_loss_until_it_runs() {
             .any(|notice| matches!(notice, Notice::Assigned { .. } | Notice::FailedOver { .. }))
     );
 }
+
+#[test]
+fn a_restart_stops_and_starts_a_stream_where_it_is_under_a_new_epoch() {
+    let mut world = running_world();
+    let before = world.starts.len();
+    let epoch = world.rows[&id("s1")].epoch;
+    world.send(Event::Apply {
+        request: 7,
+        change: ApplyStreams {
+            restart: vec![id("s1")],
+            ..ApplyStreams::default()
+        },
+    });
+    assert_eq!(
+        world.replies.last().unwrap().as_ref().unwrap().restarted,
+        [id("s1")]
+    );
+    world.assert_runs("s1", &["a"]);
+    assert_eq!(world.starts.len(), before + 1);
+    assert!(world.rows[&id("s1")].epoch > epoch);
+    world.send(Event::Apply {
+        request: 8,
+        change: ApplyStreams {
+            restart: vec![id("nobody")],
+            ..ApplyStreams::default()
+        },
+    });
+    assert_eq!(
+        world.replies.last(),
+        Some(&Err(ApplyError::Unknown(id("nobody"))))
+    );
+}
+
+#[test]
+fn a_stream_is_switched_off_and_on_without_naming_anything_else() {
+    let mut world = running_world();
+    for (enabled, on) in [(false, &[][..]), (true, &["a"][..])] {
+        world.send(Event::Apply {
+            request: 7,
+            change: ApplyStreams {
+                enable: vec![(id("s1"), enabled)],
+                ..ApplyStreams::default()
+            },
+        });
+        assert_eq!(
+            world.replies.last().unwrap().as_ref().unwrap().changed,
+            [id("s1")]
+        );
+        world.place_all("a");
+        world.assert_runs("s1", on);
+        assert_eq!(world.streams[&id("s1")].source, "http://source");
+    }
+}

@@ -14,6 +14,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+CONNECT_TIMEOUT = 5.0  # seconds
 log = logging.getLogger("worker")
 Handlers = dict[str, Callable[[Msg], Awaitable[None]]]
 
@@ -42,11 +43,12 @@ class Link:
         while True:
             try:
                 await self.connect()
-                attempt = 0
+                attempt = -1
             except (OSError, TimeoutError, ValueError, KeyError, nats.errors.Error) as error:
-                log.info("no connection: %r; streams go on", error)
-            await asyncio.sleep(random.uniform(0.05, min(5.0, 0.2 * 2.0**attempt)))
+                if attempt == 0:  # one line per outage: it may last for hours
+                    log.warning("no connection: %r; streams go on, attempts too", error)
             attempt = min(attempt + 1, 9)
+            await asyncio.sleep(random.uniform(0.05, min(5.0, 0.2 * 2.0**attempt)))
 
     async def connect(self) -> None:
         """Connects once, and returns when the connection is lost."""
@@ -56,13 +58,15 @@ class Link:
             closed.set()
 
         async def on_error(error: Exception) -> None:
-            log.info("message server: %r", error)
+            log.debug("message server: %r", error)
 
         to = self.address()  # anew each time: a managed server may have come back on another port
         login = {"user": to.get("user"), "password": to.get("password"), "name": f"worker {self.worker}"}
-        timing = {"allow_reconnect": False, "connect_timeout": 2, "ping_interval": 3, "max_outstanding_pings": 2}
-        callbacks = {"closed_cb": on_closed, "error_cb": on_error}
-        client = await nats.connect(random.choice(to["urls"]), **login, **timing, **callbacks)
+        # Even the first connection would be tried for minutes inside the library, with the address of now.
+        once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0, "connect_timeout": 2}
+        timing = {"ping_interval": 3, "max_outstanding_pings": 2, "closed_cb": on_closed, "error_cb": on_error}
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            client = await nats.connect(random.choice(to["urls"]), **login, **once, **timing)
         try:
             self.root = f"{to['prefix']}.v1"
             for token, handler in self.handlers.items():
