@@ -9,6 +9,7 @@ mod faults;
 mod fleet;
 mod node;
 mod orchestrator;
+mod outside;
 mod random;
 mod sometimes;
 mod user;

@@ -83,6 +83,7 @@ const fn reason(reason: MoveReason) -> &'static str {
         MoveReason::Adopted => "because it ran there when this orchestrator began to lead",
         MoveReason::Missing => "because the worker before ran it no more",
         MoveReason::Changed => "because its spec changed",
+        MoveReason::Restart => "because somebody asked for its restart",
     }
 }
 

@@ -1,73 +1,13 @@
-//! The cluster as the leader knows it: one value, cheap to clone, shared as a snapshot with everyone who only reads.
-//!
-//! The maps share structure between clones, so a snapshot of a million streams costs a few pointers. Only the
-//! coordinator changes a `ClusterState`; everybody else reads a snapshot of it.
+//! One stream as the leader knows it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
-use streamkeeper_protocol::{
-    Capacity, HostMetrics, Mode, Phase, RunState, RunningStream, SessionId, StreamId, Term, Version, WorkerId,
-};
+use streamkeeper_protocol::{RunState, WorkerId};
 
 use crate::record::Assignment;
 use crate::spec::StreamSpec;
 use crate::time::Timestamp;
-
-/// Everything the leader knows.
-#[derive(Debug, Clone, Default)]
-pub struct ClusterState {
-    /// Counts the published snapshots.
-    pub revision: u64,
-    /// Whether this orchestrator leads, and since when.
-    pub leadership: Leadership,
-    /// Every declared stream.
-    pub streams: OrdMap<StreamId, Arc<StreamRecord>>,
-    /// Every worker that was heard, or that owns a stream.
-    pub workers: OrdMap<WorkerId, Arc<WorkerRecord>>,
-    /// Streams that want a worker and have none that is alive: slots `Vacant` (and enabled) and `Orphaned`.
-    pub needs_worker: OrdSet<StreamId>,
-}
-
-/// Whether this orchestrator leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Leadership {
-    /// What it does.
-    pub role: Role,
-    /// The own term; zero while it has none.
-    pub term: Term,
-    /// Since when it has this role.
-    pub since: Timestamp,
-    /// Until when predecessors' leases may last: no stream that may run somewhere gets a new owner before, except on
-    /// proof of death (OWNERSHIP rule 8).
-    pub grace_until: Timestamp,
-}
-
-/// What an orchestrator does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Role {
-    /// Another one leads, or nobody.
-    #[default]
-    Standby,
-    /// It won the lease; its fence does not stand yet.
-    TakingOver,
-    /// It decides.
-    Leading,
-}
-
-impl Role {
-    /// Name in the API, logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Standby => "standby",
-            Self::TakingOver => "taking_over",
-            Self::Leading => "leading",
-        }
-    }
-}
 
 /// One stream: what the user wants, who may run it, how it is.
 #[derive(Debug, Clone)]
@@ -312,93 +252,5 @@ impl fmt::Display for UnplacedReason {
             Self::NoLabels => "no ready worker has the labels that the stream requires",
             Self::NoCapacity => "every worker that fits is full; add a worker or raise max_streams",
         })
-    }
-}
-
-/// One worker: its present session and what it carries.
-#[derive(Debug, Clone)]
-pub struct WorkerRecord {
-    /// Its id.
-    pub id: WorkerId,
-    /// The life that holds the seat.
-    pub session: SessionId,
-    /// Whether its session is heard.
-    pub availability: Availability,
-    /// Since when.
-    pub since: Timestamp,
-    /// When its last heartbeat came.
-    pub last_heard: Timestamp,
-    /// Whether it was heard in this term at all; if not, the rest is empty.
-    pub heard: bool,
-    /// Where it is in its life.
-    pub phase: Phase,
-    /// Whether it hears the leader.
-    pub mode: Mode,
-    /// What it can carry.
-    pub capacity: Capacity,
-    /// Failure zone.
-    pub zone: Option<String>,
-    /// Its labels.
-    pub labels: Arc<BTreeMap<String, String>>,
-    /// Its software.
-    pub version: Arc<str>,
-    /// Load of its machine.
-    pub host: Option<HostMetrics>,
-    /// Streams whose slot counts on it: `Held`, `Committing` to it, `Releasing` from it.
-    pub assigned: OrdSet<StreamId>,
-    /// Sum of their weights.
-    pub load: f64,
-    /// What its session wants to have applied.
-    pub desired: Version,
-    /// What it has applied.
-    pub applied: Version,
-    /// What it really runs, as it last said; sorted by stream.
-    pub inventory: Arc<Vec<RunningStream>>,
-}
-
-impl WorkerRecord {
-    /// Whether new streams may be given to it.
-    #[must_use]
-    pub fn takes_streams(&self) -> bool {
-        self.heard && self.availability == Availability::Alive && self.phase == Phase::Ready
-    }
-
-    /// Load relative to capacity; infinite without capacity.
-    #[must_use]
-    pub fn relative_load(&self) -> f64 {
-        if self.capacity.weight > 0.0 {
-            self.load / self.capacity.weight
-        } else {
-            f64::INFINITY
-        }
-    }
-}
-
-/// Whether a worker's session is heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Availability {
-    /// Heartbeats come.
-    Alive,
-    /// Heartbeats are late.
-    Warning,
-    /// Silent beyond the timeout: its `available` streams are replaced.
-    Lost,
-    /// Proven dead: nothing of its session runs any more.
-    Dead,
-}
-
-impl Availability {
-    /// All values.
-    pub const ALL: [Self; 4] = [Self::Alive, Self::Warning, Self::Lost, Self::Dead];
-
-    /// Name in the API, logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Alive => "alive",
-            Self::Warning => "warning",
-            Self::Lost => "lost",
-            Self::Dead => "dead",
-        }
     }
 }
