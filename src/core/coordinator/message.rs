@@ -23,6 +23,8 @@ pub struct Config {
     pub persist_timeout: Duration,
     /// Pause after a failed transaction or takeover.
     pub retry_delay: Duration,
+    /// A worker that is gone and owns nothing is forgotten after this time.
+    pub forget_after: Duration,
     /// Most changes that wait for the database.
     pub max_waiting_requests: usize,
 }
@@ -35,6 +37,7 @@ impl Default for Config {
             margin: Duration::from_millis(500),
             persist_timeout: Duration::from_secs(10),
             retry_delay: Duration::from_secs(1),
+            forget_after: Duration::from_secs(600),
             max_waiting_requests: 1_024,
         }
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use streamkeeper_protocol::{SessionId, StreamId, Term, WorkerId};
 
-use crate::cluster::{Availability, ClusterState, Leadership, Role, Slot};
+use crate::cluster::{Availability, ClusterState, Leadership, Role, Slot, WorkerRecord};
 use crate::graveyard::Graveyard;
 use crate::heartbeat_tracker::SessionChange;
 use crate::machine::Machine;
@@ -52,6 +52,8 @@ pub struct Coordinator {
     deleted: BTreeSet<StreamId>,
     writes: Writes,
     retry_at: Option<Timestamp>,
+    /// When workers that are gone are looked through next.
+    forget_at: Option<Timestamp>,
     highest_term: Term,
     /// Workers whose desired set changed since they were told last.
     behind: BTreeSet<WorkerId>,
@@ -82,6 +84,7 @@ impl Coordinator {
             deleted: BTreeSet::new(),
             writes: Writes::default(),
             retry_at: None,
+            forget_at: None,
             highest_term: Term::ZERO,
             behind: BTreeSet::new(),
             notices: Vec::new(),
@@ -160,10 +163,16 @@ impl Machine for Coordinator {
         let grace = self.cluster.leadership.grace_until;
         let in_grace = (grace > self.cluster.leadership.since).then_some(grace);
         let snapshot = self.stale_since.map(|since| since + SNAPSHOT_INTERVAL);
-        [self.retry_at, self.writes.deadline(), in_grace, snapshot]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.retry_at,
+            self.forget_at,
+            self.writes.deadline(),
+            in_grace,
+            snapshot,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn tick() -> Event {
@@ -291,7 +300,31 @@ impl Coordinator {
             if gone {
                 self.orphan_session(now, worker, *session);
             }
+            if matches!(availability, Availability::Lost | Availability::Dead) {
+                self.forget_at.get_or_insert(now + self.config.forget_after);
+            }
         }
+    }
+
+    /// Forgets workers that have been gone for long and own nothing: names that never come again must not pile up.
+    fn forget(&mut self, now: Timestamp) {
+        let gone =
+            |worker: &WorkerRecord| matches!(worker.availability, Availability::Lost | Availability::Dead);
+        let due = |worker: &WorkerRecord| {
+            worker.assigned.is_empty() && worker.since + self.config.forget_after <= now
+        };
+        let workers = self.cluster.workers.values();
+        let (old, young): (Vec<_>, Vec<_>) = workers
+            .filter(|worker| gone(worker))
+            .cloned()
+            .partition(|worker| due(worker));
+        for worker in old {
+            self.seats.remove(&worker.id);
+            self.lost.remove(&(worker.id.clone(), worker.session));
+            self.cluster.workers.remove(&worker.id);
+            self.dirty = true;
+        }
+        self.forget_at = (!young.is_empty()).then_some(now + self.config.forget_after);
     }
 
     fn tick(&mut self, now: Timestamp, out: &mut Vec<Command>) {
@@ -305,6 +338,9 @@ impl Coordinator {
         }
         if self.writes.deadline().is_some_and(|at| at <= now) {
             self.retake(now, out);
+        }
+        if self.forget_at.is_some_and(|at| at <= now) {
+            self.forget(now);
         }
         let leadership = &mut self.cluster.leadership;
         if leadership.role == Role::Leading

@@ -306,3 +306,21 @@ fn a_stream_is_switched_off_and_on_without_naming_anything_else() {
         assert_eq!(world.streams[&id("s1")].source, "http://source");
     }
 }
+
+#[test]
+fn a_worker_that_is_gone_for_long_and_owns_nothing_is_forgotten() {
+    let mut world = running_world();
+    world.judge("b", 2, Availability::Lost);
+    world.judge("a", 1, Availability::Dead);
+    world.now += 600_001;
+    world.send(Event::Tick);
+    assert!(!world.cluster().workers.contains_key(&worker("b")));
+    assert!(
+        !world.cluster().workers.contains_key(&worker("a")),
+        "its streams are orphans, not its own"
+    );
+    assert_eq!(world.state("s1"), StreamState::Orphaned);
+    world.join("b", 3);
+    world.place_all("b");
+    world.assert_runs("s1", &["a", "b"]);
+}
