@@ -30,7 +30,7 @@ check: setup ## Format, lints, tidy rules, licences
 		{ echo 'check: run  rustup component add rustfmt clippy  first' >&2; exit 1; }
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --locked --workspace --test tidy
+	cargo test --locked -p streamkeeper-tidy
 
 test: check ## Everything: checks, then every level of tests
 	tests/levels.sh
