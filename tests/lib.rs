@@ -12,6 +12,8 @@ pub mod marks;
 pub mod nats;
 #[path = "support/ports.rs"]
 pub mod ports;
+#[path = "support/postgres.rs"]
+pub mod postgres;
 #[path = "support/process.rs"]
 pub mod process;
 #[path = "support/program.rs"]

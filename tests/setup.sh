@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the programs that the demo and the tests run: nats-server, icecast2, ffmpeg, PostgreSQL and a C compiler.
+# Installs the programs that the demo and the tests run: nats-server, icecast2, ffmpeg, PostgreSQL, promtool (in
+# Debian's package prometheus) and a C compiler.
 # Says nothing where nothing is missing.
 set -euo pipefail
 
@@ -27,6 +28,7 @@ missing() {
     has icecast2 || echo icecast2
     has ffmpeg || echo ffmpeg
     has_postgresql || echo postgresql
+    has promtool || echo prometheus
     has cc || printf '%s\n' gcc libc6-dev
 }
 
@@ -97,7 +99,7 @@ if has systemctl; then
     [ ! -d /run/systemd/system ] || now=(--now)
     for package in "${packages[@]}"; do
         case $package in
-        nats-server | icecast2 | postgresql)
+        nats-server | icecast2 | postgresql | prometheus)
             root systemctl disable "${now[@]}" "$package.service" >>"$log" 2>&1 ||
                 echo "setup: could not disable the service $package; it may start with the machine" >&2
             ;;

@@ -1,6 +1,7 @@
 //! The orchestrator's API as the verbs use it: JSON in and out, problems as failures with the right exit code.
 
 use clap::Args;
+use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -44,7 +45,7 @@ pub(crate) enum ApiError {
     /// The answer is something else.
     #[error("{server}: the answer to {target} cannot be read: {problem}; is this the API of streamkeeper?")]
     Shape {
-        server: Server,
+        server: String,
         target: String,
         problem: String,
     },
@@ -120,19 +121,35 @@ impl Api {
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ApiError> {
-        let answer = self.server.exchange("GET", target, None).await?;
-        self.read(target, &answer)
+        self.ask(Method::GET, target, None).await
     }
 
     pub(crate) async fn put(&self, target: &str, body: &Value) -> Result<Value, ApiError> {
-        let body = body.to_string();
-        let answer = self.server.exchange("PUT", target, Some(body.as_bytes())).await?;
+        self.ask(Method::PUT, target, Some(body)).await
+    }
+
+    pub(crate) async fn patch(&self, target: &str, body: &Value) -> Result<Value, ApiError> {
+        self.ask(Method::PATCH, target, Some(body)).await
+    }
+
+    pub(crate) async fn post(&self, target: &str) -> Result<Value, ApiError> {
+        self.ask(Method::POST, target, None).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&Value>,
+    ) -> Result<T, ApiError> {
+        let body = body.map(|body| body.to_string().into_bytes());
+        let answer = self.server.exchange(method, target, body).await?;
         self.read(target, &answer)
     }
 
     fn read<T: DeserializeOwned>(&self, target: &str, answer: &Answer) -> Result<T, ApiError> {
         let shape = |problem: String| ApiError::Shape {
-            server: self.server.clone(),
+            server: self.server.to_string(),
             target: target.to_owned(),
             problem,
         };
@@ -186,6 +203,6 @@ mod tests {
             assert_eq!(failure.exit, exit, "{body}");
             assert!(failure.text.contains(part), "{}", failure.text);
         }
-        assert_eq!(Api::new("https://h").unwrap_err().exit, Exit::Usage);
+        assert_eq!(Api::new("ftp://h").unwrap_err().exit, Exit::Usage);
     }
 }

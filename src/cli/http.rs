@@ -1,27 +1,25 @@
-//! One HTTP/1.1 exchange per connection, over plain TCP. All that the API of an orchestrator and the demo's radio need;
-//! no proxy settings, no TLS, no connection that lingers.
+//! One HTTP exchange, plain or over TLS, with limits on time and size; what went wrong becomes one line.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use reqwest::{Client, Method, Url, redirect};
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for an answer: longer than the server's own limit for a change.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer, in bytes.
-const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
-/// The port of an orchestrator's API.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// The port of an orchestrator's API, where it is plain HTTP.
 const DEFAULT_PORT: u16 = 8001;
 
 /// Where a server is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Server {
-    /// Host and port, as in the `Host` header.
-    authority: String,
-    /// What stands before every path.
+    client: Client,
+    /// Without a slash at the end.
     base: String,
 }
 
@@ -36,159 +34,152 @@ pub(crate) struct Answer {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HttpError {
     /// The URL cannot be used.
-    #[error("server {url:?}: {problem}; write http://HOST:PORT")]
-    Url { url: String, problem: &'static str },
+    #[error("server {url:?}: {problem}; write http://HOST:PORT or https://HOST")]
+    Url { url: String, problem: String },
     /// Nobody listens, or the way is cut.
     #[error("{server}: {problem}")]
-    Unreachable { server: Server, problem: String },
+    Unreachable { server: String, problem: String },
     /// It answered with something else.
-    #[error("{server}: the answer is no HTTP that can be read: {problem}; is this the API of streamkeeper?")]
-    Malformed { server: Server, problem: &'static str },
+    #[error("{server}: the answer cannot be read: {problem}; is this the API of streamkeeper?")]
+    Malformed { server: String, problem: String },
 }
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.base)
+        f.write_str(&self.base)
     }
 }
 
 impl Server {
-    /// Reads a URL.
-    pub(crate) fn parse(url: &str) -> Result<Self, HttpError> {
-        let refused = |problem| HttpError::Url {
-            url: url.to_owned(),
-            problem,
+    /// Reads a URL. Without a scheme it is plain HTTP.
+    pub(crate) fn parse(text: &str) -> Result<Self, HttpError> {
+        let refused = |problem: &str| HttpError::Url {
+            url: text.to_owned(),
+            problem: problem.to_owned(),
         };
-        if url.starts_with("https://") {
-            return Err(refused(
-                "https is not supported, because the API speaks plain HTTP",
-            ));
-        }
-        let rest = url.strip_prefix("http://").unwrap_or(url);
-        if rest.contains("://") {
+        let whole = if text.contains("://") {
+            text.to_owned()
+        } else {
+            format!("http://{text}")
+        };
+        let mut url = Url::parse(&whole).map_err(|error| refused(&error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
             return Err(refused("is no http URL"));
         }
-        let (authority, base) = rest.split_once('/').unwrap_or((rest, ""));
-        if authority.is_empty() || authority.contains(['@', '?', '#', ' ']) || base.contains(['?', '#', ' '])
-        {
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refused("holds a user or password, which the API does not know"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
             return Err(refused("is no address of a server"));
         }
-        let has_port = authority
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let base = base.trim_end_matches('/');
+        // `port()` is none for the scheme's own port as well: who writes :80 means it.
+        let says_port = whole.contains(":80/") || whole.ends_with(":80");
+        if url.scheme() == "http" && url.port().is_none() && !says_port {
+            url.set_port(Some(DEFAULT_PORT))
+                .map_err(|()| refused("takes no port"))?;
+        }
+        let client = client(&url).map_err(|error| refused(&cause(&error)))?;
         Ok(Self {
-            authority: if has_port {
-                authority.to_owned()
-            } else {
-                format!("{}:{DEFAULT_PORT}", authority.trim_end_matches(':'))
-            },
-            base: if base.is_empty() {
-                String::new()
-            } else {
-                format!("/{base}")
-            },
+            client,
+            base: url.as_str().trim_end_matches('/').to_owned(),
         })
     }
 
     /// Sends one request and reads the answer.
     pub(crate) async fn exchange(
         &self,
-        method: &str,
+        method: Method,
         target: &str,
-        body: Option<&[u8]>,
+        body: Option<Vec<u8>>,
     ) -> Result<Answer, HttpError> {
-        let unreachable = |problem: String| HttpError::Unreachable {
-            server: self.clone(),
-            problem,
-        };
-        let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.authority));
-        let mut connection = match connect.await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return Err(unreachable(error.to_string())),
-            Err(_) => return Err(unreachable(format!("no connection within {CONNECT_TIMEOUT:?}"))),
-        };
-        let exchange = async {
-            connection.write_all(&self.request(method, target, body)).await?;
-            let mut raw = Vec::new();
-            connection.take(MAX_ANSWER_BYTES).read_to_end(&mut raw).await?;
-            Ok::<_, std::io::Error>(raw)
-        };
-        match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
-            Ok(Ok(raw)) => read_answer(&raw).map_err(|problem| HttpError::Malformed {
-                server: self.clone(),
-                problem,
-            }),
-            Ok(Err(error)) => Err(unreachable(error.to_string())),
-            Err(_) => Err(unreachable(format!("no answer within {ANSWER_TIMEOUT:?}"))),
-        }
-    }
-
-    fn request(&self, method: &str, target: &str, body: Option<&[u8]>) -> Vec<u8> {
-        let mut request = format!(
-            "{method} {}{target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAccept: application/json\r\n",
-            self.base, self.authority
-        );
+        let mut request = self
+            .client
+            .request(method, format!("{}{target}", self.base))
+            .header("Accept", "application/json");
         if let Some(body) = body {
-            request.push_str("Content-Type: application/json\r\n");
-            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            request = request.header("Content-Type", "application/json").body(body);
         }
-        request.push_str("\r\n");
-        let mut request = request.into_bytes();
-        request.extend_from_slice(body.unwrap_or_default());
-        request
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER_BYTES => {
+                    body.extend_from_slice(&chunk);
+                }
+                Ok(Some(_)) => {
+                    return Err(self.malformed(format!("it has more than {MAX_ANSWER_BYTES} bytes")));
+                }
+                Ok(None) => return Ok(Answer { status, body }),
+                Err(error) if error.is_timeout() => return Err(self.unreachable(&error)),
+                Err(error) => return Err(self.malformed(cause(&error))),
+            }
+        }
+    }
+
+    fn malformed(&self, problem: String) -> HttpError {
+        HttpError::Malformed {
+            server: self.base.clone(),
+            problem,
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> HttpError {
+        let problem = if error.is_timeout() && error.is_connect() {
+            format!("no connection within {CONNECT_TIMEOUT:?}")
+        } else if error.is_timeout() {
+            format!("no answer within {ANSWER_TIMEOUT:?}")
+        } else {
+            cause(error)
+        };
+        if error.is_connect() || error.is_timeout() {
+            HttpError::Unreachable {
+                server: self.base.clone(),
+                problem,
+            }
+        } else {
+            self.malformed(problem)
+        }
     }
 }
 
-fn read_answer(raw: &[u8]) -> Result<Answer, &'static str> {
-    let end = find(raw, b"\r\n\r\n").ok_or("it ends before its headers do")?;
-    let head = std::str::from_utf8(&raw[..end]).map_err(|_| "its headers are not text")?;
-    let rest = &raw[end + 4..];
-    let mut lines = head.split("\r\n");
-    let status = lines
-        .next()
-        .filter(|line| line.starts_with("HTTP/1."))
-        .and_then(|line| line.split(' ').nth(1))
-        .and_then(|status| status.parse().ok())
-        .ok_or("it has no status")?;
-    let header = |wanted: &str| {
-        head.split("\r\n")
-            .filter_map(|line| line.split_once(':'))
-            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
-            .map(|(_, value)| value.trim())
-    };
-    let body = if header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
-        unchunk(rest)?
-    } else {
-        match header("content-length").map(str::parse::<usize>) {
-            Some(Ok(length)) => rest.get(..length).ok_or("it is cut off")?.to_vec(),
-            Some(Err(_)) => return Err("its length is no number"),
-            None => rest.to_vec(),
-        }
-    };
-    Ok(Answer { status, body })
-}
-
-fn unchunk(mut rest: &[u8]) -> Result<Vec<u8>, &'static str> {
-    let mut body = Vec::new();
-    loop {
-        let end = find(rest, b"\r\n").ok_or("it is cut off")?;
-        let size = std::str::from_utf8(&rest[..end])
-            .ok()
-            .map(|line| line.split(';').next().unwrap_or_default().trim())
-            .and_then(|size| usize::from_str_radix(size, 16).ok())
-            .ok_or("a chunk has no size")?;
-        rest = &rest[end + 2..];
-        if size == 0 {
-            return Ok(body);
-        }
-        body.extend_from_slice(rest.get(..size).ok_or("it is cut off")?);
-        rest = rest.get(size + 2..).ok_or("it is cut off")?;
+/// A client for one server.
+fn client(url: &Url) -> reqwest::Result<Client> {
+    // Fails only where it was installed before, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder()
+        .user_agent(concat!("streamkeeper/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(ANSWER_TIMEOUT)
+        // The API redirects nobody; a login page of some proxy in between must not pass for it.
+        .redirect(redirect::Policy::none());
+    if url.scheme() == "http" {
+        // Plain HTTP needs no certificates, and works on machines that have none.
+        builder = builder.tls_certs_only([]);
     }
+    if is_loopback(url) {
+        builder = builder.no_proxy();
+    }
+    builder.build()
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+fn is_loopback(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        host == "localhost"
+            || host
+                .trim_matches(['[', ']'])
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    })
+}
+
+/// What lies at the bottom of an error: the layers above it only say that something failed.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
 }
 
 /// Text as it may stand in a path or query.
@@ -207,6 +198,9 @@ pub(crate) fn encode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -214,55 +208,71 @@ mod tests {
         for (url, expected) in [
             ("http://h:1", "http://h:1"),
             ("h", "http://h:8001"),
+            ("http://h:80", "http://h"),
             ("http://h:1/base/", "http://h:1/base"),
             ("http://[::1]:9/", "http://[::1]:9"),
             ("http://[::1]", "http://[::1]:8001"),
+            ("https://h", "https://h"),
+            ("https://h:8443/base", "https://h:8443/base"),
         ] {
             assert_eq!(Server::parse(url).unwrap().to_string(), expected);
         }
         for url in [
-            "https://h",
             "ftp://h",
             "",
             "http://",
             "http://u:p@h",
             "http://h/?x",
+            "http://h:x",
         ] {
             assert!(Server::parse(url).is_err(), "{url}");
         }
     }
 
     #[test]
-    fn answers_are_read_whole_or_refused() {
-        let read = |text: &str| read_answer(text.as_bytes());
-        let answer = |status, body: &str| {
-            Ok(Answer {
-                status,
-                body: body.as_bytes().to_vec(),
-            })
+    fn loopback_is_asked_without_a_proxy() {
+        for (url, expected) in [
+            ("http://127.0.0.1:1", true),
+            ("http://[::1]:1", true),
+            ("http://localhost", true),
+            ("http://10.0.0.1", false),
+            ("http://localhost.example", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected, "{url}");
+        }
+    }
+
+    /// What is made of one answer, given as bytes.
+    async fn read(raw: &'static str) -> Result<Answer, HttpError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+        let answering = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4_096];
+            let _ = connection.read(&mut request).await.unwrap();
+            connection.write_all(raw.as_bytes()).await.unwrap();
+            connection.shutdown().await.unwrap();
         };
-        assert_eq!(
-            read("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
-            answer(200, "{}")
-        );
-        assert_eq!(read("HTTP/1.1 404 Not Found\r\n\r\nx"), answer(404, "x"));
-        assert_eq!(
-            read(
-                "HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n2\r\n{\"\r\nA;x\r\n0123456789\r\n0\r\n\r\n"
-            ),
-            answer(200, "{\"0123456789")
-        );
+        tokio::join!(server.exchange(Method::GET, "/", None), answering).0
+    }
+
+    #[tokio::test]
+    async fn answers_are_read_whole_or_refused() {
+        for (raw, status, body) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", 200, "{}"),
+            ("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\nx", 404, "x"),
+            ("HTTP/1.1 302 Found\r\nLocation: http://h/\r\nContent-Length: 0\r\n\r\n", 302, ""),
+        ] {
+            let answer = read(raw).await.unwrap();
+            assert_eq!((answer.status, answer.body.as_slice()), (status, body.as_bytes()), "{raw}");
+        }
         for bad in [
-            "",
-            "HTTP/1.1 200 OK\r\n",
             "SSH-2.0\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}",
-            "HTTP/1.1 200 OK\r\nContent-Length: -\r\n\r\n{}",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab",
         ] {
-            assert!(read(bad).is_err(), "{bad:?}");
+            let error = read(bad).await.unwrap_err();
+            assert!(matches!(error, HttpError::Malformed { .. }), "{bad:?}: {error}");
         }
     }
 
@@ -273,12 +283,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_port_is_unreachable() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let server = Server::parse(&address.to_string()).unwrap();
-        let error = server.exchange("GET", "/", None).await.unwrap_err();
-        assert!(matches!(error, HttpError::Unreachable { .. }), "{error}");
-        assert!(error.to_string().contains(&address.to_string()), "{error}");
+        for scheme in ["http", "https"] {
+            let server = Server::parse(&format!("{scheme}://{address}")).unwrap();
+            let error = server.exchange(Method::GET, "/", None).await.unwrap_err();
+            assert!(matches!(error, HttpError::Unreachable { .. }), "{error}");
+            assert!(error.to_string().contains(&address.to_string()), "{error}");
+            assert!(error.to_string().contains("refused"), "{error}");
+        }
     }
 }

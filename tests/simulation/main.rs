@@ -1,7 +1,6 @@
 //! The pure cores of orchestrator and workers in a seeded world of faults.
 //!
-//! `SEED=7 cargo test -p streamkeeper-tests --test simulation one_seed -- --nocapture` replays one seed and prints its
-//! trace; `SEEDS=2000` runs more of them.
+//! `make sim SEED=7` replays one seed and prints its trace; `make sim SEEDS=2000` runs more of them.
 
 mod check;
 mod database;

@@ -171,4 +171,9 @@ fn tokens_of_subjects_are_those_of_the_code() {
         core_quotes("impl Notice {", "pub const fn kind", "pub fn fields"),
         "kinds of events"
     );
+    assert_eq!(
+        parameters("alert", "rule"),
+        core_quotes("impl Rule {", "pub const fn as_str", "pub fn named"),
+        "rules of alerts"
+    );
 }

@@ -49,12 +49,13 @@ fn it_names_every_field_and_every_variant() {
 }
 
 #[test]
-fn it_names_every_kind_of_event_and_every_reason() {
+fn it_names_every_event_every_reason_and_every_rule() {
     let named = named();
     let kinds = core_quotes("impl Notice {", "pub const fn kind", "pub fn fields");
     let fields = core_quotes("impl Notice {", "pub fn fields", "pairs\n");
     let reasons = core_quotes("impl MoveReason {", "pub const fn as_str", "\n}");
-    for word in kinds.iter().chain(&fields).chain(&reasons) {
+    let rules = core_quotes("impl Rule {", "pub const fn as_str", "pub fn named");
+    for word in kinds.iter().chain(&fields).chain(&reasons).chain(&rules) {
         assert!(
             named.contains(word.as_str()),
             "docs/PROTOCOL.md does not name {word}"

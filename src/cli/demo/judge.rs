@@ -25,7 +25,7 @@ impl Judge {
     pub(super) async fn channels(&self) -> Result<Vec<Channel>, String> {
         let answer = self
             .radio
-            .exchange("GET", "/status", None)
+            .exchange(reqwest::Method::GET, "/status", None)
             .await
             .map_err(|error| error.to_string())?;
         serde_json::from_slice::<RadioStatus>(&answer.body)

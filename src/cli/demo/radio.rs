@@ -226,13 +226,15 @@ async fn play(connection: TcpStream, listening: &Listening) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::Method;
+
     use super::*;
     use crate::http::Server;
 
     async fn status(radio: &Radio) -> Vec<Channel> {
         let answer = Server::parse(&radio.url())
             .unwrap()
-            .exchange("GET", "/status", None)
+            .exchange(reqwest::Method::GET, "/status", None)
             .await
             .unwrap();
         serde_json::from_slice::<RadioStatus>(&answer.body)
@@ -288,13 +290,13 @@ mod tests {
         let radio = Radio::start(1).await.unwrap();
         let server = Server::parse(&radio.url()).unwrap();
         for (method, path, expected) in [
-            ("GET", "/channel/2", 404),
-            ("GET", "/channel/x", 404),
-            ("GET", "/", 404),
-            ("PUT", "/channel/1", 405),
+            (Method::GET, "/channel/2", 404),
+            (Method::GET, "/channel/x", 404),
+            (Method::GET, "/", 404),
+            (Method::PUT, "/channel/1", 405),
         ] {
             assert_eq!(
-                server.exchange(method, path, None).await.unwrap().status,
+                server.exchange(method.clone(), path, None).await.unwrap().status,
                 expected,
                 "{method} {path}"
             );

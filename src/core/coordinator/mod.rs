@@ -247,13 +247,9 @@ impl Coordinator {
         // A seat may be held on behalf of a stream that is deleted already: its silence has to be noticed as well.
         let seats = self.cluster.workers.values();
         owners.extend(seats.map(|worker| (worker.id.clone(), worker.session)));
-        for owner in owners
-            .iter()
-            .filter(|owner| self.dead.contains(*owner))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
-            self.orphan_session(now, &owner.0, owner.1);
+        let buried = owners.iter().filter(|owner| self.dead.contains(owner));
+        for (worker, session) in buried.cloned().collect::<Vec<_>>() {
+            self.orphan_session(now, &worker, session);
         }
         out.push(Command::Expect(owners.into_iter().collect()));
         self.notices.push(Notice::Leading { term: fence.term });

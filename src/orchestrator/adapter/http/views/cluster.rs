@@ -7,16 +7,20 @@ use streamkeeper_core::alert_manager::ActiveAlert;
 use streamkeeper_core::cluster::{Availability, ClusterState, Role, StreamState};
 use streamkeeper_core::consistency_checker::Finding;
 use streamkeeper_protocol::{OrchestratorId, Severity, StreamId, Term, WorkerId};
+use utoipa::ToSchema;
 
 use super::super::mask::mask;
 use super::{Times, masked};
 use crate::port::ActorStatus;
 
-/// `GET /api/v1/status`.
-#[derive(Serialize)]
+/// How the whole is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Status)]
 pub(in super::super) struct StatusView<'a> {
+    #[schema(value_type = String)]
     pub(in super::super) orchestrator: &'a OrchestratorId,
     pub(in super::super) version: &'static str,
+    /// Whether the start is through.
     pub(in super::super) started: bool,
     pub(in super::super) leadership: LeadershipView<'a>,
     pub(in super::super) streams: StreamCounts,
@@ -26,12 +30,17 @@ pub(in super::super) struct StatusView<'a> {
     pub(in super::super) actors: Vec<ActorView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Leadership)]
 pub(in super::super) struct LeadershipView<'a> {
     /// The leader, as far as this orchestrator knows: itself or nobody.
+    #[schema(value_type = Option<String>, required)]
     leader: Option<&'a OrchestratorId>,
+    /// `standby`, `taking_over` or `leading`.
     role: &'static str,
+    #[schema(value_type = u32)]
     term: Term,
+    #[schema(required)]
     since: Option<String>,
 }
 
@@ -47,9 +56,11 @@ impl<'a> LeadershipView<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = StreamCounts)]
 pub(in super::super) struct StreamCounts {
     total: usize,
+    #[schema(value_type = BTreeMap<String, usize>)]
     by_state: BTreeMap<&'static str, usize>,
     needs_worker: usize,
 }
@@ -69,9 +80,11 @@ impl StreamCounts {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = WorkerCounts)]
 pub(in super::super) struct WorkerCounts {
     total: usize,
+    #[schema(value_type = BTreeMap<String, usize>)]
     by_availability: BTreeMap<&'static str, usize>,
     take_streams: usize,
 }
@@ -97,7 +110,8 @@ impl WorkerCounts {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Actor)]
 pub(in super::super) struct ActorView {
     name: &'static str,
     restarts: u64,
@@ -117,12 +131,16 @@ impl From<ActorStatus> for ActorView {
 }
 
 /// One alert that fires.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Alert)]
 pub(in super::super) struct AlertView<'a> {
     rule: &'static str,
+    /// `info`, `warning` or `critical`.
+    #[schema(value_type = String)]
     severity: Severity,
     status: &'static str,
     labels: &'a BTreeMap<String, String>,
+    #[schema(value_type = BTreeMap<String, String>)]
     annotations: BTreeMap<&'a str, String>,
     since: String,
     fingerprint: &'a str,
@@ -146,24 +164,34 @@ impl<'a> AlertView<'a> {
 }
 
 /// A page of alerts, sorted by fingerprint.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Alerts)]
 pub(in super::super) struct AlertsView<'a> {
     pub(in super::super) alerts: Vec<AlertView<'a>>,
+    /// Write it into `after` to get the next page.
+    #[schema(required)]
     pub(in super::super) next: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Finding)]
 pub(in super::super) struct FindingView<'a> {
+    /// `orphan`, `duplicate`, `ghost`, `missing` or `epoch_mismatch`.
     kind: &'static str,
+    #[schema(value_type = Option<String>, required)]
     stream: Option<&'a StreamId>,
+    #[schema(value_type = Option<String>, required)]
     worker: Option<&'a WorkerId>,
     #[serde(serialize_with = "masked")]
+    #[schema(value_type = String)]
     detail: &'a str,
 }
 
-/// `GET /api/v1/consistency`; the findings are cut, the count says how many there are.
-#[derive(Serialize)]
+/// Memory against inventories; the findings are cut, the count says how many there are.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Consistency)]
 pub(in super::super) struct ConsistencyView<'a> {
+    /// Share of the streams that nothing was found about.
     score: f64,
     checked_streams: usize,
     count: usize,

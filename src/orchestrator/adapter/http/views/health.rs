@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// How something is. The worse one is greater.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in super::super) enum Status {
     /// As it should be.
@@ -17,7 +18,7 @@ pub(in super::super) enum Status {
 }
 
 /// One dependency.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(in super::super) struct Dependency {
     pub(in super::super) status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,16 +29,20 @@ pub(in super::super) struct Dependency {
     pub(in super::super) suggestion: Option<String>,
 }
 
-/// `GET /health`.
-#[derive(Debug, Clone, Serialize)]
+/// How everything is that this orchestrator needs.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Health)]
 pub(in super::super) struct HealthView {
     /// The worst of all.
     pub(in super::super) status: Status,
+    /// `database`, `nats`, `leadership`, `actors`.
+    #[schema(value_type = BTreeMap<String, Dependency>)]
     pub(in super::super) dependencies: BTreeMap<&'static str, Dependency>,
 }
 
 /// A probe that holds.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = Probe)]
 pub(in super::super) struct ProbeView {
     pub(in super::super) status: Status,
 }

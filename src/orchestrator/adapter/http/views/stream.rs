@@ -6,36 +6,63 @@ use serde::Serialize;
 use streamkeeper_core::cluster::{ClusterState, Slot, StreamRecord};
 use streamkeeper_core::request::Applied;
 use streamkeeper_protocol::{Epoch, Ownership, SessionId, StreamId, WorkerId};
+use utoipa::ToSchema;
 
 use super::{Times, as_text, explain, masked, masked_option};
 
 /// One stream.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stream)]
 pub(in super::super) struct StreamView<'a> {
+    #[schema(value_type = String)]
     name: &'a StreamId,
+    /// Without the secrets in it.
     #[serde(serialize_with = "masked")]
+    #[schema(value_type = String)]
     source: &'a str,
+    /// Whether it should run.
     enabled: bool,
+    /// How much of a worker's capacity it takes.
     weight: f64,
+    /// Who yields when capacity lacks: lower ones first.
     priority: i32,
+    /// `available` or `exclusive`.
+    #[schema(value_type = String)]
     ownership: Ownership,
     labels: &'a BTreeMap<String, String>,
+    /// Labels that its worker must have.
     requires: &'a BTreeMap<String, String>,
+    /// `disabled`, `unplaced`, `placing`, `starting`, `running`, `failing`, `moving`, `stopping` or `orphaned`.
     state: &'static str,
+    /// Since when its slot is as it is.
     since: String,
+    /// Why it is where it is: `declared`, `worker_lost`, `balance`, `drain`, `adopted`, `missing`, `changed` or
+    /// `restart`.
     reason: &'static str,
+    /// The worker whose capacity it takes.
+    #[schema(value_type = Option<String>, required)]
     worker: Option<&'a WorkerId>,
+    #[schema(required)]
     assignment: Option<AssignmentView<'a>>,
+    /// How often its worker started it anew.
+    #[schema(required)]
     restarts: Option<u32>,
+    /// Why it ended the last time, without secrets.
     #[serde(serialize_with = "masked_option")]
+    #[schema(value_type = Option<String>, required)]
     failure: Option<&'a str>,
+    #[schema(required)]
     unplaced: Option<UnplacedView>,
+    /// Why it is where it is, in words; where one stream is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<String>,
 }
 
-#[derive(Serialize)]
+/// Why a stream has no worker.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Unplaced)]
 struct UnplacedView {
+    /// `no_workers`, `no_labels` or `no_capacity`.
     reason: &'static str,
     detail: String,
 }
@@ -82,25 +109,37 @@ impl<'a> StreamView<'a> {
 }
 
 /// A page of streams.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Streams)]
 pub(in super::super) struct StreamsView<'a> {
     pub(in super::super) streams: Vec<StreamView<'a>>,
+    /// Write it into `after` to get the next page.
+    #[schema(required)]
     pub(in super::super) next: Option<String>,
 }
 
 /// Who may run a stream.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Assignment)]
 pub(in super::super) struct AssignmentView<'a> {
+    #[schema(value_type = String)]
     stream: &'a StreamId,
+    #[schema(value_type = String)]
     worker: &'a WorkerId,
+    /// The life of the worker's process.
+    #[schema(value_type = String)]
     session: SessionId,
+    /// Fencing token; it only grows. A text, because JavaScript rounds large numbers.
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
     epoch: Epoch,
     since: String,
+    /// See the stream's.
     reason: &'static str,
     /// `held`, `committing`, `releasing` or `orphaned`.
     slot: &'static str,
     /// Where it goes, when it is moved.
+    #[schema(value_type = Option<String>, required)]
     moves_to: Option<&'a WorkerId>,
 }
 
@@ -128,19 +167,32 @@ impl<'a> AssignmentView<'a> {
 }
 
 /// A page of assignments.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Assignments)]
 pub(in super::super) struct AssignmentsView<'a> {
     pub(in super::super) assignments: Vec<AssignmentView<'a>>,
+    /// Write it into `after` to get the next page.
+    #[schema(required)]
     pub(in super::super) next: Option<String>,
 }
 
-/// What a change did.
-#[derive(Serialize)]
+/// What a change did: names of streams.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Applied)]
 pub(in super::super) struct AppliedView<'a> {
+    #[schema(value_type = Vec<String>)]
     created: &'a [StreamId],
+    #[schema(value_type = Vec<String>)]
     changed: &'a [StreamId],
+    #[schema(value_type = Vec<String>)]
     deleted: &'a [StreamId],
+    /// Streams that are being started again.
+    #[schema(value_type = Vec<String>)]
+    restarted: &'a [StreamId],
+    /// Streams that were as asked already.
+    #[schema(value_type = Vec<String>)]
     unchanged: &'a [StreamId],
+    /// Whether this only says what would be done.
     dry_run: bool,
 }
 
@@ -150,6 +202,7 @@ impl<'a> AppliedView<'a> {
             created: &applied.created,
             changed: &applied.changed,
             deleted: &applied.deleted,
+            restarted: &applied.restarted,
             unchanged: &applied.unchanged,
             dry_run,
         }

@@ -9,35 +9,59 @@ use streamkeeper_protocol::{
     Capacity, Epoch, HostMetrics, Mode, Phase, RunState, RunningStream, SessionId, StreamId, Version,
     WorkerId,
 };
+use utoipa::ToSchema;
 
 use super::super::paging::MAX_LIMIT;
+use super::shape::{CapacityShape, HostShape, VersionShape};
 use super::{Times, as_text, masked_option};
 
 /// One worker.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Worker)]
 pub(in super::super) struct WorkerView<'a> {
+    #[schema(value_type = String)]
     id: &'a WorkerId,
+    /// The life of its process.
+    #[schema(value_type = String)]
     session: SessionId,
+    /// `alive`, `warning`, `lost` or `dead`.
     availability: &'static str,
+    /// Since when it is so.
     since: String,
     /// Whether it was heard in this term; if not, the rest is empty.
     heard: bool,
+    #[schema(required)]
     last_heard: Option<String>,
+    #[schema(required)]
     last_heard_ms_ago: Option<u64>,
+    /// `starting`, `ready`, `draining`, `leaving` or `gone`.
+    #[schema(value_type = String)]
     phase: Phase,
+    /// `connected` or `local`.
+    #[schema(value_type = String)]
     mode: Mode,
+    /// Whether it may be given streams.
     takes_streams: bool,
+    #[schema(value_type = CapacityShape)]
     capacity: Capacity,
+    /// Weight of the streams that count on it.
     load: f64,
     /// Load as a share of capacity; none while the capacity is unknown.
+    #[schema(required)]
     load_ratio: Option<f64>,
+    #[schema(value_type = Option<String>, required)]
     zone: Option<&'a str>,
     labels: &'a BTreeMap<String, String>,
     version: &'a str,
+    #[schema(value_type = Option<HostShape>, required)]
     host: Option<HostMetrics>,
     assigned_count: usize,
     running_count: usize,
+    /// The set of streams that it should run.
+    #[schema(value_type = VersionShape)]
     desired: Version,
+    /// The set of streams that it has taken over.
+    #[schema(value_type = VersionShape)]
     applied: Version,
 }
 
@@ -72,29 +96,41 @@ impl<'a> WorkerView<'a> {
 }
 
 /// A page of workers.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Workers)]
 pub(in super::super) struct WorkersView<'a> {
     pub(in super::super) workers: Vec<WorkerView<'a>>,
+    /// Write it into `after` to get the next page.
+    #[schema(required)]
     pub(in super::super) next: Option<String>,
 }
 
 /// One worker with its streams, the first [`MAX_LIMIT`] of each list; the counts say how many there are.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = WorkerDetail)]
 pub(in super::super) struct WorkerDetailView<'a> {
     #[serde(flatten)]
     worker: WorkerView<'a>,
+    #[schema(value_type = Vec<String>)]
     assigned: Vec<&'a StreamId>,
     running: Vec<RunningView<'a>>,
 }
 
-#[derive(Serialize)]
+/// A stream that a worker reports.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Running)]
 struct RunningView<'a> {
+    #[schema(value_type = String)]
     stream: &'a StreamId,
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
     epoch: Epoch,
+    /// `starting`, `running`, `failing` or `stopping`.
+    #[schema(value_type = String)]
     state: RunState,
     restarts: u32,
     #[serde(serialize_with = "masked_option")]
+    #[schema(value_type = Option<String>, required)]
     reason: Option<&'a str>,
 }
 

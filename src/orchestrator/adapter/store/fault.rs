@@ -1,0 +1,115 @@
+//! What the drivers' errors mean: whether they pass by themselves, and what became of a commit.
+
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
+use streamkeeper_core::record::Persisted;
+
+/// SQLSTATEs after which the same transaction may well succeed: serialization failure, deadlock, lock not available,
+/// shutdown and start of the server, too many connections, a server that is read-only for the moment of a failover.
+const TRANSIENT_STATES: [&str; 8] = [
+    "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300", "25006",
+];
+/// The class of connection exceptions, transient as a whole.
+const CONNECTION_CLASS: &str = "08";
+/// SQLite: busy, locked, busy during recovery, snapshot too old.
+const TRANSIENT_SQLITE: [&str; 4] = ["5", "6", "261", "517"];
+/// SQLSTATEs have this length, and no code of SQLite has.
+const STATE_LENGTH: usize = 5;
+
+fn driver(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(inner))
+        | DbErr::Exec(RuntimeErr::SqlxError(inner))
+        | DbErr::Query(RuntimeErr::SqlxError(inner)) => Some(inner),
+        _ => None,
+    }
+}
+
+/// Whether what failed may be tried again soon. Only for what happened before a commit.
+pub(super) fn is_transient(error: &DbErr) -> bool {
+    // No connection in time is not among them: the waiting was the trying.
+    driver(error).is_some_and(driver_is_transient)
+}
+
+/// See [`is_transient`].
+pub(super) fn driver_is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(answer) => code_is_transient(&answer.code().unwrap_or_default()),
+        _ => false,
+    }
+}
+
+fn code_is_transient(code: &str) -> bool {
+    if code.len() == STATE_LENGTH {
+        TRANSIENT_STATES.contains(&code) || code.starts_with(CONNECTION_CLASS)
+    } else {
+        TRANSIENT_SQLITE.contains(&code)
+    }
+}
+
+/// A commit that the database itself refused has failed; where the answer is missing, nobody knows.
+pub(super) fn commit_failed(error: &DbErr) -> Persisted {
+    let reason = format!("commit: {error}");
+    let Some(sqlx::Error::Database(answer)) = driver(error) else {
+        return Persisted::Ambiguous { reason };
+    };
+    // Connection exceptions, unknown completion and shutdowns: the commit may have come before them.
+    let code = answer.code().unwrap_or_default();
+    let unknown = code.len() == STATE_LENGTH
+        && [CONNECTION_CLASS, "40003", "57P0"]
+            .iter()
+            .any(|prefix| code.starts_with(prefix));
+    if unknown {
+        Persisted::Ambiguous { reason }
+    } else {
+        Persisted::Failed { reason }
+    }
+}
+
+/// The error for people.
+pub(super) fn explain(error: &DbErr) -> String {
+    match error {
+        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => {
+            "no connection in time (database.connect_timeout); the database does not answer, or all connections \
+             (database.connections) are busy"
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::ConnectionTrait;
+
+    use super::*;
+
+    #[test]
+    fn the_transient_codes_are_the_measured_ones() {
+        for code in [
+            "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300", "08006", "08P01", "25006", "5", "6",
+            "261", "517",
+        ] {
+            assert!(code_is_transient(code), "{code}");
+        }
+        for code in ["", "1", "14", "25", "08", "23505", "25P03", "28P01", "42501", "57014", "53100", "40003"] {
+            assert!(!code_is_transient(code), "{code}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_without_an_answer_is_ambiguous() {
+        let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        let lost = DbErr::Query(RuntimeErr::SqlxError(lost.into()));
+        assert!(matches!(commit_failed(&lost), Persisted::Ambiguous { .. }));
+
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display());
+        let database = sea_orm::Database::connect(url).await.unwrap();
+        let refused = database.execute_unprepared("COMMIT").await.unwrap_err();
+        assert!(
+            matches!(commit_failed(&refused), Persisted::Failed { .. }),
+            "{refused}"
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! Nothing: the worlds are tests.
