@@ -11,12 +11,16 @@ use std::time::Duration;
 use streamkeeper_worker::{ConnectSource, Identity};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::settings::{Limits, OutputMode};
 use crate::supervisor::{Request, Supervisor};
+use crate::wire::Fd;
 
 /// Requests that wait for the supervisor.
 const MAX_REQUESTS: usize = 64;
-/// Events of one command: it starts and it ends.
-const MAX_EVENTS: usize = 2;
+/// Lines of one command's output that wait to be taken.
+const MAX_LINES: usize = 64;
+/// Events of one command that are not lines: it starts, lines were dropped, it ends.
+pub(crate) const OTHER_EVENTS: usize = 3;
 
 /// How a guard is started.
 #[derive(Clone)]
@@ -31,6 +35,10 @@ pub struct GuardSettings {
     pub connect: ConnectSource,
     /// Between SIGTERM and SIGKILL for what runs when the agent dies.
     pub stop_grace: Duration,
+    /// Where the output of commands goes.
+    pub output: OutputMode,
+    /// What each command may use.
+    pub limits: Limits,
 }
 
 /// Why there is no guard.
@@ -66,6 +74,8 @@ pub enum GuardError {
 /// A program to run under the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
+    /// What it is for: letters, digits, - and _. People find it in the name of its cgroup.
+    pub name: String,
     /// A path, or a name to look up in `PATH`.
     pub program: String,
     /// Its arguments.
@@ -81,6 +91,18 @@ pub enum RunEvent {
     Started {
         /// Its process, which leads a group of its own.
         pid: i32,
+    },
+    /// It wrote a line, shown without passwords of URLs.
+    Line {
+        /// Where.
+        fd: Fd,
+        /// What.
+        text: String,
+    },
+    /// It wrote more lines than are passed on.
+    Dropped {
+        /// So many lines are missing here.
+        lines: u64,
     },
     /// It was not started, or it has ended and nothing of it is left.
     Ended {
@@ -118,7 +140,7 @@ impl Guard {
     /// Starts a command. Whether that went well is the first event.
     pub async fn launch(&self, launch: Launch) -> Run {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
-        let (sender, events) = mpsc::channel(MAX_EVENTS);
+        let (sender, events) = mpsc::channel(OTHER_EVENTS + MAX_LINES);
         // Without a supervisor the sender is dropped, and the run reads as ended.
         let _ = self
             .requests

@@ -11,6 +11,8 @@ use crate::template::{CommandTemplate, Values};
 
 /// What the names of the variables for labels begin with.
 const LABEL_PREFIX: &str = "STREAMKEEPER_LABEL_";
+/// The log target of what commands write, so that a filter can tell it from the agent's own lines.
+const OUTPUT: &str = "stream";
 
 /// Runs the same command, filled with its own values, for every stream.
 pub(crate) struct ExecHandler {
@@ -34,6 +36,7 @@ impl StreamHandler for ExecHandler {
             Err(error) => return error.to_string(),
         };
         let launch = Launch {
+            name: job.stream.to_string(),
             program: self.command.program().to_owned(),
             args,
             env: environment(&self.worker, values),
@@ -46,6 +49,13 @@ impl StreamHandler for ExecHandler {
                     RunEvent::Started { pid } => {
                         tracing::info!(stream = %job.stream, epoch = %job.epoch, pid, "command started");
                         job.up().await;
+                    }
+                    RunEvent::Line { fd, text } => {
+                        tracing::info!(target: OUTPUT, stream = %job.stream, epoch = %job.epoch, fd = fd.as_str(), line = text);
+                    }
+                    RunEvent::Dropped { lines } => {
+                        tracing::warn!(target: OUTPUT, stream = %job.stream, epoch = %job.epoch, dropped = lines,
+                            "it writes too much; lines were dropped");
                     }
                     RunEvent::Ended { reason } => {
                         tracing::info!(stream = %job.stream, epoch = %job.epoch, %reason, "command ended");

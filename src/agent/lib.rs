@@ -1,13 +1,16 @@
-//! Ready-made worker: one command per stream, every command a child of a guard process that outlives the agent.
+//! Ready-made worker: one command per stream, every command a child of a guard process that outlives the agent; or,
+//! instead of commands, a built-in reader of live HTTP streams.
 //!
-//! The agent is the SDK's [`streamkeeper_worker::Worker`] with a handler that runs a command. The commands are not its
+//! The agent is the SDK's [`streamkeeper_worker::Worker`] with a handler that runs a command or reads. The commands are not its
 //! own children: a guard process ([`guard_main`]) starts them, so that they can be ended, reaped and reported as gone
 //! even when the agent is killed. `docs/ARCHITECTURE.md` says where the rest lives.
 
 mod client;
 mod guard;
 mod handler;
+mod http;
 mod process;
+mod settings;
 mod supervisor;
 mod template;
 mod tether;
@@ -23,14 +26,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use streamkeeper_worker::{
-    Capacity, ConnectSource, Identity, SessionConfig, SessionId, Worker, WorkerError, WorkerId, WorkerOptions,
+    Capacity, ConnectSource, Identity, SessionConfig, SessionId, StreamHandler, Worker, WorkerError,
+    WorkerId, WorkerOptions,
 };
 use tokio_util::sync::CancellationToken;
 
 pub use client::{Guard, GuardError, GuardSettings, Launch, Run, RunEvent};
 pub use guard::guard_main;
+pub use settings::{Limits, OutputMode};
 pub use template::{CommandTemplate, TemplateError};
 pub use tether::tether_main;
+pub use wire::Fd;
 
 /// Between SIGTERM and SIGKILL, unless the configuration says otherwise.
 pub const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(5);
@@ -53,8 +59,12 @@ pub struct AgentConfig {
     pub labels: BTreeMap<String, String>,
     /// Failure zone.
     pub zone: Option<String>,
-    /// The command of every stream.
-    pub command: CommandTemplate,
+    /// How streams are run.
+    pub runner: Runner,
+    /// Where the output of commands goes.
+    pub output: OutputMode,
+    /// What each command may use.
+    pub limits: Limits,
     /// Between SIGTERM and SIGKILL, [`DEFAULT_STOP_GRACE`] by default.
     pub stop_grace: Duration,
     /// Time between two heartbeats, the SDK's default if none is given.
@@ -63,6 +73,18 @@ pub struct AgentConfig {
     pub restart_backoff: Option<(Duration, Duration)>,
     /// The program that runs this: `PROGRAM guard` must call [`guard_main`], `PROGRAM tether …` [`tether_main`].
     pub program: PathBuf,
+}
+
+/// How streams are run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Runner {
+    /// The same command, filled with its own values, for every stream.
+    Exec(CommandTemplate),
+    /// The agent itself holds a connection to each source, a live HTTP or Icecast stream, and reads it.
+    Http {
+        /// After so long without a byte a stream has failed.
+        stall_after: Duration,
+    },
 }
 
 /// Why an agent could not run.
@@ -80,6 +102,9 @@ pub enum AgentError {
     /// No guard, so that no stream may be started.
     #[error(transparent)]
     Guard(#[from] GuardError),
+    /// The built-in reader cannot work on this machine.
+    #[error("the HTTP reader cannot start: {0}")]
+    Http(String),
     /// The worker itself.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -108,6 +133,8 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
         identity: identity.clone(),
         connect: config.connect.clone(),
         stop_grace: config.stop_grace,
+        output: config.output,
+        limits: config.limits,
     };
     // First the guard: its lock proves that nothing of the worker's former life runs any more. Only after that may
     // the SDK say that this session supersedes the former one.
@@ -127,15 +154,20 @@ async fn work(
     session: SessionId,
     shutdown: &CancellationToken,
 ) -> Result<(), AgentError> {
-    let handler = handler::ExecHandler {
-        guard: guard.clone(),
-        worker: config.worker.clone(),
-        command: config.command.clone(),
-        stop_grace: config.stop_grace,
+    let handler: Arc<dyn StreamHandler> = match &config.runner {
+        Runner::Exec(command) => Arc::new(handler::ExecHandler {
+            guard: guard.clone(),
+            worker: config.worker.clone(),
+            command: command.clone(),
+            stop_grace: config.stop_grace,
+        }),
+        Runner::Http { stall_after } => {
+            Arc::new(http::HttpHandler::new(*stall_after).map_err(AgentError::Http)?)
+        }
     };
     let options = options(config, session);
     let stop = shutdown.child_token();
-    let mut worker = Box::pin(Worker::new(options, Arc::new(handler)).run(stop.clone()));
+    let mut worker = Box::pin(Worker::new(options, handler).run(stop.clone()));
     tokio::select! {
         result = &mut worker => Ok(result?),
         // Without supervision the guard takes this agent for dead and tells the leader so: the session is over.

@@ -106,7 +106,12 @@ pub(crate) async fn kill_children(spared: &HashSet<Pid>) {
     }
 }
 
-/// `exit status 1`, `signal 9 (SIGKILL)`.
+/// `exit status 1`, `killed by signal 9 (SIGKILL)`.
 pub(crate) fn status_text(status: ExitStatus) -> String {
-    status.to_string().replacen(": ", " ", 1)
+    let text = status.to_string().replacen(": ", " ", 1);
+    if status.signal().is_some() {
+        format!("killed by {text}")
+    } else {
+        text
+    }
 }

@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
-use crate::client::{GuardError, GuardSettings, Launch, RunEvent};
+use crate::client::{GuardError, GuardSettings, Launch, OTHER_EVENTS, RunEvent};
 use crate::process;
 use crate::wire::{Hello, LineReader, Order, Outbox, Report, Start};
 
@@ -45,8 +45,15 @@ pub(crate) struct Supervisor {
     /// Children that this process had before its first guard: they are none of ours.
     spared: HashSet<Pid>,
     requests: mpsc::Receiver<Request>,
-    runs: HashMap<u64, mpsc::Sender<RunEvent>>,
+    runs: HashMap<u64, Watched>,
     guard: Process,
+}
+
+/// A command whose events somebody takes.
+struct Watched {
+    events: mpsc::Sender<RunEvent>,
+    /// Lines that found no room.
+    lost: u64,
 }
 
 /// A guard that is ready.
@@ -137,12 +144,13 @@ impl Supervisor {
     fn launch(&mut self, key: u64, launch: Launch, events: mpsc::Sender<RunEvent>) {
         let order = Order::Start(Start {
             key,
+            name: launch.name,
             program: launch.program,
             args: launch.args,
             env: launch.env,
         });
         match self.guard.orders.push(&order) {
-            Ok(()) => drop(self.runs.insert(key, events)),
+            Ok(()) => drop(self.runs.insert(key, Watched { events, lost: 0 })),
             Err(reason) => tell(&events, RunEvent::Ended { reason }),
         }
     }
@@ -156,7 +164,7 @@ impl Supervisor {
     /// A run that was dropped (its task was aborted) has nobody else to stop it. Until it has ended the order is
     /// repeated, which changes nothing.
     fn stop_abandoned(&mut self) {
-        let abandoned = self.runs.iter().filter(|(_, events)| events.is_closed());
+        let abandoned = self.runs.iter().filter(|(_, run)| run.events.is_closed());
         for key in abandoned.map(|(key, _)| *key).collect::<Vec<_>>() {
             self.stop(key, self.settings.stop_grace);
         }
@@ -165,19 +173,54 @@ impl Supervisor {
     fn hear(&mut self, report: Report) {
         match report {
             Report::Started { key, pid } => {
-                if let Some(events) = self.runs.get(&key) {
-                    tell(events, RunEvent::Started { pid });
+                if let Some(run) = self.runs.get(&key) {
+                    tell(&run.events, RunEvent::Started { pid });
                 }
             }
             Report::Failed { key, reason } => self.ended(key, reason),
-            Report::Exited { key, status, stderr } if stderr.is_empty() => self.ended(key, status),
-            Report::Exited { key, status, stderr } => self.ended(key, format!("{status}: {stderr}")),
-            Report::Ready | Report::Waiting { .. } | Report::Refused { .. } => {}
+            Report::Line { key, fd, text } => self.wrote(key, 0, Some(RunEvent::Line { fd, text })),
+            Report::Dropped { key, lines } => self.wrote(key, lines, None),
+            Report::Exited {
+                key,
+                status,
+                stderr,
+                dropped,
+            } => {
+                self.wrote(key, dropped, None);
+                let reason = if stderr.is_empty() {
+                    status
+                } else {
+                    format!("{status}: {stderr}")
+                };
+                self.ended(key, reason);
+            }
+            Report::Ready | Report::Waiting { .. } | Report::Warning { .. } | Report::Refused { .. } => {}
+        }
+    }
+
+    /// Passes on a line, and before it that others are missing.
+    fn wrote(&mut self, key: u64, dropped: u64, line: Option<RunEvent>) {
+        let Some(run) = self.runs.get_mut(&key) else {
+            return;
+        };
+        run.lost += dropped;
+        let has_room = |run: &Watched| run.events.capacity() > OTHER_EVENTS;
+        if run.lost > 0 && has_room(run) {
+            let lines = std::mem::take(&mut run.lost);
+            tell(&run.events, RunEvent::Dropped { lines });
+        }
+        match line {
+            Some(line) if has_room(run) => tell(&run.events, line),
+            Some(_) => run.lost += 1,
+            None => {}
         }
     }
 
     fn ended(&mut self, key: u64, reason: String) {
-        if let Some(events) = self.runs.remove(&key) {
+        if let Some(Watched { events, lost }) = self.runs.remove(&key) {
+            if lost > 0 {
+                tell(&events, RunEvent::Dropped { lines: lost });
+            }
             tell(&events, RunEvent::Ended { reason });
         }
     }
@@ -193,7 +236,7 @@ impl Supervisor {
         // The kernel killed the commands with their guard; what they had started became ours.
         process::kill_children(&self.spared).await;
         let reason = format!("the guard process was lost ({status}), and the stream was ended with it");
-        for (_, events) in self.runs.drain() {
+        for (_, Watched { events, .. }) in self.runs.drain() {
             let reason = reason.clone();
             tell(&events, RunEvent::Ended { reason });
         }
@@ -256,6 +299,8 @@ impl Process {
             grace_ms: millis(settings.stop_grace),
             lock: settings.lock.clone(),
             lock_wait_ms: millis(lock_wait),
+            output: settings.output,
+            limits: settings.limits,
         });
         let not_a_guard = |problem: String| GuardError::NotAGuard {
             program: settings.program.clone(),
@@ -273,7 +318,9 @@ impl Process {
             loop {
                 match guard.reports.next().await {
                     Ok(Some(Report::Ready)) => return Ok(()),
-                    Ok(Some(Report::Waiting { reason })) => tracing::warn!("guard: {reason}"),
+                    Ok(Some(Report::Waiting { reason } | Report::Warning { reason })) => {
+                        tracing::warn!("guard: {reason}");
+                    }
                     Ok(Some(Report::Refused { reason })) => return Err(GuardError::Refused(reason)),
                     Ok(Some(_)) => {
                         return Err(not_a_guard("it reports streams before it is ready".to_owned()));
@@ -319,7 +366,7 @@ impl Process {
     }
 }
 
-/// The two events of a run fit its channel, and one that nobody waits for may be lost.
+/// The events of a run fit its channel, and one that nobody waits for may be lost.
 fn tell(events: &mpsc::Sender<RunEvent>, event: RunEvent) {
     let _ = events.try_send(event);
 }

@@ -8,14 +8,16 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use rustix::process::Signal;
 
-/// Before the signal: tell the outcome on stdout (nothing: the program runs) and give the program none.
+/// Before the signal: tell the outcome on stdin, a pipe (nothing: the program runs), and give the program none.
 pub(crate) const REPORT: &str = "--report";
-const USAGE: &str = "usage: tether [--report] SIGNAL PARENT_PID -- PROGRAM ARGS…, \
+/// After that, with a folder: join this cgroup first.
+pub(crate) const CGROUP: &str = "--cgroup";
+const USAGE: &str = "usage: tether [--report] [--cgroup DIR] SIGNAL PARENT_PID -- PROGRAM ARGS…, \
                      with SIGNAL one of KILL, TERM, INT, HUP, QUIT";
 const EXIT_USAGE: u8 = 2;
 /// As shells have it: there, but not to be executed.
@@ -23,7 +25,7 @@ const EXIT_REFUSED: u8 = 126;
 /// As shells have it: not found.
 const EXIT_NOT_FOUND: u8 = 127;
 
-/// Runs `tether [--report] SIGNAL PARENT_PID -- PROGRAM ARGS…`, without the verb itself.
+/// Runs `tether [--report] [--cgroup DIR] SIGNAL PARENT_PID -- PROGRAM ARGS…`, without the verb itself.
 ///
 /// The process becomes PROGRAM. It gets SIGNAL when its parent ends: the *thread* that started it, so it has to be
 /// started by a thread that lives as long as it shall. If the parent is not PARENT_PID (any more), nothing is run. The
@@ -60,6 +62,7 @@ impl Problem {
 
 struct Tether {
     report: bool,
+    cgroup: Option<PathBuf>,
     signal: Signal,
     parent: i32,
     program: OsString,
@@ -71,12 +74,15 @@ impl Tether {
         let usage = || Problem::new(EXIT_USAGE, USAGE);
         let mut args = args.into_iter().peekable();
         let report = args.next_if(|arg| arg == REPORT).is_some();
+        let joins = args.next_if(|arg| arg == CGROUP).is_some();
+        let cgroup = joins.then(|| args.next().ok_or_else(usage)).transpose()?;
         let signal = args.next().as_deref().and_then(|name| signal(name.to_str()?));
         let parent = args.next().and_then(|pid| pid.to_str()?.parse().ok());
         // Argument parsers in front of this may have taken the separator.
         let _ = args.next_if(|arg| arg == "--");
         Ok(Self {
             report,
+            cgroup: cgroup.map(PathBuf::from),
             signal: signal.ok_or_else(usage)?,
             parent: parent.ok_or_else(usage)?,
             program: args.next().ok_or_else(usage)?,
@@ -96,10 +102,20 @@ impl Tether {
         if parent != Some(self.parent) {
             return Problem::new(EXIT_REFUSED, format!("tether: parent {} is gone", self.parent));
         }
-        let told = match self.report.then(take_stdout).transpose() {
+        let told = match self.report.then(take_stdin).transpose() {
             Ok(told) => told,
-            Err(error) => return Problem::new(EXIT_REFUSED, format!("tether: stdout: {error}")),
+            Err(error) => return Problem::new(EXIT_REFUSED, format!("tether: stdin: {error}")),
         };
+        if let Some(folder) = &self.cgroup
+            && let Err(error) = std::fs::write(folder.join("cgroup.procs"), "0")
+        {
+            let text = format!(
+                "cgroup {}: cannot be joined: {error}; start the agent again, or without limits",
+                folder.display()
+            );
+            let code = EXIT_REFUSED;
+            return Problem { code, text, told };
+        }
         let error = Command::new(&self.program).args(&self.args).exec();
         let (code, text) = explain(&self.program, &error);
         Problem { code, text, told }
@@ -117,10 +133,10 @@ fn signal(name: &str) -> Option<Signal> {
     }
 }
 
-/// Keeps stdout for the report, where a successful exec closes it, and puts `/dev/null` in its place.
-fn take_stdout() -> io::Result<OwnedFd> {
-    let kept = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?;
-    rustix::stdio::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
+/// Keeps stdin for the report, where a successful exec closes it, and puts `/dev/null` in its place.
+fn take_stdin() -> io::Result<OwnedFd> {
+    let kept = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     Ok(kept)
 }
 
@@ -166,7 +182,22 @@ mod tests {
             ("prog".into(), vec!["-x".into(), "--".into(), "y".into()])
         );
         assert!(!parsed("TERM 7 prog").unwrap().report);
-        for bad in ["", "KILL", "KILL x -- p", "NOISE 7 -- p", "KILL 7", "KILL 7 --"] {
+        let limited = parsed("--report --cgroup /c/x KILL 7 -- prog").unwrap();
+        assert_eq!(limited.cgroup, Some("/c/x".into()));
+        assert_eq!(
+            parsed("--cgroup /c TERM 7 prog").unwrap().cgroup,
+            Some("/c".into())
+        );
+        for bad in [
+            "",
+            "KILL",
+            "--cgroup",
+            "--cgroup KILL 7 prog",
+            "KILL x -- p",
+            "NOISE 7 -- p",
+            "KILL 7",
+            "KILL 7 --",
+        ] {
             assert!(parsed(bad).is_none(), "{bad}");
         }
     }

@@ -12,10 +12,14 @@ use serde::{Deserialize, Serialize};
 use streamkeeper_worker::{ConnectSource, Identity, SessionId, WorkerId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::settings::{Limits, OutputMode};
+
 /// Longest message, in bytes. A system gives a program about two megabytes for its arguments.
 const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// An outbox with more than so many bytes takes nothing new that its owner can put off.
 const FULL_BYTES: usize = 1024 * 1024;
+/// An outbox with more than so many bytes takes no lines of output.
+const CROWDED_BYTES: usize = 256 * 1024;
 /// How much is read at a time, in bytes.
 const READ_BYTES: usize = 4 * 1024;
 
@@ -45,6 +49,12 @@ pub(crate) struct Hello {
     /// The lock that says: something of this worker may still run.
     pub(crate) lock: PathBuf,
     pub(crate) lock_wait_ms: u64,
+    /// Where the output of commands goes.
+    #[serde(default)]
+    pub(crate) output: OutputMode,
+    /// What each command may use.
+    #[serde(default)]
+    pub(crate) limits: Limits,
 }
 
 impl Hello {
@@ -88,6 +98,9 @@ impl From<Connect> for ConnectSource {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Start {
     pub(crate) key: u64,
+    /// For people who look at the system: part of the name of its cgroup.
+    #[serde(default)]
+    pub(crate) name: String,
     pub(crate) program: String,
     pub(crate) args: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
@@ -99,6 +112,8 @@ pub(crate) struct Start {
 pub(crate) enum Report {
     /// The lock is held by somebody else; the guard goes on trying.
     Waiting { reason: String },
+    /// Something that was asked for is not to be had; the guard goes on without.
+    Warning { reason: String },
     /// The lock is held: commands may be started.
     Ready,
     /// There will be no guard.
@@ -112,7 +127,35 @@ pub(crate) enum Report {
         key: u64,
         status: String,
         stderr: String,
+        /// Lines of output that were dropped since that was last told.
+        #[serde(default)]
+        dropped: u64,
     },
+    /// The command wrote a line.
+    Line { key: u64, fd: Fd, text: String },
+    /// The command wrote more lines than are passed on.
+    Dropped { key: u64, lines: u64 },
+}
+
+/// An output of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fd {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl Fd {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
 }
 
 /// Reads messages.
@@ -188,6 +231,10 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
 
     pub(crate) const fn is_full(&self) -> bool {
         self.buffer.len() > FULL_BYTES
+    }
+
+    pub(crate) const fn is_crowded(&self) -> bool {
+        self.buffer.len() > CROWDED_BYTES
     }
 
     /// Writes a part of what waits. Safe to cancel.

@@ -1,11 +1,11 @@
-//! `agent`: a worker that runs one command per stream.
+//! `agent`: a worker that runs one command per stream, or reads streams itself.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-use streamkeeper_agent::{AgentConfig, CommandTemplate};
+use clap::{Args, ValueEnum};
+use streamkeeper_agent::{AgentConfig, CommandTemplate, Limits, OutputMode, Runner};
 use streamkeeper_worker::{Capacity, ConnectSource, WorkerId};
 
 use crate::failure::Failure;
@@ -16,6 +16,10 @@ use crate::{settings, shutdown};
 const DEFAULT_DATA: &str = "streamkeeper-data";
 /// Wait before a restart that the leader ordered, so that no order can make this process spin.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
+/// See `--stall-after`.
+const DEFAULT_STALL: Duration = Duration::from_secs(10);
+/// Least bytes of `--memory-max`: with less, hardly a program starts.
+const MIN_MEMORY: u64 = 1024 * 1024;
 /// Threads of the runtime.
 const THREADS: usize = 2;
 /// Longest id.
@@ -24,19 +28,59 @@ const MAX_ID: usize = 64;
 const EXAMPLES: &str = "\
 The command is split into words as a shell would do, but no shell runs it. {source}, {stream}, {epoch} and {label.KEY} \
 are replaced; the environment has STREAMKEEPER_SOURCE, _STREAM, _EPOCH, _WORKER and _LABEL_KEY. A command that ends is \
-started again with growing delays; it gets SIGTERM when its stream goes elsewhere, then SIGKILL.
+started again with growing delays; it gets SIGTERM when its stream goes elsewhere, then SIGKILL. What it writes is \
+logged line by line (target stream), at most 20 lines a second.
+
+With --runner http there is no command: the agent itself reads each source, a live HTTP or Icecast stream.
 
 Examples:
   streamkeeper agent --exec 'ffmpeg -nostdin -i {source} -f null -'
   streamkeeper agent --id w-2 --data /var/lib/streamkeeper --exec 'record {source} /rec/{stream}'
-  streamkeeper agent --nats nats://nats-1:4222 --label gpu=yes --exec './transcode {source}'";
+  streamkeeper agent --nats nats://nats-1:4222 --label gpu=yes --exec './transcode {source}'
+  streamkeeper agent --exec './scrape {source}' --memory-max 200M --cpu-max 0.5 --output discard
+  streamkeeper agent --runner http --stall-after 10s";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct AgentArgs {
     /// The command of every stream
-    #[arg(long, value_name = "COMMAND")]
-    exec: String,
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        required_unless_present = "runner",
+        conflicts_with = "runner"
+    )]
+    exec: Option<String>,
+    /// What runs streams instead of a command
+    #[arg(long, value_enum, value_name = "RUNNER")]
+    runner: Option<BuiltIn>,
+    /// After so long without a byte a stream that the agent reads itself has failed [default: 10s]
+    #[arg(long, value_name = "TIME", requires = "runner", value_parser = stall)]
+    stall_after: Option<Duration>,
+    /// Where the output of commands goes
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "WHERE",
+        conflicts_with = "runner"
+    )]
+    output: Output,
+    /// Most memory of each command, such as 200M or 1G; one that needs more is killed and started again
+    #[arg(long, value_name = "BYTES", value_parser = bytes, conflicts_with = "runner")]
+    memory_max: Option<u64>,
+    /// Most processors of each command, such as 0.5; one that wants more has to wait
+    #[arg(long, value_name = "COUNT", value_parser = weight, conflicts_with = "runner")]
+    cpu_max: Option<f64>,
+    /// Where --memory-max and --cpu-max cannot be had (they need cgroup version 2): warn, or refuse to start
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "HOW",
+        conflicts_with = "runner"
+    )]
+    limits: Strictness,
     /// The worker's id: letters, digits, - and _, at most 64 [default: the name of this machine]
     #[arg(long)]
     id: Option<String>,
@@ -72,6 +116,32 @@ pub(crate) struct AgentArgs {
     stop_grace: Duration,
     #[command(flatten)]
     log: LogArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum BuiltIn {
+    /// Reads live HTTP and Icecast streams
+    Http,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Output {
+    /// Line by line into the log, passwords of URLs masked, at most 20 lines a second of each
+    #[default]
+    Log,
+    /// Nowhere; only the end of stderr is kept, as the reason of a failure
+    Discard,
+    /// To the agent's stderr as it is
+    Inherit,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Strictness {
+    /// Go on without
+    #[default]
+    Try,
+    /// Do not start
+    Required,
 }
 
 pub(crate) fn run(args: AgentArgs) -> Result<(), Failure> {
@@ -112,8 +182,14 @@ fn start_anew() -> Result<(), Failure> {
 
 fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
     let worker = worker_id(args.id.as_deref())?;
-    let command =
-        CommandTemplate::parse(&args.exec).map_err(|error| Failure::usage(format!("--exec: {error}")))?;
+    let runner = match &args.exec {
+        Some(command) => Runner::Exec(
+            CommandTemplate::parse(command).map_err(|error| Failure::usage(format!("--exec: {error}")))?,
+        ),
+        None => Runner::Http {
+            stall_after: args.stall_after.unwrap_or(DEFAULT_STALL),
+        },
+    };
     let data = args.data.unwrap_or_else(|| DEFAULT_DATA.into());
     let state_dir = args
         .state
@@ -136,7 +212,17 @@ fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
         },
         labels: args.label.into_iter().collect(),
         zone: args.zone,
-        command,
+        runner,
+        output: match args.output {
+            Output::Log => OutputMode::Log,
+            Output::Discard => OutputMode::Discard,
+            Output::Inherit => OutputMode::Inherit,
+        },
+        limits: Limits {
+            memory_max: args.memory_max,
+            cpu_max: args.cpu_max,
+            required: args.limits == Strictness::Required,
+        },
         stop_grace: args.stop_grace,
         heartbeat_interval: None,
         restart_backoff: None,
@@ -180,6 +266,33 @@ fn weight(text: &str) -> Result<f64, String> {
     }
 }
 
+fn stall(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err("write a time above 0, such as 10s".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A number of bytes with one of the units K, M, G, each 1,024 times the one before.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (number, shift) = match text.strip_suffix(['K', 'M', 'G']) {
+        Some(number) if text.ends_with('K') => (number, 10),
+        Some(number) if text.ends_with('M') => (number, 20),
+        Some(number) => (number, 30),
+        None => (text, 0),
+    };
+    let bytes = number
+        .parse()
+        .ok()
+        .and_then(|count: u64| count.checked_mul(1 << shift));
+    match bytes {
+        Some(bytes) if bytes >= MIN_MEMORY => Ok(bytes),
+        Some(_) => Err("write at least 1M".to_owned()),
+        None => Err("write a whole number with K, M or G, such as 200M".to_owned()),
+    }
+}
+
 /// An error with its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -205,7 +318,11 @@ mod tests {
     }
 
     fn parse(words: &[&str]) -> Result<AgentConfig, Failure> {
-        let words = ["agent", "--exec", "cat {source}"].iter().chain(words);
+        parse_whole(&[&["--exec", "cat {source}"], words].concat())
+    }
+
+    fn parse_whole(words: &[&str]) -> Result<AgentConfig, Failure> {
+        let words = ["agent"].iter().chain(words);
         let line = Line::try_parse_from(words).map_err(|error| Failure::usage(error.to_string()))?;
         config(line.agent)
     }
@@ -237,11 +354,51 @@ mod tests {
             (&["--label", "gpu"], "KEY=VALUE"),
             (&["--stop-grace", "soon"], "--stop-grace"),
             (&["--max-streams", "0"], "--max-streams"),
+            (&["--runner", "http"], "cannot be used with"),
+            (&["--stall-after", "3s"], "--runner"),
+            (&["--memory-max", "200MB"], "such as 200M"),
+            (&["--memory-max", "99999999999G"], "such as 200M"),
+            (&["--memory-max", "1023K"], "at least 1M"),
+            (&["--cpu-max", "0"], "above 0"),
         ] {
             let failure = parse(words).err().unwrap();
             assert_eq!(failure.exit, Exit::Usage);
             assert!(failure.text.contains(part), "{part}: {}", failure.text);
         }
+    }
+
+    #[test]
+    fn streams_are_run_by_a_command_or_by_the_agent() {
+        assert!(matches!(parse(&["--id", "w"]).unwrap().runner, Runner::Exec(_)));
+        for (words, seconds) in [(&[][..], 10), (&["--stall-after", "3s"], 3)] {
+            let config = parse_whole(&[&["--id", "w", "--runner", "http"], words].concat()).unwrap();
+            let stall_after = Duration::from_secs(seconds);
+            assert_eq!(config.runner, Runner::Http { stall_after });
+        }
+        for words in [
+            &["--id", "w"][..],
+            &["--id", "w", "--runner", "http", "--stall-after", "0s"],
+            &["--id", "w", "--runner", "http", "--memory-max", "1G"],
+        ] {
+            assert_eq!(parse_whole(words).err().unwrap().exit, Exit::Usage);
+        }
+    }
+
+    #[test]
+    fn limits_and_output_are_as_given() {
+        let config = parse(&["--id", "w"]).unwrap();
+        assert_eq!(
+            (config.output, config.limits),
+            (OutputMode::Log, Limits::default())
+        );
+        let words = "--id w --memory-max 200M --cpu-max 0.5 --limits required --output discard";
+        let config = parse(&words.split(' ').collect::<Vec<_>>()).unwrap();
+        let limits = Limits {
+            memory_max: Some(200 * 1024 * 1024),
+            cpu_max: Some(0.5),
+            required: true,
+        };
+        assert_eq!((config.output, config.limits), (OutputMode::Discard, limits));
     }
 
     #[test]

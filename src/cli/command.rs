@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{agent, completions, config, demo, serve, status, streams, workers};
+use crate::{agent, completions, config, demo, serve, status, streams, wait, workers};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Workers(workers::WorkersCommand),
     /// Shows how the whole is
     Status(status::StatusArgs),
+    /// Waits until database, message server or API are there
+    Wait(wait::WaitArgs),
     /// Shows and checks the configuration of `serve`
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -53,6 +55,7 @@ impl Command {
             Self::Streams(command) => streams::run(command),
             Self::Workers(command) => workers::run(command),
             Self::Status(args) => status::run(&args),
+            Self::Wait(args) => wait::run(&args),
             Self::Config(command) => config::run(command),
             Self::Completions(args) => completions::run(&args),
         }

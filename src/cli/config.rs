@@ -17,6 +17,14 @@ Examples:
   streamkeeper config check --config production.toml
   STREAMKEEPER__HEARTBEAT__TIMEOUT=10x streamkeeper config check    # exit code 2";
 
+const SAMPLE_EXAMPLES: &str = "\
+Examples:
+  streamkeeper config sample > streamkeeper.toml
+  streamkeeper config check --config streamkeeper.toml";
+
+/// Every setting with its default and what it is for.
+const SAMPLE: &str = include_str!("../../config/default.toml");
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Prints every setting, its value and where it came from
@@ -24,7 +32,18 @@ pub(crate) enum ConfigCommand {
     Show(ShowArgs),
     /// Names every mistake; exit code 2 where there is one
     #[command(after_help = CHECK_EXAMPLES)]
-    Check(SettingsArgs),
+    Check(CheckArgs),
+    /// Prints a file with every setting, its default and what it is for, to start from
+    #[command(after_help = SAMPLE_EXAMPLES)]
+    Sample,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -50,12 +69,13 @@ pub(crate) fn run(command: ConfigCommand) -> Result<(), Failure> {
             }
         }
         ConfigCommand::Check(args) => {
-            let effective = explain(&args)?;
-            screen::line(&format!(
-                "the configuration is right: {} settings",
-                effective.len()
-            ))
+            let count = explain(&args.settings)?.len();
+            match args.output.output {
+                Format::Table => screen::line(&format!("the configuration is right: {count} settings")),
+                Format::Json => screen::json(&json!({ "right": true, "settings": count })),
+            }
         }
+        ConfigCommand::Sample => screen::line(SAMPLE.trim_end()),
     }
 }
 

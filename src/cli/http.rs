@@ -261,10 +261,18 @@ mod tests {
         for (raw, status, body) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", 200, "{}"),
             ("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\nx", 404, "x"),
-            ("HTTP/1.1 302 Found\r\nLocation: http://h/\r\nContent-Length: 0\r\n\r\n", 302, ""),
+            (
+                "HTTP/1.1 302 Found\r\nLocation: http://h/\r\nContent-Length: 0\r\n\r\n",
+                302,
+                "",
+            ),
         ] {
             let answer = read(raw).await.unwrap();
-            assert_eq!((answer.status, answer.body.as_slice()), (status, body.as_bytes()), "{raw}");
+            assert_eq!(
+                (answer.status, answer.body.as_slice()),
+                (status, body.as_bytes()),
+                "{raw}"
+            );
         }
         for bad in [
             "SSH-2.0\r\n\r\n",

@@ -5,13 +5,17 @@ use streamkeeper_orchestrator::telemetry::{self, LogFormat};
 
 use crate::failure::Failure;
 
+/// The own words only: libraries report in their own way what this program reports already, and not always without
+/// secrets.
+const DEFAULT_FILTER: &str = "info,async_nats=off,sea_orm_migration=warn,actix_server=warn";
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LogArgs {
     /// How log lines look; they go to stderr
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: Format,
     /// What is logged: error, warn, info, debug, trace, or a filter such as info,streamkeeper_core=debug
-    #[arg(long, default_value = "info", value_name = "LEVEL", env = "STREAMKEEPER_LOG")]
+    #[arg(long, default_value = DEFAULT_FILTER, value_name = "LEVEL", env = "STREAMKEEPER_LOG")]
     log: String,
 }
 

@@ -15,6 +15,8 @@ mod settings;
 mod shutdown;
 mod status;
 mod streams;
+mod suggest;
+mod wait;
 mod workers;
 
 use std::ffi::OsString;

@@ -9,6 +9,12 @@ use crate::failure::Failure;
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SettingsArgs {
+    /// Kind of installation: development, test, staging or production; it changes some defaults
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+    /// File with variables, one NAME=VALUE a line; those of the process win
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
     /// File with settings (TOML); what it does not name keeps its default
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -56,6 +62,8 @@ impl SettingsArgs {
             flags.push(flag("--database", "database.url", database));
         }
         Ok(Layers {
+            environment: self.environment.clone(),
+            env_file: self.env_file.clone(),
             file: self.config.clone(),
             flags,
         })

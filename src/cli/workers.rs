@@ -8,6 +8,7 @@ use crate::api::{Api, ApiError, ServerArgs};
 use crate::failure::Failure;
 use crate::http::encode;
 use crate::screen::{self, Format, OutputArgs};
+use crate::suggest::{self, Kind};
 
 /// Workers per page; the server's largest.
 const PAGE: usize = 1_000;
@@ -17,10 +18,28 @@ Examples:
   streamkeeper workers list
   streamkeeper workers list -o json";
 
+const GET_EXAMPLES: &str = "\
+Examples:
+  streamkeeper workers get w-1
+  streamkeeper workers get w-1 -o json";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkersCommand {
     /// Lists workers
     List(ListArgs),
+    /// Shows one worker, and what it runs
+    Get(GetArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = GET_EXAMPLES)]
+pub(crate) struct GetArgs {
+    /// The worker's id
+    id: String,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -61,8 +80,32 @@ pub(crate) struct Row {
 }
 
 pub(crate) fn run(command: WorkersCommand) -> Result<(), Failure> {
-    let WorkersCommand::List(args) = command;
-    crate::runtime()?.block_on(list(&args))
+    crate::runtime()?.block_on(async {
+        match command {
+            WorkersCommand::List(args) => list(&args).await,
+            WorkersCommand::Get(args) => get(&args).await,
+        }
+    })
+}
+
+async fn get(args: &GetArgs) -> Result<(), Failure> {
+    let api = args.server.api()?;
+    let worker: Value = match api.get(&format!("/api/v1/workers/{}", encode(&args.id))).await {
+        Ok(worker) => worker,
+        Err(error) => {
+            let typed = std::slice::from_ref(&args.id);
+            return Err(suggest::failure(&api, Kind::Worker, typed, error).await);
+        }
+    };
+    match args.output.output {
+        Format::Json => screen::json(&worker),
+        Format::Table => screen::fields(&worker),
+    }
+}
+
+/// The ids of all workers.
+pub(crate) async fn names(api: &Api) -> Result<Vec<String>, ApiError> {
+    Ok(screen::texts(&all(api).await?, "id"))
 }
 
 /// Every worker, page by page.

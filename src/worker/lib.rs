@@ -56,7 +56,7 @@ pub mod session;
 pub use connect::{ConnectError, ConnectSource};
 pub use driver::{Identity, Worker, WorkerError, WorkerOptions, send_farewell};
 pub use handler::{Job, StreamHandler};
-pub use session::{Command, Event, Millis, Session, SessionConfig};
+pub use session::{Command, Event, Millis, SavedSet, SavedStream, Session, SessionConfig};
 pub use streamkeeper_protocol::{
     Capacity, Epoch, IdError, Ownership, RunSpec, SessionId, StreamId, WorkerId,
 };

@@ -1,5 +1,7 @@
 //! The whole program, judged from outside: real processes, a real nats-server, a real icecast2.
 
+mod database;
+mod demo;
 mod ends;
 mod icecast;
 mod refusals;

@@ -1,8 +1,10 @@
 //! The bus on a real nats-server.
 
+mod access;
 mod messages;
 mod outage;
 mod proxy;
+pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,11 +20,11 @@ use streamkeeper_protocol::{
 };
 use streamkeeper_tests::nats::NatsServer;
 use streamkeeper_tests::ports::free_port;
-use streamkeeper_tests::process::{Process, find_program};
 use streamkeeper_tests::wait::{GENEROUS, until};
 
 use self::messages::{alert, beacon, event, order, worker};
 pub(crate) use self::messages::{assign, heartbeat};
+use self::server::Server;
 
 /// Writes down what it is handed.
 #[derive(Default)]
@@ -63,14 +65,12 @@ impl Notes {
     }
 }
 
-fn settings(url: String) -> NatsSettings {
+pub(crate) fn settings(url: String) -> NatsSettings {
     NatsSettings {
         urls: vec![url],
-        user: None,
-        password: None,
-        prefix: "sk".to_owned(),
         name: "test".to_owned(),
         connect_timeout: GENEROUS,
+        ..NatsSettings::default()
     }
 }
 
@@ -136,28 +136,12 @@ async fn a_large_desired_set_arrives_whole_in_parts() {
     .unwrap();
 }
 
-/// A server that takes larger messages than we do.
-async fn roomy_server() -> (Process, tempfile::TempDir, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let config = folder.path().join("server.conf");
-    std::fs::write(
-        &config,
-        format!("listen: \"127.0.0.1:{port}\"\nmax_payload: 16MB\n"),
-    )
-    .unwrap();
-    let log = folder.path().join("server.log");
-    let process = Process::spawn("nats-server", &find_program("nats-server"), &log, |command| {
-        command.arg("-c").arg(&config);
-    });
-    (process, folder, format!("nats://127.0.0.1:{port}"))
-}
-
 #[tokio::test]
 async fn bad_heartbeats_are_refused_and_the_next_good_one_arrives() {
-    let (_server, _folder, url) = roomy_server().await;
-    let (_bus, notes) = connect(settings(url.clone())).await;
-    let client = async_nats::connect(url).await.unwrap();
+    // A server that takes larger messages than we do.
+    let server = Server::start("max_payload: 16MB").await;
+    let (_bus, notes) = connect(settings(server.url())).await;
+    let client = async_nats::connect(server.url()).await.unwrap();
     let good = encode(&heartbeat(1)).unwrap();
     let changed = |change: &dyn Fn(&mut Heartbeat)| {
         let mut heartbeat = heartbeat(1);

@@ -272,6 +272,14 @@ async fn orders_are_done_once_and_answered_as_often_as_asked() {
     let told = leader.hear_after(from, "a heartbeat", |_| true).await;
     assert_eq!(told.phase, Phase::Ready, "not drained again");
 
+    let mut ask = leader.draft(AssignKind::Current);
+    ask.whole_inventory = true;
+    let from = leader.heard().len();
+    leader.send(&ask).await;
+    leader
+        .hear_after(from, "the whole inventory", |told| told.inventory.parts > 0)
+        .await;
+
     for (id, term, session, word) in [
         ("4", 15, session, "term"),
         ("5", 16, Some(SessionId::from_u128(1)), "session"),

@@ -2,6 +2,8 @@
 
 mod fixture;
 mod leader;
+mod local;
+mod partial;
 
 use std::path::Path;
 

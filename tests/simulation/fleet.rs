@@ -241,6 +241,12 @@ impl World {
                     Happening::Worker(index, life, Inside::Stopped(stream, epoch)),
                 );
             }
+            Command::Reconnect { .. } => {
+                self.sometimes.saw("connection made anew for want of answers");
+                self.nodes[index].connected = false;
+                let delay = self.network.between(1, 500);
+                self.after(delay, Happening::Worker(index, life, Inside::Connect));
+            }
             Command::Remember { highest_term } => self.nodes[index].saved_term = highest_term,
             Command::Refused { .. } => self.sometimes.saw("message refused by a worker"),
             Command::Left => self.end_process(index, true),

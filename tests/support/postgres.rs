@@ -82,10 +82,7 @@ impl Postgres {
 
     /// The same server, another database.
     pub fn url_of(&self, database: &str) -> String {
-        format!(
-            "postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}",
-            self.port
-        )
+        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// The password in [`Self::url`]: no log may hold it.
@@ -108,10 +105,7 @@ impl Postgres {
     /// # Panics
     /// Panics with what the server says where it does not.
     pub fn create_database(&self, name: &str) {
-        self.admin(
-            "postgres",
-            &format!("CREATE DATABASE {name} OWNER {USER}"),
-        );
+        self.admin("postgres", &format!("CREATE DATABASE {name} OWNER {USER}"));
     }
 
     /// Runs SQL as superuser in the database of [`Self::url`], and returns the rows, columns parted by `|`.
@@ -218,11 +212,19 @@ fn spawn(folder: &Path, port: u16, owner: Option<(u32, u32)>) -> Process {
     Process::spawn("postgres", &program, &folder.join("postgres.log"), |command| {
         if !prefix.is_empty() {
             // Changing the user takes back what ends the server with its test.
-            command.args(&prefix[1..]).args(["--pdeathsig", "KILL", "--"]).arg(&server);
+            command
+                .args(&prefix[1..])
+                .args(["--pdeathsig", "KILL", "--"])
+                .arg(&server);
         }
         command.arg("-D").arg(folder.join("data")).arg("-k").arg(folder);
         command.args(["-h", "127.0.0.1", "-p"]).arg(port.to_string());
-        for setting in ["fsync=off", "full_page_writes=off", "max_connections=40", "log_statement=none"] {
+        for setting in [
+            "fsync=off",
+            "full_page_writes=off",
+            "max_connections=40",
+            "log_statement=none",
+        ] {
             command.args(["-c", setting]);
         }
     })
@@ -284,12 +286,17 @@ fn tool(name: &str) -> PathBuf {
 }
 
 fn program_of(version: u32, name: &str) -> PathBuf {
-    Path::new(VERSIONS).join(version.to_string()).join("bin").join(name)
+    Path::new(VERSIONS)
+        .join(version.to_string())
+        .join("bin")
+        .join(name)
 }
 
 #[track_caller]
 fn run(name: &str, command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
     let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let _ = write!(said, "{}", String::from_utf8_lossy(&output.stderr));

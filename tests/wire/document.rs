@@ -92,7 +92,7 @@ fn said(session: &mut Session, ms: u64, event: Event) -> Vec<Heartbeat> {
     let heartbeats = commands.filter_map(|command| match command {
         Command::Heartbeat(heartbeat) => Some(*heartbeat),
         Command::Refused { reason } => panic!("refused: {reason}"),
-        Command::Start { .. } | Command::Stop { .. } | Command::Remember { .. } | Command::Left => None,
+        _ => None,
     });
     heartbeats.collect()
 }

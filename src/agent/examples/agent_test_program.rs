@@ -7,7 +7,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use streamkeeper_agent::{AgentConfig, CommandTemplate, Guard, GuardError, GuardSettings, Launch, RunEvent};
+use streamkeeper_agent::{
+    AgentConfig, CommandTemplate, Guard, GuardError, GuardSettings, Launch, Limits, OutputMode, RunEvent,
+    Runner,
+};
 use streamkeeper_worker::{Capacity, ConnectSource, Identity, SessionId, WorkerId};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +41,7 @@ fn hold(args: Vec<OsString>) -> ExitCode {
         return ExitCode::from(USAGE);
     };
     let launch = Launch {
+        name: "held".to_owned(),
         program: program.clone(),
         args: args.to_vec(),
         env: BTreeMap::new(),
@@ -69,6 +73,8 @@ async fn run(lock: &str, times: u32, launch: Launch) -> Result<(), GuardError> {
             prefix: "sk".to_owned(),
         },
         stop_grace: Duration::from_secs(1),
+        output: OutputMode::Log,
+        limits: Limits::default(),
     })
     .await?;
     for _ in 0..times {
@@ -76,6 +82,8 @@ async fn run(lock: &str, times: u32, launch: Launch) -> Result<(), GuardError> {
         loop {
             match run.next().await {
                 RunEvent::Started { pid } => say(&format!("started {pid}")),
+                RunEvent::Line { fd, text } => say(&format!("{} {text}", fd.as_str())),
+                RunEvent::Dropped { lines } => say(&format!("dropped {lines}")),
                 RunEvent::Ended { reason } => {
                     say(&format!("ended {reason}"));
                     break;
@@ -88,7 +96,7 @@ async fn run(lock: &str, times: u32, launch: Launch) -> Result<(), GuardError> {
     Ok(())
 }
 
-/// `agent STATE_DIR URL COMMAND`: a whole agent, until SIGTERM.
+/// `agent STATE_DIR URL COMMAND`: a whole agent, until SIGTERM. The command `http` is the built-in reader.
 fn agent(args: Vec<OsString>) -> ExitCode {
     let texts: Vec<String> = args
         .iter()
@@ -121,7 +129,14 @@ async fn run_agent(state: &str, url: &str, command: &str) -> Result<(), Box<dyn 
         },
         labels: BTreeMap::new(),
         zone: None,
-        command: CommandTemplate::parse(command)?,
+        runner: match command {
+            "http" => Runner::Http {
+                stall_after: Duration::from_millis(700),
+            },
+            _ => Runner::Exec(CommandTemplate::parse(command)?),
+        },
+        output: OutputMode::Log,
+        limits: Limits::default(),
         stop_grace: Duration::from_secs(1),
         heartbeat_interval: Some(Duration::from_millis(200)),
         restart_backoff: Some((Duration::from_millis(10), Duration::from_millis(20))),

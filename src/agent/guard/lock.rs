@@ -1,4 +1,4 @@
-//! The lock that says: something of this worker may still run.
+//! The beginning of a guard: the lock that says "something of this worker may still run", then the limits.
 
 use std::fs::{File, TryLockError};
 use std::time::Duration;
@@ -6,23 +6,30 @@ use std::time::Duration;
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::time::{Instant, sleep};
 
+use super::cgroup::Cgroups;
 use crate::wire::{Hello, LineReader, Order, Outbox, Report};
 
 /// Between two attempts.
 const ATTEMPT_GAP: Duration = Duration::from_millis(50);
 
-/// Takes the lock and says so; none if there will be no guard: the agent is gone, or was told why.
+/// Takes the lock, prepares what limits commands, and says so; none if there will be no guard: the agent is gone, or
+/// was told why.
 pub(super) async fn take(
     hello: &Hello,
     input: &mut LineReader<Receiver>,
     output: &mut Outbox<Sender>,
-) -> Option<File> {
-    let mut lock = None;
+) -> Option<(File, Option<Cgroups>)> {
+    let mut taken = None;
     tokio::select! {
         result = wait(hello, output) => {
-            let report = match result {
-                Ok(file) => {
-                    lock = Some(file);
+            // Only now: cgroups of the worker's former life are removed on the way.
+            let prepared = match result {
+                Ok(file) => limits(hello, output).await.map(|cgroups| (file, cgroups)),
+                Err(reason) => Err(reason),
+            };
+            let report = match prepared {
+                Ok(both) => {
+                    taken = Some(both);
                     Report::Ready
                 }
                 Err(reason) => Report::Refused { reason },
@@ -32,7 +39,23 @@ pub(super) async fn take(
         // Nothing is ordered before the guard is ready: this is the agent's end.
         _ = input.next::<Order>() => {}
     }
-    lock
+    taken
+}
+
+/// What limits commands, if that is wanted; where it cannot be had, a reason to refuse or to warn.
+async fn limits(hello: &Hello, output: &mut Outbox<Sender>) -> Result<Option<Cgroups>, String> {
+    if hello.limits.is_empty() {
+        return Ok(None);
+    }
+    match Cgroups::prepare(&hello.worker, hello.limits) {
+        Ok(cgroups) => Ok(Some(cgroups)),
+        Err(problem) if hello.limits.required => Err(format!("commands cannot be limited: {problem}")),
+        Err(problem) => {
+            let reason = format!("commands run without limits: {problem}");
+            tell(output, &Report::Warning { reason }).await;
+            Ok(None)
+        }
+    }
 }
 
 async fn wait(hello: &Hello, output: &mut Outbox<Sender>) -> Result<File, String> {

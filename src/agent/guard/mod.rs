@@ -6,8 +6,9 @@
 //! the agent dies, in whatever way, the guard's stdin closes: the guard ends everything, and then tells the leader
 //! that the session is gone, so that its streams are placed anew without waiting for a time-out.
 
+mod cgroup;
 mod lock;
-mod stderr;
+mod output;
 mod ward;
 
 use std::collections::HashSet;
@@ -24,10 +25,13 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::process;
 use crate::wire::{Hello, LineReader, Order, Outbox, Report};
-use ward::{Outcome, Wards};
+use cgroup::Cgroups;
+use ward::{Outcome, WardSettings, Wards};
 
 /// Starts whose outcome is not taken in yet.
 const MAX_OUTCOMES: usize = 64;
+/// Lines of output that wait for the agent, of all commands.
+const MAX_LINES: usize = 1024;
 /// Longest time without a look at the commands while they are being ended.
 const MAX_NAP: Duration = Duration::from_secs(1);
 const EXIT_USAGE: u8 = 2;
@@ -77,11 +81,11 @@ async fn guard() -> io::Result<()> {
     let Some(Order::Hello(hello)) = input.next().await? else {
         return Ok(());
     };
-    let Some(lock) = lock::take(&hello, &mut input, &mut output).await else {
+    let Some((lock, cgroups)) = lock::take(&hello, &mut input, &mut output).await else {
         return Ok(());
     };
     let grace = Duration::from_millis(hello.grace_ms);
-    let mut keeper = Keeper::new(&hello, input, output)?;
+    let mut keeper = Keeper::new(&hello, cgroups, input, output)?;
     let end = keeper.serve().await;
     keeper.wind_down(grace).await;
     drop(lock);
@@ -111,19 +115,33 @@ struct Keeper {
     input: LineReader<Receiver>,
     output: Outbox<Sender>,
     outcomes: mpsc::Receiver<Outcome>,
+    lines: mpsc::Receiver<Report>,
     child_ended: Signal,
     wards: Wards,
 }
 
 impl Keeper {
-    fn new(hello: &Hello, input: LineReader<Receiver>, output: Outbox<Sender>) -> io::Result<Self> {
-        let (sender, outcomes) = mpsc::channel(MAX_OUTCOMES);
+    fn new(
+        hello: &Hello,
+        cgroups: Option<Cgroups>,
+        input: LineReader<Receiver>,
+        output: Outbox<Sender>,
+    ) -> io::Result<Self> {
+        let (outcome_sender, outcomes) = mpsc::channel(MAX_OUTCOMES);
+        let (line_sender, lines) = mpsc::channel(MAX_LINES);
         Ok(Self {
             input,
             output,
             outcomes,
+            lines,
             child_ended: signal(SignalKind::child())?,
-            wards: Wards::new(format!("{}-{}", hello.session, std::process::id()), sender),
+            wards: Wards::new(WardSettings {
+                life: format!("{}-{}", hello.session, std::process::id()),
+                output: hello.output,
+                cgroups,
+                outcomes: outcome_sender,
+                lines: line_sender,
+            }),
         })
     }
 
@@ -144,6 +162,8 @@ impl Keeper {
                     self.tell(started);
                     self.sweep();
                 }
+                // An agent that is slow to read costs lines: they wait in their queue, which takes no more then.
+                Some(line) = self.lines.recv(), if !self.output.is_crowded() => self.tell([line]),
                 _ = self.child_ended.recv() => self.sweep(),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => self.sweep(),
             }
@@ -169,6 +189,12 @@ impl Keeper {
 
     fn sweep(&mut self) {
         let reports = self.wards.sweep(Instant::now());
+        if !reports.is_empty() {
+            // What a command wrote comes before its end.
+            while let Ok(line) = self.lines.try_recv() {
+                self.tell([line]);
+            }
+        }
         self.tell(reports);
     }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -13,8 +13,10 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::stderr::Stderr;
+use super::cgroup::{Cgroup, Cgroups};
+use super::output::{Output, Pipes};
 use crate::process;
+use crate::settings::OutputMode;
 use crate::tether;
 use crate::wire::{Report, Start};
 
@@ -28,19 +30,31 @@ const MAX_TETHER_BYTES: u64 = 4 * 1024;
 /// What became of a command's start: nothing if it runs, else why not.
 pub(super) type Outcome = (u64, String);
 
+/// What all commands have in common.
+pub(super) struct WardSettings {
+    /// Distinguishes the commands of this guard from all others.
+    pub(super) life: String,
+    pub(super) output: OutputMode,
+    /// Where commands are limited, if they are.
+    pub(super) cgroups: Option<Cgroups>,
+    /// Told what became of each start.
+    pub(super) outcomes: mpsc::Sender<Outcome>,
+    /// Told what commands write.
+    pub(super) lines: mpsc::Sender<Report>,
+}
+
 /// All commands.
 pub(super) struct Wards {
     wards: BTreeMap<u64, Ward>,
-    /// Distinguishes the commands of this guard from all others.
-    life: String,
-    outcomes: mpsc::Sender<Outcome>,
+    settings: WardSettings,
     next_look: Option<Instant>,
 }
 
 struct Ward {
     /// The command's own process, and the number of its group.
     leader: Pid,
-    stderr: Stderr,
+    output: Output,
+    cgroup: Option<Cgroup>,
     /// Known once the program runs in place of its tether, or did not.
     outcome: Option<Result<(), String>>,
     kill_at: Option<Instant>,
@@ -49,13 +63,19 @@ struct Ward {
     status: Option<ExitStatus>,
 }
 
+/// A tether that was started.
+struct TetherProcess {
+    process: Child,
+    /// Closed once it is the program, or has told why it is not.
+    outcome: OwnedFd,
+}
+
 impl Wards {
-    /// None yet. `life` makes the commands of this guard distinguishable.
-    pub(super) const fn new(life: String, outcomes: mpsc::Sender<Outcome>) -> Self {
+    /// None yet.
+    pub(super) const fn new(settings: WardSettings) -> Self {
         Self {
             wards: BTreeMap::new(),
-            life,
-            outcomes,
+            settings,
             next_look: None,
         }
     }
@@ -71,41 +91,33 @@ impl Wards {
         if self.wards.contains_key(&key) {
             return Err(failed(format!("the key {key} is in use")));
         }
-        let ward = self
-            .spawn(start)
-            .map_err(|error| failed(format!("the system starts no process: {error}")))?;
+        let ward = self.spawn(start).map_err(failed)?;
         self.wards.insert(key, ward);
         Ok(())
     }
 
-    /// Must run on a thread that lives as long as the process: the tie to the parent is one to its thread.
-    fn spawn(&self, start: Start) -> io::Result<Ward> {
-        let mut child = Command::new(OWN_PROGRAM)
-            .args(["tether", tether::REPORT, "KILL"])
-            .arg(std::process::id().to_string())
-            .arg("--")
-            .arg(start.program)
-            .args(start.args)
-            .envs(start.env)
-            .env(process::RUN_VARIABLE, self.marker(start.key))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
-        let leader = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let leader = leader.ok_or(io::ErrorKind::InvalidData)?;
-        let pipes = child.stdout.take().zip(child.stderr.take());
-        let watched = pipes
-            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
-            .and_then(|(stdout, stderr)| {
-                self.await_outcome(start.key, stdout.into())?;
-                Stderr::drain(stderr.into())
-            });
+    fn spawn(&self, start: Start) -> Result<Ward, String> {
+        let key = start.key;
+        let cgroups = self.settings.cgroups.as_ref();
+        let cgroup = cgroups.map(|all| all.create(&start.name, key)).transpose()?;
+        let no_process = |error| format!("the system starts no process: {error}");
+        let mut child = self.spawn_tether(start, cgroup.as_ref()).map_err(no_process)?;
+        let leader = i32::try_from(child.process.id()).ok().and_then(Pid::from_raw);
+        let leader = leader.ok_or("the system starts no process: its number is none")?;
+        let pipes = Pipes {
+            stdout: child.process.stdout.take().map(Into::into),
+            stderr: child.process.stderr.take().map(Into::into),
+        };
+        let lines = self.settings.lines.clone();
+        let lines = (self.settings.output == OutputMode::Log).then_some(lines);
+        let watched = self
+            .await_outcome(key, child.outcome)
+            .and_then(|()| Output::drain(key, pipes, lines));
         match watched {
-            Ok(stderr) => Ok(Ward {
+            Ok(output) => Ok(Ward {
                 leader,
-                stderr,
+                output,
+                cgroup,
                 outcome: None,
                 kill_at: None,
                 overdue: false,
@@ -114,15 +126,48 @@ impl Wards {
             Err(error) => {
                 // It is reaped like an orphan.
                 process::signal_group(leader, Signal::KILL);
-                Err(error)
+                Err(no_process(error))
             }
         }
+    }
+
+    /// Must run on a thread that lives as long as the process: the tie to the parent is one to its thread.
+    fn spawn_tether(&self, start: Start, cgroup: Option<&Cgroup>) -> io::Result<TetherProcess> {
+        let (outcome, told) = io::pipe()?;
+        let (stdout, stderr) = match self.settings.output {
+            OutputMode::Log => (Stdio::piped(), Stdio::piped()),
+            OutputMode::Discard => (Stdio::null(), Stdio::piped()),
+            OutputMode::Inherit => {
+                let own = io::stderr().as_fd().try_clone_to_owned()?;
+                (Stdio::from(own), Stdio::inherit())
+            }
+        };
+        let mut command = Command::new(OWN_PROGRAM);
+        command.args(["tether", tether::REPORT]);
+        if let Some(cgroup) = cgroup {
+            command.arg(tether::CGROUP).arg(cgroup.folder());
+        }
+        let process = command
+            .args(["KILL", &std::process::id().to_string(), "--"])
+            .arg(start.program)
+            .args(start.args)
+            .envs(start.env)
+            .env(process::RUN_VARIABLE, self.marker(start.key))
+            .stdin(told)
+            .stdout(stdout)
+            .stderr(stderr)
+            .process_group(0)
+            .spawn()?;
+        Ok(TetherProcess {
+            process,
+            outcome: outcome.into(),
+        })
     }
 
     /// The tether writes why it could not become the program, or closes the pipe by becoming it.
     fn await_outcome(&self, key: u64, pipe: OwnedFd) -> io::Result<()> {
         let pipe = Receiver::from_owned_fd(pipe)?;
-        let outcomes = self.outcomes.clone();
+        let outcomes = self.settings.outcomes.clone();
         tokio::spawn(async move {
             let mut text = Vec::new();
             let _ = pipe.take(MAX_TETHER_BYTES).read_to_end(&mut text).await;
@@ -221,7 +266,7 @@ impl Wards {
     }
 
     fn marker(&self, key: u64) -> String {
-        format!("{}-{key}", self.life)
+        format!("{}-{key}", self.settings.life)
     }
 }
 
@@ -266,21 +311,32 @@ impl Ward {
     }
 
     fn is_gone(&self) -> bool {
-        self.status.is_some() && self.outcome.is_some() && process::group_is_empty(self.leader)
+        self.status.is_some()
+            && self.outcome.is_some()
+            && process::group_is_empty(self.leader)
+            && self.cgroup.as_ref().is_none_or(Cgroup::clear)
     }
 
     fn report(self, key: u64) -> Report {
+        let out_of_memory = self.cgroup.as_ref().and_then(Cgroup::out_of_memory);
         if let Some(Err(reason)) = self.outcome {
             return Report::Failed { key, reason };
         }
         let mut status = self.status.map(process::status_text).unwrap_or_default();
+        let killed = self.status.and_then(|status| status.signal()) == Some(Signal::KILL.as_raw());
         if self.overdue {
-            status.push_str(", killed because it did not end within its stop grace");
+            status.push_str(": it did not end within its stop grace");
+        } else if let Some(problem) = out_of_memory {
+            status = format!("{problem}; {status}");
+        } else if killed {
+            status.push_str(", not by the agent; if memory ran out, the kernel's log says so");
         }
+        let last = self.output.last_words();
         Report::Exited {
             key,
             status,
-            stderr: self.stderr.text(),
+            stderr: last.stderr,
+            dropped: last.dropped,
         }
     }
 }

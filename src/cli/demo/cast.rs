@@ -10,30 +10,36 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::DemoArgs;
-use super::judge::Judge;
+use super::audience::Audience;
 use super::part::Part;
 use super::radio::Radio;
+use super::score::Death;
+use super::stage::Stage;
+use super::wait::PATIENCE;
 use crate::api::Api;
 use crate::failure::Failure;
 
 /// The port of an orchestrator's API.
 const DEFAULT_PORT: u16 = 8001;
+/// The orchestrator's name in tables and logs.
+pub(super) const ORCHESTRATOR: &str = "orchestrator";
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(100);
-/// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Cast {
+    pub(super) stage: Stage,
     pub(super) radio: Radio,
-    pub(super) judge: Judge,
     pub(super) api: Api,
     pub(super) api_url: String,
-    pub(super) channels: u16,
     pub(super) folder: PathBuf,
     pub(super) orchestrator: Part,
     pub(super) agents: Vec<Part>,
+    /// Agents that died, the one of the story first.
+    pub(super) deaths: Vec<Death>,
+    /// Whether the story was told to its end.
+    pub(super) told: bool,
 }
 
 /// Who is to blame when something does not come to be.
@@ -45,11 +51,10 @@ pub(super) enum Blame {
 }
 
 impl Cast {
-    pub(super) async fn new(args: &DemoArgs, folder: PathBuf) -> Result<Self, Failure> {
+    pub(super) async fn new(args: &DemoArgs, folder: PathBuf, stage: Stage) -> Result<Self, Failure> {
         let radio = Radio::start(args.channels)
             .await
             .map_err(|error| Failure::failed(format!("demo: the radio cannot be started: {error}")))?;
-        let judge = Judge::new(&radio.url())?;
         let address = format!("127.0.0.1:{}", port(args.port).await?);
         let logs = folder.join("logs");
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
@@ -62,29 +67,34 @@ impl Cast {
                 let name = format!("agent-{number}");
                 let mut agent = words(&["agent", "--id", &name, "--data"]);
                 agent.push(folder.clone().into());
-                agent.extend(words(&[
-                    "--exec",
-                    "ffmpeg -nostdin -loglevel error -i {source} -f null -",
-                ]));
+                // The radio knows its listeners by what they call themselves.
+                let command =
+                    format!("ffmpeg -nostdin -loglevel error -user_agent {name} -i {{source}} -f null -");
+                agent.extend(words(&["--exec", &command]));
                 Part::new(&name, agent, &logs)
             })
-            .collect();
+            .collect::<Vec<_>>();
+        stage.part(ORCHESTRATOR, "not started");
+        for agent in &agents {
+            stage.part(&agent.name, "not started");
+        }
         let api_url = format!("http://{address}");
         Ok(Self {
-            judge,
+            stage,
             radio,
             api: Api::new(&api_url)?,
             api_url,
-            channels: args.channels,
-            orchestrator: Part::new("serve", serve, &logs),
+            orchestrator: Part::new(ORCHESTRATOR, serve, &logs),
             agents,
+            deaths: Vec::new(),
+            told: false,
             folder,
         })
     }
 
     /// The channels as streams.
     pub(super) fn declaration(&self) -> serde_json::Value {
-        let streams: Vec<_> = (1..=self.channels)
+        let streams: Vec<_> = (1..=self.audience().channels())
             .map(|channel| {
                 json!({
                     "name": stream_name(channel),
@@ -95,19 +105,30 @@ impl Cast {
         json!({ "streams": streams, "prune": true })
     }
 
+    /// The radio's log.
+    pub(super) fn audience(&self) -> &Audience {
+        self.radio.audience()
+    }
+
+    pub(super) fn agent(&mut self, index: usize) -> Result<&mut Part, Failure> {
+        self.agents
+            .get_mut(index)
+            .ok_or_else(|| Failure::failed(format!("there is no agent {index}")))
+    }
+
     /// Looks again and again until `look` finds what is waited for.
     pub(super) async fn until<T, F>(
         &mut self,
         blame: Blame,
         what: &str,
-        mut look: impl FnMut(Api, Judge) -> F,
+        mut look: impl FnMut(Api, Audience) -> F,
     ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, String>>,
     {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let last = match look(self.api.clone(), self.judge.clone()).await {
+            let last = match look(self.api.clone(), self.radio.audience().clone()).await {
                 Ok(found) => return Ok(found),
                 Err(last) => last,
             };
@@ -127,7 +148,7 @@ impl Cast {
     }
 
     /// Refuses to wait for what cannot come any more.
-    fn all_live(&mut self) -> Result<(), Failure> {
+    pub(super) fn all_live(&mut self) -> Result<(), Failure> {
         for part in std::iter::once(&mut self.orchestrator).chain(&mut self.agents) {
             if let Some(status) = part.ended() {
                 return Err(Failure::failed(format!(

@@ -1,58 +1,44 @@
-//! What the radio says from outside: who listens to which channel.
+//! What the radio's log says of now: does exactly one agent listen to every channel?
 
 use std::collections::BTreeMap;
 
-use super::radio::{Channel, RadioStatus};
-use crate::failure::Failure;
-use crate::http::Server;
+use super::audience::Audience;
+use super::score::listening;
 
-/// Connections per channel: the same ones mean that nobody left and nobody came.
-pub(super) type Connections = BTreeMap<u16, Vec<u64>>;
+/// Connection per channel: the same ones mean that nobody left and nobody came.
+pub(super) type Connections = BTreeMap<u16, u64>;
 
-/// Asks the radio.
-#[derive(Debug, Clone)]
-pub(super) struct Judge {
-    radio: Server,
-}
-
-impl Judge {
-    pub(super) fn new(url: &str) -> Result<Self, Failure> {
-        let radio =
-            Server::parse(url).map_err(|error| Failure::failed(format!("demo: the radio: {error}")))?;
-        Ok(Self { radio })
+/// The connections, if every channel has exactly one listener; else which have not.
+pub(super) fn one_each(audience: &Audience) -> Result<Connections, String> {
+    let visits = audience.visits();
+    let now = listening(&visits);
+    let mut connections = Connections::new();
+    let mut wrong = Vec::new();
+    for channel in 1..=audience.channels() {
+        match now.get(&channel).map(Vec::as_slice) {
+            Some([one]) => {
+                connections.insert(channel, one.connection);
+            }
+            Some(several) => wrong.push(format!("channel {channel} has {} listeners", several.len())),
+            None => wrong.push(format!("channel {channel} has no listener")),
+        }
     }
-
-    pub(super) async fn channels(&self) -> Result<Vec<Channel>, String> {
-        let answer = self
-            .radio
-            .exchange(reqwest::Method::GET, "/status", None)
-            .await
-            .map_err(|error| error.to_string())?;
-        serde_json::from_slice::<RadioStatus>(&answer.body)
-            .map(|status| status.channels)
-            .map_err(|error| format!("the radio's status cannot be read: {error}"))
-    }
-
-    /// The connections, if every channel has exactly one listener; else which have not.
-    pub(super) async fn one_each(&self) -> Result<Connections, String> {
-        one_each(&self.channels().await?)
-    }
-}
-
-fn one_each(channels: &[Channel]) -> Result<Connections, String> {
-    let wrong: Vec<String> = channels
-        .iter()
-        .filter(|channel| channel.listeners != 1)
-        .map(|channel| format!("channel {} has {} listeners", channel.channel, channel.listeners))
-        .collect();
     if wrong.is_empty() {
-        Ok(channels
-            .iter()
-            .map(|channel| (channel.channel, channel.connections.clone()))
-            .collect())
+        Ok(connections)
     } else {
         Err(wrong.join(", "))
     }
+}
+
+/// Which channels each agent listens to now.
+pub(super) fn shares(audience: &Audience) -> BTreeMap<String, Vec<u16>> {
+    let mut shares: BTreeMap<String, Vec<u16>> = BTreeMap::new();
+    for (channel, open) in listening(&audience.visits()) {
+        for visit in open {
+            shares.entry(visit.listener.clone()).or_default().push(channel);
+        }
+    }
+    shares
 }
 
 #[cfg(test)]
@@ -61,15 +47,18 @@ mod tests {
 
     #[test]
     fn only_exactly_one_will_do() {
-        let channel = |channel, connections: &[u64]| Channel {
-            channel,
-            listeners: connections.len(),
-            connections: connections.to_vec(),
-            ..Channel::default()
-        };
-        let right = one_each(&[channel(1, &[7]), channel(2, &[5])]).unwrap();
-        assert_eq!(right, Connections::from([(1, vec![7]), (2, vec![5])]));
-        let wrong = one_each(&[channel(1, &[]), channel(2, &[5]), channel(3, &[1, 2])]).unwrap_err();
-        assert_eq!(wrong, "channel 1 has 0 listeners, channel 3 has 2 listeners");
+        let audience = Audience::new(3);
+        let _first = audience.join(2, "a").unwrap();
+        let (second, _third) = (audience.join(1, "a").unwrap(), audience.join(1, "b").unwrap());
+        assert_eq!(
+            one_each(&audience).unwrap_err(),
+            "channel 1 has 2 listeners, channel 3 has no listener"
+        );
+        drop(second);
+        let _fourth = audience.join(3, "b").unwrap();
+        let right = one_each(&audience).unwrap();
+        assert_eq!(right, Connections::from([(1, 3), (2, 1), (3, 4)]));
+        let expected = [("a".to_owned(), vec![2]), ("b".to_owned(), vec![1, 3])];
+        assert_eq!(shares(&audience), BTreeMap::from(expected));
     }
 }

@@ -1,20 +1,24 @@
-//! A live audio server that counts its listeners: the demo's judge from outside, which knows nothing of streamkeeper.
+//! A live audio server that logs its listeners: the demo's judge from outside, which knows nothing of streamkeeper.
 //!
-//! `GET /channel/N` never ends and comes at the pace of real time; `GET /status` says who listens.
+//! `GET /channel/N` never ends and comes at the pace of real time; `GET /status` says who listens, `GET /log` who ever
+//! did, from when to when.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::audience::{Audience, Listening};
+use super::score::listening;
 use super::tone::{PIECES_PER_SECOND, Tone};
 
 /// Most connections at a time.
@@ -24,80 +28,44 @@ const MAX_REQUEST_BYTES: usize = 8 * 1024;
 /// Longest wait for a request, and for a listener that takes nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who listens to one channel.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How one channel is, in `GET /status`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub(super) struct Channel {
     /// From 1.
     pub(super) channel: u16,
-    /// How many listen.
-    pub(super) listeners: usize,
-    /// Their connections; each number is given once.
-    pub(super) connections: Vec<u64>,
+    /// Who listens, by the names that they give themselves.
+    pub(super) listeners: Vec<String>,
     /// How many connections there ever were.
-    pub(super) connections_ever: u64,
-    /// Most that ever listened at a time.
-    pub(super) peak: usize,
+    pub(super) connections_ever: usize,
 }
 
-/// `GET /status`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct RadioStatus {
-    pub(super) channels: Vec<Channel>,
-}
-
-#[derive(Debug, Default)]
-struct Audience {
-    channels: BTreeMap<u16, Channel>,
-    last_connection: u64,
-}
-
-type Shared = Arc<Mutex<Audience>>;
-
-fn lock(audience: &Shared) -> MutexGuard<'_, Audience> {
-    audience.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One that listens; dropped, it has left.
-struct Listening {
-    audience: Shared,
-    channel: u16,
-    connection: u64,
-}
-
-impl Listening {
-    fn join(audience: &Shared, channel: u16) -> Option<Self> {
-        let mut held = lock(audience);
-        let connection = held.last_connection + 1;
-        let entry = held.channels.get_mut(&channel)?;
-        entry.connections.push(connection);
-        entry.connections_ever += 1;
-        entry.listeners = entry.connections.len();
-        entry.peak = entry.peak.max(entry.listeners);
-        held.last_connection = connection;
-        drop(held);
-        Some(Self {
-            audience: audience.clone(),
+fn status(audience: &Audience) -> Vec<Channel> {
+    let visits = audience.visits();
+    let mut now = listening(&visits);
+    let mut ever: BTreeMap<u16, usize> = BTreeMap::new();
+    for visit in &visits {
+        *ever.entry(visit.channel).or_default() += 1;
+    }
+    (1..=audience.channels())
+        .map(|channel| Channel {
             channel,
-            connection,
+            listeners: now
+                .remove(&channel)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|visit| visit.listener.clone())
+                .collect(),
+            connections_ever: ever.remove(&channel).unwrap_or_default(),
         })
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        if let Some(entry) = lock(&self.audience).channels.get_mut(&self.channel) {
-            entry
-                .connections
-                .retain(|connection| *connection != self.connection);
-            entry.listeners = entry.connections.len();
-        }
-    }
+        .collect()
 }
 
 /// The server; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Radio {
     address: SocketAddr,
+    audience: Audience,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -106,25 +74,23 @@ impl Radio {
     pub(super) async fn start(channels: u16) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let audience = Audience {
-            channels: (1..=channels)
-                .map(|channel| {
-                    let entry = Channel {
-                        channel,
-                        ..Channel::default()
-                    };
-                    (channel, entry)
-                })
-                .collect(),
-            last_connection: 0,
-        };
-        let task = tokio::spawn(accept(listener, Arc::new(Mutex::new(audience))));
-        Ok(Self { address, task })
+        let audience = Audience::new(channels);
+        let task = tokio::spawn(accept(listener, audience.clone()));
+        Ok(Self {
+            address,
+            audience,
+            task,
+        })
     }
 
     /// Its URL.
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Its log.
+    pub(super) fn audience(&self) -> &Audience {
+        &self.audience
     }
 }
 
@@ -134,7 +100,7 @@ impl Drop for Radio {
     }
 }
 
-async fn accept(listener: TcpListener, audience: Shared) {
+async fn accept(listener: TcpListener, audience: Audience) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -160,26 +126,44 @@ async fn accept(listener: TcpListener, audience: Shared) {
     }
 }
 
-async fn answer(mut connection: TcpStream, audience: &Shared) -> io::Result<()> {
+async fn answer(mut connection: TcpStream, audience: &Audience) -> io::Result<()> {
     let request = timeout(PATIENCE, read_request(&mut connection)).await??;
     let mut words = request.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     if method != "GET" {
         return plain(&mut connection, "405 Method Not Allowed", "only GET\n").await;
     }
-    if path == "/status" {
-        let channels = lock(audience).channels.values().cloned().collect();
-        let body = serde_json::to_string(&RadioStatus { channels })?;
-        return plain(&mut connection, "200 OK", &body).await;
+    let report = match path {
+        "/status" => Some(json!({ "channels": status(audience) })),
+        "/log" => Some(json!({ "now_us": audience.now_us(), "visits": audience.visits() })),
+        _ => None,
+    };
+    if let Some(report) = report {
+        return plain(&mut connection, "200 OK", &format!("{report:#}\n")).await;
     }
     let listening = path
         .strip_prefix("/channel/")
         .and_then(|number| number.parse().ok())
-        .and_then(|channel| Listening::join(audience, channel));
+        .and_then(|channel| audience.join(channel, user_agent(&request)));
     match listening {
         Some(listening) => play(connection, &listening).await,
-        None => plain(&mut connection, "404 Not Found", "try /channel/1 or /status\n").await,
+        None => {
+            plain(
+                &mut connection,
+                "404 Not Found",
+                "try /channel/1, /status or /log\n",
+            )
+            .await
+        }
     }
+}
+
+fn user_agent(request: &str) -> &str {
+    request
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("user-agent"))
+        .map_or("unknown", |(_, value)| value.trim())
 }
 
 async fn read_request(connection: &mut TcpStream) -> io::Result<String> {
@@ -234,17 +218,16 @@ mod tests {
     async fn status(radio: &Radio) -> Vec<Channel> {
         let answer = Server::parse(&radio.url())
             .unwrap()
-            .exchange(reqwest::Method::GET, "/status", None)
+            .exchange(Method::GET, "/status", None)
             .await
             .unwrap();
-        serde_json::from_slice::<RadioStatus>(&answer.body)
-            .unwrap()
-            .channels
+        let mut report: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        serde_json::from_value(report["channels"].take()).unwrap()
     }
 
-    async fn listen(radio: &Radio, channel: u16) -> TcpStream {
+    async fn listen(radio: &Radio, channel: u16, name: &str) -> TcpStream {
         let mut connection = TcpStream::connect(radio.address).await.unwrap();
-        let request = format!("GET /channel/{channel} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let request = format!("GET /channel/{channel} HTTP/1.1\r\nuser-agent: {name}\r\n\r\n");
         connection.write_all(request.as_bytes()).await.unwrap();
         let mut heard = vec![0; 2_000];
         connection.read_exact(&mut heard).await.unwrap();
@@ -267,22 +250,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn listeners_are_counted_and_leave() {
+    async fn listeners_are_logged_and_leave() {
         let radio = Radio::start(2).await.unwrap();
-        let first = listen(&radio, 1).await;
-        let mut second = listen(&radio, 1).await;
+        let first = listen(&radio, 1, "agent-1").await;
+        let mut second = listen(&radio, 1, "agent-2").await;
         until(&radio, "two listeners", |channels| {
-            channels[0].connections == [1, 2] && channels[0].listeners == 2 && channels[1].listeners == 0
+            channels[0].listeners == ["agent-1", "agent-2"] && channels[1].listeners.is_empty()
         })
         .await;
         drop(first);
         until(&radio, "one listener", |channels| {
-            channels[0].connections == [2] && channels[0].listeners == 1 && channels[0].peak == 2
+            channels[0].listeners == ["agent-2"] && channels[0].connections_ever == 2
         })
         .await;
         // The other one still hears.
         let mut more = vec![0; 40_000];
         second.read_exact(&mut more).await.unwrap();
+        let visits = radio.audience().visits();
+        assert!(visits[0].to_us > Some(visits[1].from_us) && visits[1].to_us.is_none());
     }
 
     #[tokio::test]

@@ -1,18 +1,24 @@
 //! `streams`: declare and show streams.
 
 mod apply;
+mod change;
+mod diff;
 mod file;
+mod switch;
+mod tree;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-pub(crate) use apply::{ApplyArgs, Change};
+pub(crate) use apply::ApplyArgs;
+pub(crate) use switch::{DeleteArgs, DisableArgs, EnableArgs, RestartArgs};
 
 use crate::api::{Api, ApiError, ServerArgs};
 use crate::failure::Failure;
 use crate::http::encode;
 use crate::screen::{self, Format, OutputArgs};
+use crate::suggest::{self, Kind};
 
 /// Streams per page; the server's largest.
 const PAGE: usize = 1_000;
@@ -23,11 +29,9 @@ Examples:
   streamkeeper streams list --state failing
   streamkeeper streams list --worker w-1 --prefix radio- -o json";
 const GET_EXAMPLES: &str = "\
-Example:
-  streamkeeper streams get radio-1";
-const DELETE_EXAMPLES: &str = "\
-Example:
-  streamkeeper streams delete radio-1 radio-2";
+Examples:
+  streamkeeper streams get radio-1
+  streamkeeper streams get radio-1 -o json";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StreamsCommand {
@@ -39,6 +43,12 @@ pub(crate) enum StreamsCommand {
     Get(GetArgs),
     /// Deletes streams, all of them or none
     Delete(DeleteArgs),
+    /// Stops streams and starts them again where they are
+    Restart(RestartArgs),
+    /// Switches streams on
+    Enable(EnableArgs),
+    /// Switches streams off; they stay declared
+    Disable(DisableArgs),
 }
 
 #[derive(Debug, Args)]
@@ -64,18 +74,6 @@ pub(crate) struct ListArgs {
 pub(crate) struct GetArgs {
     /// The stream's name
     name: String,
-    #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = DELETE_EXAMPLES)]
-pub(crate) struct DeleteArgs {
-    /// Names of the streams
-    #[arg(required = true)]
-    names: Vec<String>,
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
@@ -116,7 +114,10 @@ pub(crate) fn run(command: StreamsCommand) -> Result<(), Failure> {
             StreamsCommand::Apply(args) => apply::run(&args).await,
             StreamsCommand::List(args) => list(&args).await,
             StreamsCommand::Get(args) => get(&args).await,
-            StreamsCommand::Delete(args) => delete(&args).await,
+            StreamsCommand::Delete(args) => switch::delete(&args).await,
+            StreamsCommand::Restart(args) => switch::restart(&args).await,
+            StreamsCommand::Enable(args) => switch::enable(&args).await,
+            StreamsCommand::Disable(args) => switch::disable(&args).await,
         }
     })
 }
@@ -135,6 +136,11 @@ pub(crate) async fn all(api: &Api, filter: &str) -> Result<Vec<Value>, ApiError>
             None => return Ok(streams),
         }
     }
+}
+
+/// The names of all streams.
+pub(crate) async fn names(api: &Api) -> Result<Vec<String>, ApiError> {
+    Ok(screen::texts(&all(api, "").await?, "name"))
 }
 
 /// Entries of the API as rows of a table.
@@ -185,33 +191,16 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
 
 async fn get(args: &GetArgs) -> Result<(), Failure> {
     let api = args.server.api()?;
-    let stream: Value = api
-        .get(&format!("/api/v1/streams/{}", encode(&args.name)))
-        .await?;
-    if args.output.output == Format::Json {
-        return screen::json(&stream);
-    }
-    let mut table = screen::table(&["FIELD", "VALUE"]);
-    if let Some(fields) = stream.as_object() {
-        for (field, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-            let shown = match value {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            let cell = if field == "state" {
-                screen::state(&shown)
-            } else {
-                shown.into()
-            };
-            table.add_row(vec![field.into(), cell]);
+    let target = format!("/api/v1/streams/{}", encode(&args.name));
+    let stream: Value = match api.get(&target).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            let typed = std::slice::from_ref(&args.name);
+            return Err(suggest::failure(&api, Kind::Stream, typed, error).await);
         }
+    };
+    match args.output.output {
+        Format::Json => screen::json(&stream),
+        Format::Table => screen::fields(&stream),
     }
-    screen::print_table(&table)
-}
-
-async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
-    let api = args.server.api()?;
-    let body = json!({ "streams": [], "delete": args.names });
-    let answer = api.put("/api/v1/streams", &body).await?;
-    Change::of(answer)?.print(args.output.output)
 }

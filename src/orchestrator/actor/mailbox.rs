@@ -80,8 +80,12 @@ where
 
 /// Asks the actor for a sign of progress again and again; gives the process up when none comes, because a thread
 /// that is stuck cannot be ended.
-pub(super) async fn watch_progress<A>(actor: Addr<A>, health: Arc<Health>, stuck_after: Duration, fatal: Fatal)
-where
+pub(super) async fn watch_progress<A>(
+    actor: Addr<A>,
+    health: Arc<Health>,
+    stuck_after: Duration,
+    fatal: Fatal,
+) where
     A: Actor + Handler<Progress>,
     A::Context: ToEnvelope<A, Progress>,
 {
@@ -91,7 +95,10 @@ where
             // Closed: it panicked over the ping's neighbour and is being restarted; supervision counts that.
             Ok(Ok(()) | Err(MailboxError::Closed | MailboxError::Timeout)) => {}
             Err(_) => {
-                fatal.give_up(format!("actor {} made no progress for {stuck_after:?}", health.name));
+                fatal.give_up(format!(
+                    "actor {} made no progress for {stuck_after:?}",
+                    health.name
+                ));
                 return;
             }
         }

@@ -124,7 +124,9 @@ impl Shell {
         self.io.spawn(async move {
             let outcome = match bus.control(&control, timeout).await {
                 Ok(reply) if reply.done => Ok(()),
-                Ok(reply) => Err(reply.reason.unwrap_or_else(|| "refused without a reason".to_owned())),
+                Ok(reply) => Err(reply
+                    .reason
+                    .unwrap_or_else(|| "refused without a reason".to_owned())),
                 Err(error) => Err(error.to_string()),
             };
             manager
@@ -139,7 +141,10 @@ fn log_outcome(outcome: &streamkeeper_core::record::Persisted) {
     match outcome {
         Persisted::Committed { refused } if refused.is_empty() => {}
         Persisted::Committed { refused } => {
-            tracing::warn!(?refused, "the database knows higher epochs; everything is read again");
+            tracing::warn!(
+                ?refused,
+                "the database knows higher epochs; everything is read again"
+            );
         }
         Persisted::Failed { reason } => tracing::warn!(reason, "nothing was stored; it is tried again"),
         Persisted::Ambiguous { reason } => {
@@ -152,7 +157,11 @@ fn log_outcome(outcome: &streamkeeper_core::record::Persisted) {
 /// Takes a term above every one that is remembered anywhere, raises the fence and reads everything (OWNERSHIP rules 5
 /// and 6).
 async fn take_over(ports: &Ports, above: Term, lease: Duration) -> Result<Event, String> {
-    let stored = ports.store.stored_term().await.map_err(|error| error.to_string())?;
+    let stored = ports
+        .store
+        .stored_term()
+        .await
+        .map_err(|error| error.to_string())?;
     let remembered = ports.terms.load().map_err(|error| error.to_string())?;
     let highest = above.max(stored).max(remembered);
     let term = highest
@@ -170,7 +179,10 @@ async fn take_over(ports: &Ports, above: Term, lease: Duration) -> Result<Event,
         .await
         .map_err(|error| error.to_string())?;
     for row in &taken.bad_rows {
-        tracing::error!(row, "a row cannot be read and is left out; it stays in the database");
+        tracing::error!(
+            row,
+            "a row cannot be read and is left out; it stays in the database"
+        );
     }
     tracing::info!(
         %term,

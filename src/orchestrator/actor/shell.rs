@@ -7,9 +7,7 @@ use streamkeeper_core::cluster::ClusterState;
 use streamkeeper_core::consistency_checker::{self, Finding};
 use streamkeeper_core::revive::Outliving;
 use streamkeeper_core::router::{Input, Route};
-use streamkeeper_core::{
-    alert_manager, balancer, coordinator, heartbeat_tracker, recovery_manager,
-};
+use streamkeeper_core::{alert_manager, balancer, coordinator, heartbeat_tracker, recovery_manager};
 use streamkeeper_protocol::OrchestratorId;
 use tokio::sync::watch;
 

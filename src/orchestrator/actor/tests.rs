@@ -124,11 +124,19 @@ fn the_same_address_works_after_a_panic_wherever_it_came() {
             let world = world();
             world.actor.send(Deliver(vec![1])).await.unwrap();
             let outcome = world.actor.send(Break(fault)).await;
-            assert_eq!(outcome == Err(MailboxError::Closed), fault == Fault::Handler, "{fault:?}");
+            assert_eq!(
+                outcome == Err(MailboxError::Closed),
+                fault == Fault::Handler,
+                "{fault:?}"
+            );
             until("restarted", || world.health.restarts() == 1).await;
             world.actor.send(Deliver(vec![2])).await.unwrap();
             assert_eq!(world.sum.load(Ordering::SeqCst), 3, "{fault:?}");
-            assert_eq!(world.starts.load(Ordering::SeqCst), 2, "{fault:?}: it begins anew");
+            assert_eq!(
+                world.starts.load(Ordering::SeqCst),
+                2,
+                "{fault:?}: it begins anew"
+            );
             assert!(!world.health.restarting());
         });
     }
@@ -215,7 +223,12 @@ fn an_actor_without_progress_ends_the_process() {
         let health = Arc::new(Health::new("stuck"));
         let fatal = Fatal::default();
         let actor = supervise(Stuck, Arc::clone(&health), Supervision::default(), fatal.clone());
-        actix::spawn(watch_progress(actor, health, Duration::from_secs(30), fatal.clone()));
+        actix::spawn(watch_progress(
+            actor,
+            health,
+            Duration::from_secs(30),
+            fatal.clone(),
+        ));
         let reason = fatal.wait().await;
         assert!(reason.contains("stuck made no progress for 30s"), "{reason}");
     });
@@ -227,7 +240,12 @@ fn an_actor_that_is_merely_restarted_is_not_stuck() {
         let world = world();
         let watched = (Arc::clone(&world.health), world.fatal.clone());
         let stuck_after = Duration::from_secs(30);
-        actix::spawn(watch_progress(world.actor.clone(), watched.0, stuck_after, watched.1));
+        actix::spawn(watch_progress(
+            world.actor.clone(),
+            watched.0,
+            stuck_after,
+            watched.1,
+        ));
         let _ = world.actor.send(Break(Fault::Handler)).await;
         let given_up = tokio::time::timeout(Duration::from_secs(600), world.fatal.wait()).await;
         assert!(given_up.is_err(), "{given_up:?}");

@@ -1,6 +1,7 @@
 //! One orchestrator process: starts the parts in phases, runs until it is told to end or cannot go on, and ends them
 //! in the reverse order.
 
+mod database;
 mod phase;
 mod settings;
 
@@ -108,10 +109,16 @@ struct Parts {
 }
 
 impl Parts {
-    async fn start(config: &Config, tether: Vec<OsString>, metrics: PrometheusHandle) -> anyhow::Result<Self> {
+    async fn start(
+        config: &Config,
+        tether: Vec<OsString>,
+        metrics: PrometheusHandle,
+    ) -> anyhow::Result<Self> {
         let data_dir = phase("data folder", async { DataDir::lock(&config.data_dir) }).await?;
         let url = settings::database_url(config, data_dir.path());
-        let store = phase("database", SeaStore::open(&url, &settings::store(config))).await?;
+        let options = settings::store(config);
+        let opening = database::open(&url, &options, config.database.start_timeout);
+        let store = phase("database", opening).await?;
         let id = OrchestratorId::new(format!("o-{:08x}", rand::random::<u32>()))?;
         let managed = if config.nats.urls.is_empty() {
             let options = settings::managed_nats(config, data_dir.path(), tether);
@@ -121,7 +128,11 @@ impl Parts {
         };
         let inbox = Arc::new(ActorInbox::default());
         let nats = settings::nats(config, managed.as_ref(), &id);
-        let bus = phase("message server", NatsBus::connect(nats, inbox.clone(), id.clone())).await?;
+        let bus = phase(
+            "message server",
+            NatsBus::connect(nats, inbox.clone(), id.clone()),
+        )
+        .await?;
         let bus = Arc::new(bus);
         let fatal = Fatal::default();
         let ports = Ports {

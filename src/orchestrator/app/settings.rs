@@ -10,9 +10,9 @@ use streamkeeper_protocol::OrchestratorId;
 
 use crate::actor::{Settings, Supervision};
 use crate::adapter::http::HttpSettings;
-use crate::adapter::nats::{ManagedNats, ManagedOptions, NatsSettings};
+use crate::adapter::nats::{ManagedNats, ManagedOptions, NatsSettings, NatsTls};
 use crate::adapter::store::StoreOptions;
-use crate::config::Config;
+use crate::config::{Config, Secret};
 
 /// The database in the data folder, where none is named.
 const DATABASE_FILE: &str = "streamkeeper.db";
@@ -59,13 +59,25 @@ pub(super) fn nats(config: &Config, managed: Option<&ManagedNats>, id: &Orchestr
         Some(managed) => managed.settings(name, connect_timeout),
         None => NatsSettings {
             urls: config.nats.urls.clone(),
-            user: None,
-            password: None,
+            user: config.nats.user.clone(),
+            password: reveal(config.nats.password.as_ref()),
+            password_file: config.nats.password_file.clone(),
+            token: reveal(config.nats.token.as_ref()),
+            token_file: config.nats.token_file.clone(),
+            tls: NatsTls {
+                ca_file: config.nats.tls_ca_file.clone(),
+                cert_file: config.nats.tls_cert_file.clone(),
+                key_file: config.nats.tls_key_file.clone(),
+            },
             prefix: config.nats.prefix.clone(),
             name,
             connect_timeout,
         },
     }
+}
+
+fn reveal(secret: Option<&Secret>) -> Option<String> {
+    secret.map(|secret| secret.reveal().to_owned())
 }
 
 pub(super) fn actors(config: &Config) -> Settings {
@@ -99,9 +111,19 @@ pub(super) fn actors(config: &Config) -> Settings {
             confirmations: config.consistency.confirmations,
         },
         recovery_manager: recovery_manager::Config {
-            max_attempts: config.recovery.max_attempts,
+            // Without an attempt to make, people are asked at once.
+            max_attempts: if config.recovery.enabled {
+                config.recovery.max_attempts
+            } else {
+                0
+            },
             retry_delay: config.recovery.retry_delay,
-            max_delay: config.recovery.max_delay,
+            // A delay that may not grow stays what it is.
+            max_delay: if config.recovery.exponential_backoff {
+                config.recovery.max_delay
+            } else {
+                config.recovery.retry_delay
+            },
             control_timeout: config.recovery.control_timeout,
         },
         alert_manager: alert_manager::Config {

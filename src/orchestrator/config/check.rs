@@ -10,7 +10,7 @@ use super::load::{ConfigError, mask};
 use super::{Config, Database, Heartbeat, Http, Nats};
 
 /// One rule that does not hold: the settings that it is about, and what to do.
-type Broken = (&'static [&'static str], String);
+pub(super) type Broken = (&'static [&'static str], String);
 
 /// Every rule that does not hold. A rule about a setting that is faulty already is left out.
 pub(super) fn check(
@@ -25,6 +25,7 @@ pub(super) fn check(
     order(config, &mut broken);
     http(&config.http, &mut broken);
     nats(&config.nats, &mut broken);
+    super::nats::check(&config.nats, &mut broken);
     database(&config.database, &mut broken);
     if config.data_dir.as_os_str().is_empty() {
         broken.push((&["data_dir"], "is empty; name a folder".to_owned()));
@@ -46,9 +47,10 @@ pub(super) fn check(
 }
 
 fn durations(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], Duration); 12] = [
+    let above_zero: [(&'static [&'static str], Duration); 13] = [
         (&["http.change_timeout"], config.http.change_timeout),
         (&["nats.connect_timeout"], config.nats.connect_timeout),
+        (&["database.start_timeout"], config.database.start_timeout),
         (&["database.connect_timeout"], config.database.connect_timeout),
         (&["database.operation_timeout"], config.database.operation_timeout),
         (&["heartbeat.warning"], config.heartbeat.warning),
@@ -88,7 +90,7 @@ fn shares(config: &Config, broken: &mut Vec<Broken>) {
 }
 
 fn counts(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], bool); 5] = [
+    let above_zero: [(&'static [&'static str], bool); 6] = [
         (
             &["heartbeat.mass_failure_count"],
             config.heartbeat.mass_failure_count == 0,
@@ -102,6 +104,10 @@ fn counts(config: &Config, broken: &mut Vec<Broken>) {
             config.consistency.confirmations == 0,
         ),
         (&["recovery.max_attempts"], config.recovery.max_attempts == 0),
+        (
+            &["database.breaker_threshold"],
+            config.database.breaker_threshold == 0,
+        ),
         (
             &["supervision.max_restarts"],
             config.supervision.max_restarts == 0,

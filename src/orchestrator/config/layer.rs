@@ -1,7 +1,6 @@
-//! One layer of settings each: a file, the environment, flags. All become the same flat list.
+//! One layer of settings each: a file, flags. All become the same flat list.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::Path;
 
 use toml::Value;
@@ -11,8 +10,6 @@ use super::load::{ConfigError, Flag};
 
 /// The place of everything that nobody set.
 pub(super) const DEFAULTS: &str = "defaults";
-/// What names of environment variables begin with; `__` parts section and key.
-const VARIABLE_PREFIX: &str = "STREAMKEEPER__";
 
 /// One setting of one layer.
 #[derive(Debug, Clone)]
@@ -38,16 +35,26 @@ pub(super) fn read_file(path: &Path, settings: &mut Vec<Setting>, errors: &mut V
             return;
         }
     };
-    let (table, mistakes) = DeTable::parse_recoverable(&text);
+    read_text(path, &text, settings, errors);
+}
+
+/// As [`read_file`], with the text at hand.
+pub(super) fn read_text(
+    path: &Path,
+    text: &str,
+    settings: &mut Vec<Setting>,
+    errors: &mut Vec<ConfigError>,
+) {
+    let (table, mistakes) = DeTable::parse_recoverable(text);
     for mistake in mistakes {
         let start = mistake.span().map_or(0, |span| span.start);
         errors.push(ConfigError {
-            place: place(path, &text, start),
+            place: place(path, text, start),
             key: String::new(),
             problem: format!("is no TOML: {}", mistake.message()),
         });
     }
-    collect("", table.get_ref(), path, &text, settings);
+    collect("", table.get_ref(), path, text, settings);
 }
 
 fn collect(prefix: &str, table: &DeTable<'_>, path: &Path, text: &str, settings: &mut Vec<Setting>) {
@@ -75,37 +82,6 @@ fn place(path: &Path, text: &str, offset: usize) -> String {
     format!("{}:{}", path.display(), before.matches('\n').count() + 1)
 }
 
-/// Settings of the environment: `STREAMKEEPER__HEARTBEAT__TIMEOUT=10s`.
-pub(super) fn read_environment(
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-    samples: &BTreeMap<String, Value>,
-    settings: &mut Vec<Setting>,
-    errors: &mut Vec<ConfigError>,
-) {
-    // Sorted, so that the messages come in the same order every time.
-    let variables: BTreeMap<OsString, OsString> = environment.into_iter().collect();
-    for (name, value) in variables {
-        let name = name.to_string_lossy();
-        let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else {
-            continue;
-        };
-        let key = rest.to_lowercase().replace("__", ".");
-        let place = format!("environment variable {name}");
-        match value.to_str() {
-            Some(text) => settings.push(Setting {
-                value: interpret(text, samples.get(&key)),
-                key,
-                place,
-            }),
-            None => errors.push(ConfigError {
-                place,
-                key,
-                problem: "is not UTF-8; write it in UTF-8".to_owned(),
-            }),
-        }
-    }
-}
-
 /// Settings of the command line.
 pub(super) fn read_flags(flags: &[Flag], samples: &BTreeMap<String, Value>, settings: &mut Vec<Setting>) {
     for flag in flags {
@@ -118,7 +94,7 @@ pub(super) fn read_flags(flags: &[Flag], samples: &BTreeMap<String, Value>, sett
 }
 
 /// Text as the kind of value that the setting has: outside of TOML nobody wants to write quotes.
-fn interpret(text: &str, sample: Option<&Value>) -> Value {
+pub(super) fn interpret(text: &str, sample: Option<&Value>) -> Value {
     match sample {
         None | Some(Value::String(_)) => Value::String(text.to_owned()),
         Some(Value::Array(_)) if !text.trim_start().starts_with('[') => Value::Array(

@@ -1,4 +1,4 @@
-//! Reads the layers (defaults, file, environment, flags) and names every mistake with its key, value and place.
+//! Reads the layers (defaults, profile of the environment, file, variables, flags) and names every mistake with its key, value and place.
 //!
 //! Each setting is tried on its own over the defaults, so that one bad value hides no other; what only shows between
 //! settings is in `check`.
@@ -14,20 +14,37 @@ use toml::{Table, Value};
 use super::Config;
 use super::check;
 use super::layer::{self, Setting};
+use super::nats::SECRETS;
+use super::profile;
+use super::reference;
 use super::suggest;
+use super::variables::{self, Variables};
 
 /// The defaults; the documented file itself.
-const DEFAULTS: &str = include_str!("../../../config/default.toml");
+pub(super) const DEFAULTS: &str = include_str!("../../../config/default.toml");
 
 /// Settings that have no default, with an example of each.
-const OPTIONAL: &[(&str, &str)] = &[
+pub(super) const OPTIONAL: &[(&str, &str)] = &[
     ("http.probe_bind", "127.0.0.1:8002"),
     ("nats.server", "/usr/sbin/nats-server"),
+    ("nats.user", "streamkeeper"),
+    ("nats.password", "a password"),
+    ("nats.password_file", "/run/secrets/nats-password"),
+    ("nats.token", "a token"),
+    ("nats.token_file", "/run/secrets/nats-token"),
+    ("nats.tls_ca_file", "/etc/streamkeeper/ca.pem"),
+    ("nats.tls_cert_file", "/etc/streamkeeper/client.pem"),
+    ("nats.tls_key_file", "/etc/streamkeeper/client-key.pem"),
 ];
 
 /// Where settings come from, besides the defaults and the environment.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
+    /// Which kind of installation it is: `development`, `test`, `staging` or `production`. Where it is not given, the
+    /// variable `STREAMKEEPER_ENVIRONMENT` says it; where nothing does, the defaults hold.
+    pub environment: Option<String>,
+    /// A file with variables, one `NAME=VALUE` a line; those of the process win.
+    pub env_file: Option<PathBuf>,
     /// A file of the user's.
     pub file: Option<PathBuf>,
     /// Flags, in the order in which they were given; the last one wins.
@@ -124,16 +141,11 @@ pub(super) fn load_from(
 ) -> Result<Loaded, ConfigErrors> {
     let mut errors = Vec::new();
     let (defaults, samples) = defaults(&mut errors);
-    let mut settings = Vec::new();
-    if let Some(file) = &layers.file {
-        layer::read_file(file, &mut settings, &mut errors);
-    }
-    layer::read_environment(environment, &samples, &mut settings, &mut errors);
-    layer::read_flags(&layers.flags, &samples, &mut settings);
+    let settings = collect(layers, environment, &samples, &mut errors);
 
     let mut merged = defaults.clone();
     let mut origins = BTreeMap::new();
-    let mut faulty = BTreeSet::new();
+    let mut faulty: BTreeSet<String> = errors.iter().map(|error| error.key.clone()).collect();
     for setting in settings {
         match try_alone(&defaults, &samples, &setting) {
             Ok(()) => {
@@ -169,6 +181,33 @@ pub(super) fn load_from(
     Err(ConfigErrors(errors))
 }
 
+/// Every setting of every layer; a later one wins.
+fn collect(
+    layers: &Layers,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    samples: &BTreeMap<String, Value>,
+    errors: &mut Vec<ConfigError>,
+) -> Vec<Setting> {
+    let mut variables = Variables::new();
+    if let Some(file) = &layers.env_file {
+        variables::of_file(file, &mut variables, errors);
+    }
+    variables::of_process(environment, &mut variables);
+    let mut settings = Vec::new();
+    profile::read(
+        layers.environment.as_deref(),
+        &variables,
+        &mut settings,
+        errors,
+    );
+    if let Some(file) = &layers.file {
+        layer::read_file(file, &mut settings, errors);
+    }
+    variables::read(&variables, samples, &mut settings, errors);
+    layer::read_flags(&layers.flags, samples, &mut settings);
+    reference::resolve(settings, errors)
+}
+
 /// The defaults as a tree, and an example of every setting.
 fn defaults(errors: &mut Vec<ConfigError>) -> (Table, BTreeMap<String, Value>) {
     let table = DEFAULTS.parse::<Table>().unwrap_or_else(|error| {
@@ -197,8 +236,8 @@ fn try_alone(defaults: &Table, samples: &BTreeMap<String, Value>, setting: &Sett
     match Config::deserialize(table) {
         Ok(_) => Ok(()),
         Err(error) => {
-            let reason = mask(error.message());
-            let shown = mask(&setting.value.to_string());
+            let reason = shown(&setting.key, error.message());
+            let shown = shown(&setting.key, &setting.value.to_string());
             let sample = match sample {
                 Value::Array(_) => r#"["nats://127.0.0.1:4222"]"#.to_owned(),
                 other => other.to_string(),
@@ -239,7 +278,7 @@ fn set(table: &mut Table, key: &str, value: Value) {
     }
 }
 
-fn flatten(prefix: &str, table: &Table, into: &mut BTreeMap<String, Value>) {
+pub(super) fn flatten(prefix: &str, table: &Table, into: &mut BTreeMap<String, Value>) {
     for (name, value) in table {
         let key = if prefix.is_empty() {
             name.clone()
@@ -265,13 +304,22 @@ fn effective(merged: &Table, origins: &BTreeMap<String, String>) -> Vec<Effectiv
                 .get(&key)
                 .cloned()
                 .unwrap_or_else(|| layer::DEFAULTS.to_owned()),
-            value: mask(&value.to_string()),
+            value: shown(&key, &value.to_string()),
             key,
         })
         .collect()
 }
 
-/// Hides the password of every URL in `text`.
+/// What may be shown of a setting's value, or of what is said about it.
+fn shown(key: &str, text: &str) -> String {
+    if SECRETS.contains(&key) {
+        "\"***\"".to_owned()
+    } else {
+        mask(text)
+    }
+}
+
+/// Hides the password of every URL in `text`, in its login and in its query.
 pub(super) fn mask(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut rest = text;
@@ -293,5 +341,18 @@ pub(super) fn mask(text: &str) -> String {
         rest = after;
     }
     masked.push_str(rest);
-    masked
+    hide_query(&masked)
+}
+
+fn hide_query(text: &str) -> String {
+    const NAME: &str = "password=";
+    let mut parts = text.split(NAME);
+    let mut hidden = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(['&', '"', '\'', ' ', ',']).unwrap_or(part.len());
+        hidden.push_str(NAME);
+        hidden.push_str("***");
+        hidden.push_str(part.get(end..).unwrap_or_default());
+    }
+    hidden
 }

@@ -1,11 +1,19 @@
-//! Settings: defaults, then a file, then the environment, then flags.
+//! Settings: defaults, then the profile of the environment, then a file, then variables, then flags.
 
 mod check;
 mod layer;
 mod load;
+mod nats;
+mod profile;
+mod reference;
+#[cfg(test)]
+mod reference_tests;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod variables;
+#[cfg(test)]
+mod variables_tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +22,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, ConfigErrors, Effective, Flag, Layers, Loaded, explain, load};
+pub use nats::{Nats, Secret};
 
 /// All settings of an orchestrator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,22 +68,6 @@ pub struct Http {
     pub fault_injection: bool,
 }
 
-/// The message server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Nats {
-    /// URLs of a server that somebody else runs; empty: a managed one is started.
-    pub urls: Vec<String>,
-    /// First tokens of every subject.
-    pub prefix: String,
-    /// The `nats-server` program for the managed one; found on the usual paths where it is not set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<PathBuf>,
-    /// How long to wait for the server at the start.
-    #[serde(with = "humantime_serde")]
-    pub connect_timeout: Duration,
-}
-
 /// The database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,12 +76,17 @@ pub struct Database {
     pub url: String,
     /// Most connections at a time.
     pub connections: u32,
-    /// How long to wait for the database at the start.
+    /// How long to wait at the start for a database that is not there yet.
+    #[serde(with = "humantime_serde")]
+    pub start_timeout: Duration,
+    /// How long making or getting one connection may take.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
     /// How long one operation may take.
     #[serde(with = "humantime_serde")]
     pub operation_timeout: Duration,
+    /// Failures in a row after which the database is left alone for a moment.
+    pub breaker_threshold: u32,
 }
 
 /// When silence of a worker means what.
@@ -163,9 +161,13 @@ pub struct Consistency {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recovery {
+    /// Whether anything is tried by itself; if not, people are asked at once.
+    pub enabled: bool,
     /// Attempts per worker before people are asked.
     pub max_attempts: u32,
-    /// Delay before the second attempt; doubles with each.
+    /// Whether the delay doubles with each attempt; if not, it stays the same.
+    pub exponential_backoff: bool,
+    /// Delay before the second attempt.
     #[serde(with = "humantime_serde")]
     pub retry_delay: Duration,
     /// The delay never grows above this.

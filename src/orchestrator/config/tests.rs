@@ -26,6 +26,7 @@ fn load(
                 value: (*value).to_owned(),
             })
             .collect(),
+        ..Layers::default()
     };
     let environment: Vec<(OsString, OsString)> = environment
         .iter()
@@ -224,7 +225,7 @@ fn one_mistake_hides_no_other() {
 fn a_missing_file_is_named() {
     let layers = Layers {
         file: Some("/nonexistent/streamkeeper.toml".into()),
-        flags: Vec::new(),
+        ..Layers::default()
     };
     let text = load_from(&layers, []).unwrap_err().to_string();
     assert!(
@@ -233,40 +234,94 @@ fn a_missing_file_is_named() {
     );
 }
 
+/// Settings without a default; the second list contradicts the first.
+const OPTIONAL: [&str; 2] = [
+    "[http]\nprobe_bind = \"127.0.0.1:1\"\n[nats]\nserver = \"/x\"\nurls = [\"tls://h\"]\nuser = \"u\"\npassword = \"s3cret\"\n\
+     tls_ca_file = \"/ca\"\ntls_cert_file = \"/cert\"\ntls_key_file = \"/key\"\n",
+    "[nats]\nurls = [\"nats://u@h\"]\npassword_file = \"/p\"\ntoken_file = \"/t\"\n",
+];
+
 #[test]
 fn every_optional_setting_is_known() {
-    let loaded = load(
-        "[http]\nprobe_bind = \"127.0.0.1:1\"\n[nats]\nserver = \"/x\"\n",
-        &[],
-        &[],
-    )
-    .unwrap();
+    let [first, second] = OPTIONAL.map(|file| load(file, &[], &[]).unwrap());
+    let third = load("[nats]\nurls = [\"nats://h\"]\ntoken = \"s3cret\"\n", &[], &[]).unwrap();
     // A new optional setting has to be set above: this fails to compile until it is named here.
     let super::Http {
         bind: _,
         probe_bind,
         change_timeout: _,
         fault_injection: _,
-    } = &loaded.config.http;
+    } = &first.config.http;
     let super::Nats {
         urls: _,
+        user,
+        password,
+        password_file: _,
+        token: _,
+        token_file: _,
+        tls_ca_file,
+        tls_cert_file,
+        tls_key_file,
         prefix: _,
         server,
         connect_timeout: _,
-    } = &loaded.config.nats;
-    assert!(probe_bind.is_some() && server.is_some());
-    let written = toml::Value::try_from(&loaded.config).unwrap();
-    let mut keys = BTreeSet::new();
-    for (section, value) in written.as_table().unwrap() {
-        match value.as_table() {
-            Some(table) => keys.extend(table.keys().map(|key| format!("{section}.{key}"))),
-            None => {
-                keys.insert(section.clone());
+    } = &first.config.nats;
+    assert!(probe_bind.is_some() && server.is_some() && user.is_some() && password.is_some());
+    assert!(tls_ca_file.is_some() && tls_cert_file.is_some() && tls_key_file.is_some());
+    assert!(second.config.nats.password_file.is_some() && second.config.nats.token_file.is_some());
+    assert!(third.config.nats.token.is_some());
+    for loaded in [first, second, third] {
+        let written = toml::Value::try_from(&loaded.config).unwrap();
+        let mut keys = BTreeSet::new();
+        for (section, value) in written.as_table().unwrap() {
+            match value.as_table() {
+                Some(table) => keys.extend(table.keys().map(|key| format!("{section}.{key}"))),
+                None => {
+                    keys.insert(section.clone());
+                }
             }
         }
+        let shown = format!("{:?} {written} {:?}", loaded.config, loaded.effective);
+        assert!(!shown.contains("s3cret"), "{shown}");
+        let known: BTreeSet<String> = loaded.effective.into_iter().map(|setting| setting.key).collect();
+        assert_eq!(keys, known);
     }
-    let known: BTreeSet<String> = loaded.effective.into_iter().map(|setting| setting.key).collect();
-    assert_eq!(keys, known);
+}
+
+#[test]
+fn logins_of_the_message_server_must_agree() {
+    let external = "[nats]\nurls = [\"nats://h\"]\n";
+    let cases: &[(&str, &[&str])] = &[
+        ("user = \"u\"", &[":3: nats.user", "needs a password"]),
+        ("password = \"s3cret\"\npassword_file = \"/p\"", &["keep one"]),
+        (
+            "token = \"s3cret\"\ntoken_file = \"/t\"",
+            &[":3: nats.token", "keep one"],
+        ),
+        (
+            "token = \"s3cret\"\nuser = \"u\"\npassword = \"s3cret\"",
+            &["a user and a token"],
+        ),
+        (
+            "tls_key_file = \"/k\"",
+            &[":3: nats.tls_key_file", "set both or none"],
+        ),
+        (
+            "password = [\"s3cret\"]",
+            &[":3: nats.password: \"***\"", "\"a password\""],
+        ),
+    ];
+    for (lines, parts) in cases {
+        let file = format!("{external}{lines}\n");
+        refused(&file, &[], &[], parts);
+        assert!(!load(&file, &[], &[]).unwrap_err().to_string().contains("s3cret"));
+    }
+    refused(
+        "[nats]\npassword_file = \"/p\"\n",
+        &[],
+        &[],
+        &[":2: nats.password_file", "nats.urls"],
+    );
 }
 
 #[test]

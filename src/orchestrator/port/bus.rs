@@ -36,9 +36,12 @@ pub enum BusError {
         /// What is wrong.
         reason: String,
     },
+    /// The server was to keep the message, and did not say that it has.
+    #[error("the message server did not keep it: {0}")]
+    NotKept(String),
 }
 
-/// Outgoing messages. All but `control` only queue, never block, and are lost when the connection is: whoever sends
+/// Outgoing messages. All but `control` and `keep_alert` only queue, never block, and are lost when the connection is: whoever sends
 /// repeats what still holds.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
@@ -54,11 +57,20 @@ pub trait Bus: Send + Sync + 'static {
     /// When it was not queued.
     fn beacon(&self, beacon: &Beacon) -> Result<(), BusError>;
 
-    /// Sends one change of an alert.
+    /// Sends one change of an alert to whoever listens now.
     ///
     /// # Errors
     /// When it was not queued.
     fn alert(&self, severity: Severity, rule: &str, alert: &Alert) -> Result<(), BusError>;
+
+    /// Sends one change of an alert and waits until the server keeps it for consumers that are away. The same change
+    /// may be sent again: it is kept once. A server that keeps nothing passes it on as [`Bus::alert`] does.
+    ///
+    /// # Errors
+    /// When it was not sent, or not kept as far as is known: it is to be sent again.
+    async fn keep_alert(&self, severity: Severity, rule: &str, alert: &Alert) -> Result<(), BusError> {
+        self.alert(severity, rule, alert)
+    }
 
     /// Sends an event.
     ///

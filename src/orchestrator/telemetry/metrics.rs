@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Declared streams by `state`.
@@ -31,6 +31,25 @@ pub const PERSIST_SECONDS: &str = "streamkeeper_persist_seconds";
 pub const DROPPED_MESSAGES: &str = "streamkeeper_dropped_messages_total";
 /// Changes of alerts, by `rule` and `status`.
 pub const ALERTS: &str = "streamkeeper_alerts_total";
+/// Messages from the message server that were refused, by `reason`.
+pub const MESSAGES_REFUSED: &str = "streamkeeper_messages_refused_total";
+/// Messages to the message server that were given up, by `reason`.
+pub const MESSAGES_UNSENT: &str = "streamkeeper_messages_unsent_total";
+/// Whether there is a connection to the message server: 0 or 1.
+pub const NATS_CONNECTED: &str = "streamkeeper_nats_connected";
+/// Connections to the message server that came to stand.
+pub const NATS_CONNECTS: &str = "streamkeeper_nats_connects_total";
+/// Times that incoming messages were dropped because they were read too slowly.
+pub const NATS_SLOW_CONSUMER: &str = "streamkeeper_nats_slow_consumer_total";
+/// Times that the managed message server ended by itself and was started again.
+pub const NATS_SERVER_RESTARTS: &str = "streamkeeper_nats_server_restarts_total";
+
+/// Answers to heartbeats that were handed to the message server.
+pub const ACKS: &str = "streamkeeper_acks_total";
+/// Whether the database answered the last sign of life: 0 or 1.
+pub const DATABASE_UP: &str = "streamkeeper_database_up";
+/// Always 1; its `version` is the program's.
+pub const BUILD_INFO: &str = "streamkeeper_build_info";
 
 /// Upper bounds of [`PERSIST_SECONDS`]: from a local SQLite file to a database in trouble.
 const PERSIST_BUCKETS: [f64; 12] = [
@@ -64,6 +83,7 @@ pub fn install_metrics() -> Result<PrometheusHandle, MetricsError> {
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(MetricsError::Install)?;
     describe();
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(INSTALLED.get_or_init(|| handle).clone())
 }
 
@@ -105,4 +125,42 @@ fn describe() {
         "Messages dropped because an actor had too many waiting"
     );
     describe_counter!(ALERTS, "Changes of alerts, by rule and status");
+    describe_counter!(
+        ACKS,
+        "Answers to heartbeats that were handed to the message server"
+    );
+    describe_gauge!(
+        DATABASE_UP,
+        "Whether the database answered the last sign of life (0 or 1)"
+    );
+    describe_gauge!(BUILD_INFO, "Always 1; its version is the program's");
+    describe_bus();
+}
+
+/// Help texts of what the connection to the message server counts.
+fn describe_bus() {
+    describe_counter!(
+        MESSAGES_REFUSED,
+        "Messages from the message server that were refused, by reason"
+    );
+    describe_counter!(
+        MESSAGES_UNSENT,
+        "Messages to the message server that were given up, by reason"
+    );
+    describe_gauge!(
+        NATS_CONNECTED,
+        "Whether there is a connection to the message server (0 or 1)"
+    );
+    describe_counter!(
+        NATS_CONNECTS,
+        "Connections to the message server that came to stand"
+    );
+    describe_counter!(
+        NATS_SLOW_CONSUMER,
+        "Times that incoming messages were dropped because they were read too slowly"
+    );
+    describe_counter!(
+        NATS_SERVER_RESTARTS,
+        "Times that the managed message server ended by itself and was started again"
+    );
 }

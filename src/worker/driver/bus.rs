@@ -12,6 +12,7 @@ use streamkeeper_protocol::codec::Message;
 use streamkeeper_protocol::{Subjects, WorkerId, encode};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::connect::{ConnectError, Server, Target};
 
@@ -35,6 +36,7 @@ pub(super) struct Bus {
     subjects: Subjects,
     server: String,
     lost: CancellationToken,
+    left: Arc<AtomicBool>,
 }
 
 impl Bus {
@@ -57,6 +59,7 @@ impl Bus {
                         subjects: target.subjects.clone(),
                         server: server.shown.clone(),
                         lost,
+                        left: Arc::default(),
                     });
                 }
                 Ok(Err(error)) => problem = error.to_string(),
@@ -89,6 +92,17 @@ impl Bus {
     /// Gives the connection up: it does not take what it has to.
     pub(super) fn give_up(&self) {
         self.lost.cancel();
+    }
+
+    /// Gives the connection up for a better one.
+    pub(super) fn leave(&self) {
+        self.left.store(true, Ordering::SeqCst);
+        self.give_up();
+    }
+
+    /// Whether the connection was left rather than lost.
+    pub(super) fn is_left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
     }
 
     pub(super) async fn subscribe(&self, subject: String) -> Result<Subscriber, ConnectError> {
@@ -140,6 +154,7 @@ async fn dial(
     let connected = Arc::new(AtomicBool::new(false));
     let (again, auth) = (connected.clone(), server.auth.clone());
     let on_event = lost.clone();
+    let (name, told) = (worker.clone(), Arc::new(AtomicBool::new(false)));
     let address = server.address.clone();
     let options = ConnectOptions::with_auth_callback(move |_nonce| {
         let (again, auth) = (again.load(Ordering::SeqCst), auth.clone());
@@ -158,6 +173,12 @@ async fn dial(
     })
     .event_callback(move |event| {
         let lost = on_event.clone();
+        // Once for each connection: the server repeats it with every heartbeat that it does not let through.
+        if let Event::ServerError(problem) = &event
+            && !told.swap(true, Ordering::SeqCst)
+        {
+            warn!(worker = %name, %problem, "the message server refuses something; correct its permissions");
+        }
         async move {
             // A slow consumer lost messages: only a new connection makes leader and worker tell each other all.
             if matches!(

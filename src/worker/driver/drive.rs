@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use async_nats::Message;
 use streamkeeper_protocol::{
-    Assign, AssignKind, Control, ControlReply, Epoch, Heartbeat, PROTOCOL_VERSION, SessionId, StreamId, Term,
-    WorkerId, decode,
+    Assign, AssignKind, Control, ControlKind, ControlReply, Epoch, Heartbeat, PROTOCOL_VERSION, StreamId,
+    Term, WorkerId, decode,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
+use super::Identity;
 use super::bus::Bus;
 use super::clock;
-use super::farewell::FAREWELL_TIMEOUT;
+use super::farewell::{FAREWELL_TIMEOUT, send_farewell};
 use super::jobs::{Ended, Jobs, MAX_REPORTS};
+use super::keeper::Keeper;
 use super::link::{self, LinkEvent, MAX_EVENTS};
 use super::orders::Orders;
 use super::refusals::Refusals;
@@ -32,13 +34,15 @@ const MAX_SLEEP: Duration = Duration::from_secs(1);
 /// A session and all that it needs to act.
 pub(super) struct Driver {
     worker: WorkerId,
-    id: SessionId,
+    identity: Identity,
     session: Session,
     /// The connection, while it stands.
     bus: Option<Bus>,
     jobs: Jobs,
     ups: mpsc::Receiver<(StreamId, Epoch)>,
     state: Option<StateFolder>,
+    /// There is one where there is a state folder.
+    keeper: Option<Keeper>,
     orders: Orders,
     refusals: Refusals,
     left: bool,
@@ -46,21 +50,21 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(
-        worker: WorkerId,
-        id: SessionId,
+        identity: Identity,
         session: Session,
         handler: Arc<dyn StreamHandler>,
         state: Option<StateFolder>,
     ) -> Self {
         let (up, ups) = mpsc::channel(MAX_REPORTS);
         Self {
-            worker,
-            id,
+            worker: identity.worker.clone(),
             session,
             bus: None,
             jobs: Jobs::new(handler, up),
             ups,
+            keeper: state.as_ref().map(|state| Keeper::new(state, identity.clone())),
             state,
+            identity,
             orders: Orders::default(),
             refusals: Refusals::default(),
             left: false,
@@ -70,14 +74,18 @@ impl Driver {
     /// Runs until the session has left.
     pub(super) async fn run(mut self, source: ConnectSource, shutdown: CancellationToken) {
         let (events, mut link_events) = mpsc::channel(MAX_EVENTS);
-        let link = tokio::spawn(link::run(source, self.worker.clone(), events));
+        let link = tokio::spawn(link::run(source.clone(), self.worker.clone(), events));
         let _link = AbortOnDropHandle::new(link);
         let mut leaving = false;
         while !self.left {
+            if let Some(keeper) = &mut self.keeper {
+                keeper.look(&self.session);
+            }
             let pause = pause_until(self.session.next_deadline());
             tokio::select! {
                 () = shutdown.cancelled(), if !leaving => {
                     leaving = true;
+                    self.finish_saving().await;
                     self.feed(Event::Leave).await;
                 }
                 Some(event) = link_events.recv() => self.link(event).await,
@@ -85,17 +93,55 @@ impl Driver {
                     self.feed(Event::StreamUp { stream, epoch }).await;
                 }
                 Some(ended) = self.jobs.next() => self.ended(ended).await,
-                () = pause => {
-                    self.feed(Event::Tick).await;
-                }
+                () = wake(&mut self.keeper) => {}
+                () = pause => self.tick().await,
             }
         }
-        if let Some(bus) = &self.bus
-            && let Err(error) = bus.flush(FAREWELL_TIMEOUT).await
-        {
-            warn!(worker = %self.worker, error, "the farewell is not sent; the leader learns by silence");
+        self.say_farewell(&source).await;
+        info!(worker = %self.worker, session = %self.identity.session, "worker ends, nothing runs any more");
+    }
+
+    async fn tick(&mut self) {
+        let waiting = self.session.waiting();
+        self.feed(Event::Tick).await;
+        if waiting > 0 && self.session.waiting() == 0 {
+            warn!(worker = %self.worker, streams = waiting,
+                "no leader answers: the streams that ran here before are started");
         }
-        info!(worker = %self.worker, session = %self.id, "worker ends, nothing runs any more");
+    }
+
+    /// Before the streams end: what the leader wanted last is what a restart without a leader needs.
+    async fn finish_saving(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.finish(&self.session).await;
+        }
+    }
+
+    /// Sees to it that the leader hears of the end, where it can be reached.
+    async fn say_farewell(&self, source: &ConnectSource) {
+        let sent = match &self.bus {
+            Some(bus) => bus.flush(FAREWELL_TIMEOUT).await,
+            None => Err("there is no connection".to_owned()),
+        };
+        // A leader that never answered waits for no farewell.
+        let known = self.session.last_ack() > 0;
+        let sent = match sent {
+            Err(_) if known => send_farewell(source, &self.identity)
+                .await
+                .map_err(|error| error.to_string()),
+            sent => sent,
+        };
+        match sent {
+            Err(error) if known => {
+                warn!(worker = %self.worker, error, "the farewell is not sent; the leader learns by silence");
+            }
+            Ok(()) if self.session.hears_leader(clock::now()) => {
+                if let Some(keeper) = &self.keeper {
+                    keeper.forget().await;
+                }
+            }
+            Ok(()) | Err(_) => {}
+        }
     }
 
     /// Gives the session an event, carries out its commands, and answers why it refused the event, if it did.
@@ -121,6 +167,7 @@ impl Driver {
                             events.push_back(Event::StreamStopped { stream, epoch });
                         }
                     }
+                    Command::Reconnect { unanswered, first } => self.reconnect(unanswered, first),
                     Command::Remember { highest_term } => self.remember(highest_term).await,
                     Command::Refused { reason } => refused = Some(reason),
                     Command::Left => self.left = true,
@@ -150,6 +197,7 @@ impl Driver {
                     if let Some(problem) = self.feed(Event::Assign(assign)).await {
                         self.refusals.log(&self.worker, kind, &problem);
                     }
+                    self.note_answer().await;
                 }
                 Err(error) => self
                     .refusals
@@ -189,10 +237,16 @@ impl Driver {
             ..
         } = control;
         let reason = match session {
-            Some(session) if session != self.id => {
-                Some(format!("session {session} is meant, this is {}", self.id))
+            Some(session) if session != self.identity.session => Some(format!(
+                "session {session} is meant, this is {}",
+                self.identity.session
+            )),
+            Some(_) | None => {
+                if kind == ControlKind::Restart {
+                    self.finish_saving().await;
+                }
+                self.feed(Event::Control { term, kind }).await
             }
-            Some(_) | None => self.feed(Event::Control { term, kind }).await,
         };
         if let Some(problem) = &reason {
             self.refusals.log(&self.worker, "control", problem);
@@ -240,13 +294,42 @@ impl Driver {
         }
     }
 
+    /// Gives the connection up; the link makes another one.
+    fn reconnect(&self, unanswered: u32, first: bool) {
+        // The first time only: without any leader it goes on so.
+        if first {
+            warn!(worker = %self.worker, unanswered, "heartbeats stay unanswered: no leader is there, or the server's \
+                permissions keep heartbeats or assigns back; connecting anew, streams go on");
+        }
+        if let Some(bus) = &self.bus {
+            bus.leave();
+        }
+    }
+
     /// Saves the highest term before anything of that term is carried out.
     async fn remember(&mut self, highest_term: Term) {
+        self.save("the highest term", move |state| state.remember(highest_term))
+            .await;
+    }
+
+    /// Saves, once, that a leader answered this session.
+    async fn note_answer(&mut self) {
+        let is_news = self.state.as_ref().is_some_and(|state| !state.is_acknowledged());
+        if is_news && self.session.last_ack() > 0 {
+            self.save("the leader's answer", StateFolder::acknowledged).await;
+        }
+    }
+
+    async fn save(
+        &mut self,
+        what: &'static str,
+        save: impl FnOnce(&mut StateFolder) -> std::io::Result<()> + Send + 'static,
+    ) {
         let Some(mut state) = self.state.take() else {
             return;
         };
         let saved = tokio::task::spawn_blocking(move || {
-            let saved = state.remember(highest_term);
+            let saved = save(&mut state);
             (state, saved)
         });
         match saved.await {
@@ -254,13 +337,19 @@ impl Driver {
                 self.state = Some(state);
                 if let Err(error) = saved {
                     // A full disk is no reason to end streams.
-                    warn!(worker = %self.worker, %highest_term, %error, "the highest term is not saved; streams go on");
+                    warn!(worker = %self.worker, what, %error, "not saved; streams go on");
                 }
             }
-            Err(error) => {
-                warn!(worker = %self.worker, %error, "saving the highest term failed; streams go on")
-            }
+            Err(error) => warn!(worker = %self.worker, what, %error, "saving failed; streams go on"),
         }
+    }
+}
+
+/// Waits for the keeper, for ever without one.
+async fn wake(keeper: &mut Option<Keeper>) {
+    match keeper {
+        Some(keeper) => keeper.wake().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -6,16 +6,23 @@ use async_nats::{Message, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
 use streamkeeper_protocol::WorkerId;
-use streamkeeper_resilience::Backoff;
+use streamkeeper_resilience::{Backoff, Breaker, BreakerState};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::bus::Bus;
 use crate::connect::{ConnectError, ConnectSource};
 
 /// Delay between attempts. They never end: streams go on, and the server comes back some day.
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+/// After so many failures in a row nothing is tried for a while.
+const BREAKER_THRESHOLD: u32 = 8;
+/// How long, at least. Longer would cost more than it spares: a worker that comes back later than the others is taken
+/// for lost.
+const BREAKER_OPEN: Duration = Duration::from_secs(3);
+/// The open time is spread by so much, so that a whole fleet does not come back at once.
+const BREAKER_SPREAD: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(2));
 /// A connection that stood so long was a good one: after its loss the delays begin again.
 const STEADY_AFTER: Duration = Duration::from_secs(10);
 /// Most events that wait for the driver.
@@ -37,8 +44,12 @@ pub(super) enum LinkEvent {
 pub(super) async fn run(source: ConnectSource, worker: WorkerId, events: mpsc::Sender<LinkEvent>) {
     let mut attempt = 0;
     let mut told = false;
+    let mut gate = Gate::new(worker.clone());
     while !events.is_closed() {
-        match Line::open(&source, &worker).await {
+        gate.pass().await;
+        let opened = Line::open(&source, &worker).await;
+        gate.report(opened.is_ok());
+        match opened {
             Ok(mut line) => {
                 info!(%worker, server = line.bus.server(), "connected to the message server");
                 let since = Instant::now();
@@ -46,7 +57,11 @@ pub(super) async fn run(source: ConnectSource, worker: WorkerId, events: mpsc::S
                 if since.elapsed() >= STEADY_AFTER {
                     attempt = 0;
                 }
-                warn!(%worker, server = line.bus.server(), "connection to the message server is lost; streams go on");
+                if line.bus.is_left() {
+                    debug!(%worker, server = line.bus.server(), "connection is left; streams go on");
+                } else {
+                    warn!(%worker, server = line.bus.server(), "connection to the message server is lost; streams go on");
+                }
                 told = true;
             }
             // One line for each outage: it may last for hours.
@@ -54,10 +69,55 @@ pub(super) async fn run(source: ConnectSource, worker: WorkerId, events: mpsc::S
                 warn!(%worker, %error, "no connection to the message server; streams go on, attempts too");
                 told = true;
             }
-            Err(_) => {}
+            Err(error) => debug!(%worker, %error, attempt, "no connection to the message server"),
         }
         tokio::time::sleep(RECONNECT.delay(attempt, rand::random())).await;
         attempt = attempt.saturating_add(1);
+    }
+}
+
+/// The circuit breaker towards the message server.
+struct Gate {
+    breaker: Breaker,
+    origin: Instant,
+    worker: WorkerId,
+}
+
+impl Gate {
+    fn new(worker: WorkerId) -> Self {
+        Self {
+            breaker: Breaker::new(BREAKER_THRESHOLD, BREAKER_OPEN),
+            origin: Instant::now(),
+            worker,
+        }
+    }
+
+    /// Waits until an attempt may be made.
+    async fn pass(&mut self) {
+        while !self.breaker.allow(self.origin.elapsed()) {
+            tokio::time::sleep(BREAKER_OPEN + BREAKER_SPREAD.delay(0, rand::random())).await;
+        }
+    }
+
+    /// Takes the outcome of an attempt, and tells what changed by it.
+    fn report(&mut self, connected: bool) {
+        let (worker, before, now) = (&self.worker, self.breaker.state(), self.origin.elapsed());
+        if connected {
+            self.breaker.succeeded(now);
+        } else {
+            self.breaker.failed(now);
+        }
+        match (before, self.breaker.state()) {
+            (BreakerState::Closed, BreakerState::Open) => warn!(%worker, breaker = "open",
+                failures = BREAKER_THRESHOLD, "the message server fails again and again; attempts are rare now"),
+            (BreakerState::HalfOpen, BreakerState::Open) => {
+                debug!(%worker, breaker = "open", "the attempt failed as well");
+            }
+            (BreakerState::HalfOpen, BreakerState::Closed) => {
+                info!(%worker, breaker = "closed", "the message server answers again");
+            }
+            _ => {}
+        }
     }
 }
 
@@ -105,5 +165,36 @@ impl Line {
         self.bus.give_up();
         // Nobody listens: then nobody misses it either.
         let _ = events.send(LinkEvent::Down).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_make_attempts_rare_until_one_succeeds() {
+        let mut gate = Gate::new(WorkerId::new("w").unwrap());
+        let waited = async |gate: &mut Gate| {
+            let since = Instant::now();
+            gate.pass().await;
+            since.elapsed()
+        };
+        for _ in 0..BREAKER_THRESHOLD {
+            assert_eq!(waited(&mut gate).await, Duration::ZERO);
+            gate.report(false);
+        }
+        for _ in 0..3 {
+            let pause = waited(&mut gate).await;
+            assert!(
+                pause >= BREAKER_OPEN && pause <= Duration::from_secs(5),
+                "{pause:?}"
+            );
+            gate.report(false);
+        }
+        gate.pass().await;
+        gate.report(true);
+        assert_eq!(waited(&mut gate).await, Duration::ZERO);
+        assert_eq!(gate.breaker.state(), BreakerState::Closed);
     }
 }

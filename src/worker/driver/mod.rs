@@ -6,9 +6,11 @@ mod drive;
 mod farewell;
 mod identity;
 mod jobs;
+mod keeper;
 mod link;
 mod orders;
 mod refusals;
+mod saved;
 mod state;
 
 use std::path::PathBuf;
@@ -23,7 +25,7 @@ pub use identity::Identity;
 
 use crate::connect::{ConnectError, ConnectSource};
 use crate::handler::StreamHandler;
-use crate::session::{Command, Event, Millis, Session, SessionConfig};
+use crate::session::{Command, Event, Millis, SavedSet, Session, SessionConfig};
 use drive::Driver;
 use state::{Former, StateFolder};
 
@@ -34,8 +36,9 @@ pub struct WorkerOptions {
     pub session: SessionConfig,
     /// Where the message server is.
     pub connect: ConnectSource,
-    /// Folder for what must survive a restart: the lock, the last session, the highest term. Only one process may
-    /// use it at a time. Without one, a restarted worker waits until its former session counts as lost.
+    /// Folder for what must survive a restart: the lock, the last sessions, the highest term, the streams. Only one
+    /// process may use it at a time. Without one, a restarted worker waits until its former session counts as lost,
+    /// and starts nothing while no leader answers.
     pub state_dir: Option<PathBuf>,
     /// This life of the worker; a fresh random one if none is given.
     pub session_id: Option<SessionId>,
@@ -95,23 +98,27 @@ impl Worker {
         if let Some(session) = options.session_id {
             identity.session = session;
         }
-        let (state, former) = match options.state_dir {
+        let (state, former, saved) = match options.state_dir {
             Some(folder) => {
-                let (state, former) = open_state(folder, identity.clone()).await?;
-                (Some(state), former)
+                let (state, former, saved) = open_state(folder, identity.clone()).await?;
+                (Some(state), former, saved)
             }
-            None => (None, Former::default()),
+            None => (None, Former::default(), None),
         };
-        let session = Session::new(
+        tracing::info!(worker = %identity.worker, session = %identity.session,
+            supersedes = former.sessions.first().map(tracing::field::display),
+            saved_streams = saved.as_ref().map(|saved| saved.streams.len()), "worker starts");
+        let mut session = Session::new(
             options.session,
             identity.session,
-            identity.boot_id,
-            former.supersedes,
+            identity.boot_id.clone(),
+            former.sessions,
             former.highest_term,
         );
-        tracing::info!(worker = %identity.worker, session = %identity.session,
-            supersedes = former.supersedes.map(tracing::field::display), "worker starts");
-        let driver = Driver::new(identity.worker, identity.session, session, handler, state);
+        if let Some(saved) = saved {
+            session.restore(clock::now(), saved);
+        }
+        let driver = Driver::new(identity, session, handler, state);
         driver.run(options.connect, shutdown).await;
         Ok(())
     }
@@ -137,9 +144,17 @@ fn check(config: &SessionConfig) -> Result<(), WorkerError> {
     Ok(())
 }
 
-async fn open_state(folder: PathBuf, identity: Identity) -> Result<(StateFolder, Former), WorkerError> {
+/// What a state folder gives to a new life.
+type Opened = (StateFolder, Former, Option<SavedSet>);
+
+async fn open_state(folder: PathBuf, identity: Identity) -> Result<Opened, WorkerError> {
     let shown = folder.clone();
-    let opened = tokio::task::spawn_blocking(move || StateFolder::open(&folder, &identity)).await;
+    let opened = tokio::task::spawn_blocking(move || {
+        let (state, former) = StateFolder::open(&folder, &identity)?;
+        let saved = saved::load(&folder, &identity.worker);
+        Ok((state, former, saved))
+    });
+    let opened = opened.await;
     opened.unwrap_or_else(|error| {
         Err(WorkerError::State {
             path: shown,

@@ -17,6 +17,11 @@ pub struct SessionConfig {
     pub min_gap_ms: u64,
     /// After so many milliseconds without a word from a leader the worker is in local mode.
     pub local_after_ms: u64,
+    /// After so many milliseconds without a word from a leader a restarted worker starts the `available` streams that
+    /// it ran before.
+    pub local_start_after_ms: u64,
+    /// After so many heartbeats without an answer the connection is made anew: one of its directions may be dead.
+    pub unanswered_limit: u32,
     /// Delay before a stream that ended by itself is started again.
     pub backoff: Backoff,
     /// A stream that ran for so many milliseconds is healthy: its backoff starts again.
@@ -43,6 +48,8 @@ impl SessionConfig {
             interval_ms: 2_000,
             min_gap_ms: 20,
             local_after_ms: 10_000,
+            local_start_after_ms: 10_000,
+            unanswered_limit: 5,
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
             healthy_after_ms: 60_000,
             max_entries_per_part: 512,

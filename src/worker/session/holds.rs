@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use streamkeeper_protocol::{Action, DesiredEntry, Epoch, Phase, RunSpec, RunState, RunningStream, StreamId};
+use streamkeeper_protocol::{
+    Action, DesiredEntry, Epoch, Ownership, Phase, RunSpec, RunState, RunningStream, StreamId,
+};
 
 use super::random::Random;
 use super::text::plain;
-use super::{Command, Millis, SessionConfig};
+use super::{Command, Millis, SavedSet, SavedStream, SessionConfig};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -82,6 +84,8 @@ pub(super) struct Holds {
     /// The highest epoch that may ever have been started, also of streams that are gone: a start below it would
     /// give one stream two owners in the wrong order.
     floor: BTreeMap<StreamId, Epoch>,
+    /// What the applied set wants started and a draining worker did not start.
+    skipped: BTreeMap<StreamId, (Epoch, RunSpec)>,
     changed: bool,
 }
 
@@ -89,16 +93,68 @@ impl Holds {
     /// Applies a whole desired set.
     pub(super) fn apply(&mut self, set: BTreeMap<StreamId, DesiredEntry>, starts: Starts) -> Orders {
         let mut orders = Orders::default();
+        self.skipped.clear();
         let absent = self.held.keys().filter(|stream| !set.contains_key(*stream));
         for stream in absent.cloned().collect::<Vec<_>>() {
             self.end(&stream, &mut orders);
         }
         for (stream, entry) in set {
-            let allowed = entry.action == Action::Run && starts.allow(self.held.get(&stream));
-            let run = entry.spec.filter(|_| allowed);
+            let allowed = starts.allow(self.held.get(&stream));
+            let wanted = entry.spec.filter(|_| entry.action == Action::Run);
+            if let Some(spec) = wanted.as_ref().filter(|_| !allowed && starts == Starts::Held) {
+                self.skipped.insert(stream.clone(), (entry.epoch, spec.clone()));
+            }
+            let run = wanted.filter(|_| allowed);
             self.want(stream, entry.epoch, run, &mut orders);
         }
         orders
+    }
+
+    /// Starts what a draining worker did not start. An `exclusive` stream waits for the leader's next set: the leader
+    /// may have taken its absence for a release and granted it elsewhere since.
+    pub(super) fn start_skipped(&mut self) -> Orders {
+        let mut skipped = std::mem::take(&mut self.skipped);
+        skipped.retain(|_, (_, spec)| spec.ownership == Ownership::Available);
+        self.start(skipped)
+    }
+
+    /// Starts these, as far as they do not run and were not given a higher epoch before.
+    pub(super) fn start(&mut self, streams: BTreeMap<StreamId, (Epoch, RunSpec)>) -> Orders {
+        let mut orders = Orders::default();
+        for (stream, (epoch, spec)) in streams {
+            self.want(stream, epoch, Some(spec), &mut orders);
+        }
+        orders
+    }
+
+    pub(super) fn forget_skipped(&mut self) {
+        self.skipped.clear();
+    }
+
+    /// Takes the epochs of a saved set, so that nothing is ever started below them.
+    pub(super) fn remember(&mut self, saved: &SavedSet) {
+        for SavedStream { stream, epoch, .. } in &saved.streams {
+            let floor = self.floor.entry(stream.clone()).or_default();
+            *floor = (*floor).max(*epoch);
+        }
+    }
+
+    /// The streams that run or are to run, with what they run.
+    pub(super) fn plan(&self) -> Vec<SavedStream> {
+        let entry = |(stream, held): (&StreamId, &Held)| {
+            let stops = held.state == State::Stopping;
+            let (epoch, spec) = match &held.next {
+                Some((epoch, spec)) => (*epoch, spec),
+                None if stops => return None,
+                None => (held.epoch, &held.spec),
+            };
+            Some(SavedStream {
+                stream: stream.clone(),
+                epoch,
+                spec: spec.clone(),
+            })
+        };
+        self.held.iter().filter_map(entry).collect()
     }
 
     /// Ends every stream.

@@ -6,9 +6,14 @@
 
 mod accept;
 mod config;
+mod contact;
+mod event;
+mod former;
 mod holds;
 mod pulse;
 mod random;
+mod report;
+mod saved;
 mod text;
 
 #[cfg(test)]
@@ -18,119 +23,25 @@ mod tests_drain;
 #[cfg(test)]
 mod tests_heartbeat;
 #[cfg(test)]
+mod tests_local;
+#[cfg(test)]
 mod tests_random;
 
 use streamkeeper_protocol::{
-    Assign, AssignKind, ControlKind, Epoch, Heartbeat, Inventory, Mode, PROTOCOL_VERSION, Phase, RunSpec,
-    RunningStream, SessionId, StreamId, Term, Version,
+    Assign, AssignKind, ControlKind, Phase, RunningStream, SessionId, Term, Version,
 };
 
 pub use config::SessionConfig;
+pub use event::{Command, Event, Millis};
+pub use saved::{SavedSet, SavedStream};
 
 use accept::Assembly;
+use contact::Contact;
+use former::Former;
 use holds::{Holds, Orders};
 use pulse::Pulse;
 use random::Random;
-
-/// Milliseconds since any fixed origin; never goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Millis(pub u64);
-
-impl Millis {
-    /// The moment `ms` milliseconds later.
-    #[must_use]
-    pub const fn plus(self, ms: u64) -> Self {
-        Self(self.0.saturating_add(ms))
-    }
-
-    /// Milliseconds from `earlier` to `self`, 0 when it is not earlier.
-    #[must_use]
-    pub const fn since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
-    }
-}
-
-/// What happens to a session.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// The connection to the message server stands.
-    Connected,
-    /// The connection is lost. It changes no stream.
-    Disconnected,
-    /// A leader answered.
-    Assign(Assign),
-    /// A leader ordered; the caller has checked the receiver and the order's id.
-    Control {
-        /// The leadership that orders.
-        term: Term,
-        /// What it orders; [`ControlKind::Restart`] is the same as [`Event::Leave`].
-        kind: ControlKind,
-    },
-    /// A stream runs.
-    StreamUp {
-        /// The stream.
-        stream: StreamId,
-        /// The epoch under which it was started.
-        epoch: Epoch,
-    },
-    /// A stream ended by itself; nothing of it runs any more.
-    StreamExited {
-        /// The stream.
-        stream: StreamId,
-        /// The epoch under which it was started.
-        epoch: Epoch,
-        /// Why, in words.
-        reason: String,
-    },
-    /// An ordered stop is complete; nothing of the stream runs any more.
-    StreamStopped {
-        /// The stream.
-        stream: StreamId,
-        /// The epoch that the stop named.
-        epoch: Epoch,
-    },
-    /// The process is to end.
-    Leave,
-    /// A deadline may have come.
-    Tick,
-}
-
-/// What the caller has to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Command {
-    /// Send this heartbeat.
-    Heartbeat(Box<Heartbeat>),
-    /// Start a stream.
-    Start {
-        /// The stream.
-        stream: StreamId,
-        /// The assignment under which it runs.
-        epoch: Epoch,
-        /// What to run.
-        spec: RunSpec,
-        /// How often it was restarted under this epoch.
-        attempt: u32,
-    },
-    /// Stop a stream.
-    Stop {
-        /// The stream.
-        stream: StreamId,
-        /// The epoch that is stopped; never a higher one.
-        epoch: Epoch,
-    },
-    /// Save the highest accepted term, so that a restart does not forget it.
-    Remember {
-        /// The term.
-        highest_term: Term,
-    },
-    /// A message was not accepted; worth a line in the log.
-    Refused {
-        /// Why, in words.
-        reason: String,
-    },
-    /// Nothing runs any more: the process may end. No command follows.
-    Left,
-}
+use saved::Waiting;
 
 /// One life of a worker.
 #[derive(Debug)]
@@ -138,7 +49,7 @@ pub struct Session {
     config: SessionConfig,
     id: SessionId,
     boot_id: String,
-    supersedes: Option<SessionId>,
+    former: Former,
     highest_term: Term,
     applied: Version,
     /// The applied version came without a set; a set of the same version is still to be applied.
@@ -151,26 +62,41 @@ pub struct Session {
     pulse: Pulse,
     seq: u64,
     last_ack: u64,
-    last_contact: Option<Millis>,
+    contact: Contact,
     phase: Phase,
+    /// What an earlier session left, while it is neither started nor replaced by a leader's word.
+    waiting: Option<Waiting>,
+    /// Counts what changes [`Self::plan`].
+    plan_revision: u64,
 }
 
 impl Session {
-    /// A new session that holds nothing. `supersedes` is a session that is proven dead; `highest_term` is what
-    /// earlier sessions remembered.
+    /// A new session that holds nothing. `former` are sessions of this worker that are proven dead, the one that a
+    /// leader knew last first; `highest_term` is what earlier sessions remembered.
+    ///
+    /// ```
+    /// use streamkeeper_worker::{Capacity, Command, Event, Millis, Session, SessionConfig, SessionId, WorkerId};
+    ///
+    /// let capacity = Capacity { max_streams: 10, weight: 1.0 };
+    /// let config = SessionConfig::new(WorkerId::new("w-1")?, capacity);
+    /// let mut session = Session::new(config, SessionId::from_u128(1), "boot".to_owned(), None, Default::default());
+    /// let commands = session.handle(Millis(0), 42, Event::Connected);
+    /// assert!(matches!(&commands[..], [Command::Heartbeat(first)] if first.seq == 1));
+    /// # Ok::<(), streamkeeper_worker::IdError>(())
+    /// ```
     #[must_use]
     pub fn new(
         config: SessionConfig,
         session_id: SessionId,
         boot_id: String,
-        supersedes: Option<SessionId>,
+        former: impl IntoIterator<Item = SessionId>,
         highest_term: Term,
     ) -> Self {
         Self {
             config,
             id: session_id,
             boot_id,
-            supersedes,
+            former: Former::new(former),
             highest_term,
             applied: Version::default(),
             lease_only: true,
@@ -181,9 +107,48 @@ impl Session {
             pulse: Pulse::default(),
             seq: 0,
             last_ack: 0,
-            last_contact: None,
+            contact: Contact::default(),
             phase: Phase::Ready,
+            waiting: None,
+            plan_revision: 0,
         }
+    }
+
+    /// Takes what an earlier session saved; to be called before the first event. Where no leader answers for
+    /// [`SessionConfig::local_start_after_ms`], its `available` streams start under the epochs that they had. A
+    /// leader's desired set replaces it.
+    pub fn restore(&mut self, now: Millis, saved: SavedSet) {
+        self.holds.remember(&saved);
+        self.waiting = Some(Waiting::new(now, saved));
+    }
+
+    /// The streams of the saved set that wait for their start.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.as_ref().map_or(0, Waiting::count)
+    }
+
+    /// Changes with every change of [`Self::plan`].
+    #[must_use]
+    pub const fn plan_revision(&self) -> u64 {
+        self.plan_revision
+    }
+
+    /// What is to be saved, so that a later session can start from it; `None` while the session ends: what it had
+    /// before stays saved.
+    #[must_use]
+    pub fn plan(&self) -> Option<SavedSet> {
+        let ends = matches!(self.phase, Phase::Leaving | Phase::Gone);
+        (!ends).then(|| SavedSet {
+            version: self.applied,
+            streams: self.holds.plan(),
+        })
+    }
+
+    /// Whether a leader is heard and hears this session.
+    #[must_use]
+    pub fn hears_leader(&self, now: Millis) -> bool {
+        self.contact.hears(now, &self.config)
     }
 
     /// Takes one event; `random` has 64 uniform bits. The commands are to be carried out in their order.
@@ -194,7 +159,10 @@ impl Session {
         }
         let mut random = Random(random);
         match event {
-            Event::Connected => self.pulse.connected(),
+            Event::Connected => {
+                self.pulse.connected();
+                self.contact.connected();
+            }
             Event::Disconnected => self.pulse.disconnected(),
             Event::Assign(assign) => self.assign(now, assign, &mut out),
             Event::Control { term, kind } => self.control(term, kind, &mut out),
@@ -211,7 +179,10 @@ impl Session {
                 out.extend(self.holds.stopped(&stream, epoch).into_commands());
             }
             Event::Leave => out.extend(self.leave().into_commands()),
-            Event::Tick => out.extend(self.holds.retry(now).into_commands()),
+            Event::Tick => {
+                out.extend(self.holds.retry(now).into_commands());
+                out.extend(self.start_alone(now).into_commands());
+            }
         }
         self.tell(now, &mut random, &mut out);
         out
@@ -223,7 +194,11 @@ impl Session {
         if self.phase == Phase::Gone {
             return None;
         }
-        let deadlines = [self.pulse.deadline(&self.config), self.holds.next_retry()];
+        let deadlines = [
+            self.pulse.deadline(&self.config),
+            self.holds.next_retry(),
+            self.alone_at(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 
@@ -247,20 +222,25 @@ impl Session {
 
     fn assign(&mut self, now: Millis, assign: Assign, out: &mut Vec<Command>) {
         let own = (&self.config.worker, self.id);
-        let mut objection = accept::objection(&assign, own, self.highest_term, self.applied);
-        if objection.is_none() && assign.kind == AssignKind::Refused {
-            objection = Some(
-                assign
-                    .reason
-                    .clone()
-                    .unwrap_or_else(|| "refused by the leader".to_owned()),
-            );
-        }
-        if let Some(reason) = objection {
+        let refused = assign.kind == AssignKind::Refused;
+        // A refusal is of no generation.
+        let applied = if refused { Version::default() } else { self.applied };
+        if let Some(reason) = accept::objection(&assign, own, self.highest_term, applied) {
             out.push(Command::Refused { reason });
             return;
         }
-        self.last_contact = Some(now);
+        self.contact.answer(now, !refused);
+        if refused {
+            if self.former.refused(assign.ack_seq, self.seq) {
+                self.pulse.hurry();
+            }
+            let reason = assign
+                .reason
+                .unwrap_or_else(|| "refused by the leader".to_owned());
+            out.push(Command::Refused { reason });
+            return;
+        }
+        self.former.accepted();
         // An answer to a heartbeat that was never sent proves nothing.
         if assign.ack_seq <= self.seq {
             self.last_ack = self.last_ack.max(assign.ack_seq);
@@ -274,6 +254,8 @@ impl Session {
             AssignKind::LeaseOnly if news => {
                 self.pulse.ask_whole();
                 self.applies(version, true, out);
+                // What a leader before wanted is nobody's word any more.
+                self.holds.forget_skipped();
             }
             // A repeated set is not applied again: it would start again what ended since.
             AssignKind::Desired if news || self.lease_only => match self.assembly.take(assign) {
@@ -281,6 +263,8 @@ impl Session {
                 Ok(Some(set)) => {
                     self.applies(version, false, out);
                     out.extend(self.holds.apply(set, self.phase.into()).into_commands());
+                    self.waiting = None;
+                    self.plan_revision += 1;
                 }
                 Err(reason) => out.push(Command::Refused { reason }),
             },
@@ -311,87 +295,36 @@ impl Session {
             ControlKind::Ping => {}
             ControlKind::Resync => self.pulse.ask_whole(),
             ControlKind::Drain if self.phase == Phase::Ready => self.phase = Phase::Draining,
-            ControlKind::Resume if self.phase == Phase::Draining => self.phase = Phase::Ready,
+            ControlKind::Resume if self.phase == Phase::Draining => {
+                self.phase = Phase::Ready;
+                if term == self.applied.term {
+                    out.extend(self.holds.start_skipped().into_commands());
+                    self.plan_revision += 1;
+                }
+            }
             ControlKind::Drain | ControlKind::Resume => {}
             ControlKind::Restart => out.extend(self.leave().into_commands()),
         }
     }
 
+    /// When the saved set is started, if no leader speaks before.
+    fn alone_at(&self) -> Option<Millis> {
+        let waiting = self.waiting.as_ref().filter(|_| self.phase == Phase::Ready)?;
+        Some(waiting.due(self.contact.answered(), self.config.local_start_after_ms))
+    }
+
+    fn start_alone(&mut self, now: Millis) -> Orders {
+        if self.alone_at().is_none_or(|at| at > now) {
+            return Orders::default();
+        }
+        let waiting = self.waiting.take().map(Waiting::into_streams);
+        self.holds.start(waiting.unwrap_or_default())
+    }
+
     fn leave(&mut self) -> Orders {
+        self.waiting = None;
         self.phase = Phase::Leaving;
         self.pulse.hurry();
         self.holds.end_all()
-    }
-
-    fn tell(&mut self, now: Millis, random: &mut Random, out: &mut Vec<Command>) {
-        if self.holds.take_changed() {
-            self.inventory_version += 1;
-            self.pulse.hurry();
-        }
-        if self.phase == Phase::Leaving && self.holds.is_empty() {
-            self.phase = Phase::Gone;
-            // The proof of death waits for no gap; without a connection the leader learns by silence.
-            if self.pulse.is_connected() {
-                self.heartbeats(now, true, out);
-            }
-            out.push(Command::Left);
-        } else if let Some(asked) = self.pulse.beat(now, &self.config, random) {
-            let whole = asked || self.told_version != Some(self.inventory_version);
-            self.heartbeats(now, whole, out);
-        }
-    }
-
-    fn heartbeats(&mut self, now: Millis, whole: bool, out: &mut Vec<Command>) {
-        let digest = Inventory::digest(self.inventory_version, self.holds.count());
-        if !whole {
-            let heartbeat = self.heartbeat(now, digest);
-            out.push(Command::Heartbeat(Box::new(heartbeat)));
-            return;
-        }
-        self.told_version = Some(self.inventory_version);
-        let entries = self.holds.inventory();
-        let mut chunks: Vec<&[RunningStream]> =
-            entries.chunks(self.config.max_entries_per_part.max(1)).collect();
-        if chunks.is_empty() {
-            chunks.push(&[]);
-        }
-        let parts = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
-        for (part, chunk) in (0..parts).zip(chunks) {
-            let running = chunk.to_vec();
-            let inventory = Inventory {
-                part,
-                parts,
-                running,
-                ..digest.clone()
-            };
-            let heartbeat = self.heartbeat(now, inventory);
-            out.push(Command::Heartbeat(Box::new(heartbeat)));
-        }
-    }
-
-    fn heartbeat(&mut self, now: Millis, inventory: Inventory) -> Heartbeat {
-        self.seq += 1;
-        let hears = self
-            .last_contact
-            .is_some_and(|at| now.since(at) < self.config.local_after_ms);
-        Heartbeat {
-            v: PROTOCOL_VERSION,
-            worker: self.config.worker.clone(),
-            session: self.id,
-            seq: self.seq,
-            boot_id: self.boot_id.clone(),
-            supersedes: self.supersedes,
-            applied: self.applied,
-            highest_term: self.highest_term,
-            mode: if hears { Mode::Connected } else { Mode::Local },
-            lease_left_ms: 0,
-            phase: self.phase,
-            capacity: self.config.capacity,
-            labels: self.config.labels.clone(),
-            zone: self.config.zone.clone(),
-            version: self.config.version.clone(),
-            inventory,
-            host: None,
-        }
     }
 }

@@ -22,17 +22,25 @@ pub(super) fn stream(name: &str) -> StreamId {
 }
 
 pub(super) fn session() -> Session {
+    session_of(config(), None)
+}
+
+pub(super) fn config() -> SessionConfig {
     let capacity = Capacity {
         max_streams: 9,
         weight: 1.0,
     };
     let mut config = SessionConfig::new(WorkerId::new("w").unwrap(), capacity);
     config.max_entries_per_part = 2;
+    config
+}
+
+pub(super) fn session_of(config: SessionConfig, former: impl IntoIterator<Item = SessionId>) -> Session {
     Session::new(
         config,
         SessionId::from_u128(7),
         "boot".to_owned(),
-        None,
+        former,
         Term::ZERO,
     )
 }
@@ -105,7 +113,7 @@ pub(super) fn up(name: &str, counter: u32) -> Event {
     }
 }
 
-fn exited(name: &str, counter: u32) -> Event {
+pub(super) fn exited(name: &str, counter: u32) -> Event {
     Event::StreamExited {
         stream: stream(name),
         epoch: epoch(counter),
@@ -113,21 +121,22 @@ fn exited(name: &str, counter: u32) -> Event {
     }
 }
 
-fn stopped(name: &str, counter: u32) -> Event {
+pub(super) fn stopped(name: &str, counter: u32) -> Event {
     Event::StreamStopped {
         stream: stream(name),
         epoch: epoch(counter),
     }
 }
 
-/// Commands in short: `+a5` start, `-a5` stop, `T1` remember, `!` refused, `H` heartbeat, `Left`.
-fn short(commands: &[Command]) -> String {
+/// Commands in short: `+a5` start, `-a5` stop, `T1` remember, `!` refused, `C5` reconnect, `H` heartbeat, `Left`.
+pub(super) fn short(commands: &[Command]) -> String {
     let one = |command: &Command| match command {
         Command::Heartbeat(_) => "H".to_owned(),
         Command::Start { stream, epoch, .. } => format!("+{stream}{}", epoch.counter()),
         Command::Stop { stream, epoch } => format!("-{stream}{}", epoch.counter()),
         Command::Remember { highest_term } => format!("T{highest_term}"),
         Command::Refused { .. } => "!".to_owned(),
+        Command::Reconnect { unanswered, .. } => format!("C{unanswered}"),
         Command::Left => "Left".to_owned(),
     };
     commands.iter().map(one).collect::<Vec<_>>().join(" ")

@@ -40,12 +40,14 @@ async fn a_declarative_change_arrives_whole() {
         created: vec![stream_id("a")],
         changed: vec![stream_id("b")],
         deleted: vec![stream_id("c")],
+        restarted: vec![stream_id("e")],
         unchanged: vec![stream_id("d")],
     })));
     let (status, answer) = world.ask(Method::PUT, "/api/v1/streams", &body.to_string()).await;
     assert_eq!(status, StatusCode::OK);
-    let expected =
-        json!({"created": ["a"], "changed": ["b"], "deleted": ["c"], "unchanged": ["d"], "dry_run": false});
+    let expected = json!({
+        "created": ["a"], "changed": ["b"], "deleted": ["c"], "restarted": ["e"], "unchanged": ["d"], "dry_run": false,
+    });
     assert_eq!(answer, expected);
 
     let mut a = StreamSpec::new(stream_id("a"), "udp://239.0.0.1:5000");
@@ -58,7 +60,7 @@ async fn a_declarative_change_arrives_whole() {
         streams: vec![StreamSpec::new(stream_id("b"), "http://u:p@host/b"), a],
         delete: vec![stream_id("c")],
         prune: true,
-        dry_run: false,
+        ..ApplyStreams::default()
     };
     assert_eq!(world.changes(), [expected]);
 }
@@ -81,6 +83,63 @@ async fn one_stream_is_put_and_deleted_by_name() {
 }
 
 #[actix::test]
+async fn one_stream_is_switched_and_restarted() {
+    let world = World::new();
+    let path = "/api/v1/streams/radio";
+    for enabled in [false, true] {
+        let body = json!({"enabled": enabled}).to_string();
+        let (status, _) = world.ask(Method::PATCH, path, &body).await;
+        assert_eq!(status, StatusCode::OK);
+        let expected = ApplyStreams {
+            enable: vec![(stream_id("radio"), enabled)],
+            ..ApplyStreams::default()
+        };
+        assert_eq!(world.changes(), [expected]);
+    }
+    for (body, pointer, part) in [
+        ("{}", "/enabled", "is missing"),
+        (r#"{"enabled": null}"#, "/enabled", "is missing"),
+        (r#"{"enabled": "no"}"#, "/enabled", "must be true or false"),
+        (
+            r#"{"enabled": true, "weight": 2}"#,
+            "/weight",
+            "known are enabled",
+        ),
+    ] {
+        let (status, problem) = world.ask(Method::PATCH, path, body).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
+        assert!(problem.to_string().contains(part), "{problem}");
+    }
+
+    let answer = Applied {
+        restarted: vec![stream_id("radio")],
+        ..Applied::default()
+    };
+    world.behind.answers.lock().unwrap().push_back(Ok(Ok(answer)));
+    let (status, answer) = world.ask(Method::POST, &format!("{path}/restart"), "").await;
+    assert_eq!(
+        (status, &answer["restarted"]),
+        (StatusCode::ACCEPTED, &json!(["radio"]))
+    );
+    let expected = ApplyStreams {
+        restart: vec![stream_id("radio")],
+        ..ApplyStreams::default()
+    };
+    assert_eq!(world.changes(), [expected]);
+
+    // A name that no stream can have is unknown as well, and asks nobody.
+    for (method, path) in [
+        (Method::PATCH, "/api/v1/streams/a.b"),
+        (Method::POST, "/api/v1/streams/a.b/restart"),
+    ] {
+        let (status, _) = world.ask(method, path, r#"{"enabled": true}"#).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
+    }
+    assert!(world.changes().is_empty());
+}
+
+#[actix::test]
 async fn a_dry_run_stays_one() {
     let world = World::new();
     let one = r#"{"source": "http://host/radio"}"#;
@@ -92,6 +151,8 @@ async fn a_dry_run_stays_one() {
         ),
         (Method::PUT, "/api/v1/streams/radio", one),
         (Method::DELETE, "/api/v1/streams/radio", ""),
+        (Method::PATCH, "/api/v1/streams/radio", r#"{"enabled": false}"#),
+        (Method::POST, "/api/v1/streams/radio/restart", ""),
     ] {
         for (query, expected) in [("?dry_run=true", true), ("?dry_run=false", false)] {
             let response = world.send(method.clone(), &format!("{path}{query}"), body).await;

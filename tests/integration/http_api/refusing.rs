@@ -253,7 +253,11 @@ async fn a_wrong_method_is_told_the_right_ones() {
     let world = World::new();
     for (method, path, allowed) in [
         (Method::POST, STREAMS, "GET, HEAD, PUT"),
-        (Method::PATCH, "/api/v1/streams/radio", "GET, HEAD, PUT, DELETE"),
+        (
+            Method::POST,
+            "/api/v1/streams/radio",
+            "GET, HEAD, PUT, PATCH, DELETE",
+        ),
         (Method::DELETE, "/api/v1/workers/a", "GET, HEAD"),
         (Method::GET, "/api/v1/faults/panic/coordinator", "POST"),
         (Method::PUT, "/livez", "GET, HEAD"),

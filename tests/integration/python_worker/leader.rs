@@ -235,7 +235,8 @@ impl State {
             term: self.term,
             generation: if first { 0 } else { self.generation },
             lease_ms: 15_000,
-            whole_inventory: first,
+            // A later term's first answer does not ask: it says so by its kind.
+            whole_inventory: first && self.term.get() == 16,
             kind,
             reason: None,
             part: 0,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use streamkeeper_protocol::connect::{CONNECT_FILE, Connect};
-use streamkeeper_protocol::{RunState, SessionId};
+use streamkeeper_protocol::{AssignKind, ControlKind, RunState, SessionId, Term, Version};
 use streamkeeper_tests::nats::NatsServer;
 use streamkeeper_tests::wait::{GENEROUS, until};
 use streamkeeper_tests::world::World;
@@ -87,12 +87,23 @@ async fn a_killed_worker_leaves_nothing_and_its_next_life_proves_it() {
     worker.process.kill9();
     world.gone("py").await;
 
+    // The former leader is the first to speak to the next life.
+    leader.silent(true);
     let worker = PythonWorker::start(&world, "py", &args);
     let told = leader.hear("another life", |told| told.session != session).await;
     assert_eq!(
         (told.supersedes, told.highest_term.get(), told.inventory.count),
         (Some(session), 16, 0)
     );
+    let mut stale = leader.draft(AssignKind::Desired);
+    stale.term = Term::new(15).unwrap();
+    stale.entries = vec![run("stale", 15, 1, SLEEP)];
+    leader.send(&stale).await;
+    let from = leader.heard().len();
+    assert!(leader.order("1", 16, None, ControlKind::Ping).await.done);
+    let told = leader.hear_after(from, "a heartbeat", |_| true).await;
+    assert_eq!((told.applied, told.inventory.count), (Version::default(), 0));
+    leader.silent(false);
     let after = worker.runs(&world, &["a"]).await;
     assert_ne!(after["a"].pid, before["a"].pid);
     let sessions: BTreeSet<SessionId> = leader.heard().iter().map(|told| told.session).collect();

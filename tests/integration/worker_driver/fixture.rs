@@ -80,9 +80,21 @@ pub(crate) struct TestWorker {
 
 impl TestWorker {
     pub(crate) fn start(worker: &str, connect: ConnectSource, state_dir: Option<PathBuf>) -> Self {
+        Self::start_with(worker, connect, state_dir, |_| {})
+    }
+
+    /// With settings that `change` has changed.
+    pub(crate) fn start_with(
+        worker: &str,
+        connect: ConnectSource,
+        state_dir: Option<PathBuf>,
+        change: impl FnOnce(&mut SessionConfig),
+    ) -> Self {
+        let mut options = options(worker, connect, state_dir);
+        change(&mut options.session);
         let streams = Arc::new(Streams::default());
         let shutdown = CancellationToken::new();
-        let worker = Worker::new(options(worker, connect, state_dir), streams.clone());
+        let worker = Worker::new(options, streams.clone());
         let task = tokio::spawn(worker.run(shutdown.clone()));
         Self {
             streams,

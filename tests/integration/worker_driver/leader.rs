@@ -69,7 +69,8 @@ impl Leader {
         }
     }
 
-    /// From now on the worker is to run these (stream, epoch counter, source).
+    /// From now on the worker is to run these (stream, epoch counter, source); `exclusive` is the source of streams
+    /// that are owned so.
     pub(crate) fn want(&self, streams: &[(&str, u32, &str)]) {
         let mut seen = self.seen.lock().unwrap();
         seen.generation += 1;
@@ -81,7 +82,11 @@ impl Leader {
             action: Action::Run,
             spec: Some(RunSpec {
                 source: (*source).to_owned(),
-                ownership: Ownership::Available,
+                ownership: if *source == "exclusive" {
+                    Ownership::Exclusive
+                } else {
+                    Ownership::Available
+                },
                 labels: BTreeMap::new(),
             }),
         };

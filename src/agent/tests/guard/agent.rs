@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::support::{DEADLINE, Tag, kill, nats, program};
 
 /// Answers the heartbeats of the agent as a leader does.
-struct Leader {
+pub(crate) struct Leader {
     client: Client,
     heartbeats: Subscriber,
     desired: Vec<Value>,
@@ -21,7 +21,7 @@ struct Leader {
 }
 
 impl Leader {
-    async fn new(url: &str) -> Self {
+    pub(crate) async fn new(url: &str) -> Self {
         let client = async_nats::connect(url).await.unwrap();
         let heartbeats = client.subscribe("sk.v1.heartbeat.w1").await.unwrap();
         client.flush().await.unwrap();
@@ -34,8 +34,16 @@ impl Leader {
     }
 
     fn want(&mut self, source: &str, epoch: i64) {
-        let spec = json!({"source": source, "ownership": "available", "labels": {"geo.region": "north sea"}});
-        self.desired = vec![json!({"stream": "radio-7", "epoch": epoch, "action": "run", "spec": spec})];
+        self.want_all(&[("radio-7", source)], epoch);
+    }
+
+    pub(crate) fn want_all(&mut self, streams: &[(&str, &str)], epoch: i64) {
+        let labels = json!({"geo.region": "north sea"});
+        let entry = |(stream, source): &(&str, &str)| {
+            let spec = json!({"source": source, "ownership": "available", "labels": labels});
+            json!({"stream": stream, "epoch": epoch, "action": "run", "spec": spec})
+        };
+        self.desired = streams.iter().map(entry).collect();
         self.generation += 1;
     }
 
@@ -45,7 +53,7 @@ impl Leader {
     }
 
     /// Leads until a heartbeat fulfils the condition.
-    async fn until(&mut self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(&mut self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
         let led = async {
             loop {
                 let message = self.heartbeats.next().await.unwrap();
@@ -76,7 +84,7 @@ fn stream(heartbeat: &Value) -> &Value {
     &heartbeat["inventory"]["running"][0]
 }
 
-fn agent(folder: &Path, url: &str, command: &str) -> Child {
+pub(crate) fn agent(folder: &Path, url: &str, command: &str) -> Child {
     Command::new(program())
         .arg("agent")
         .arg(folder.join("state"))

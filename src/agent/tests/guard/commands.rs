@@ -24,7 +24,7 @@ async fn a_command_runs_and_its_end_is_told_without_passwords() {
     );
     guard.start(2, "kill -SEGV $$").await;
     let (status, _) = guard.exited(2).await;
-    assert!(status.starts_with("signal 11 (SIGSEGV)"), "{status}");
+    assert!(status.starts_with("killed by signal 11 (SIGSEGV)"), "{status}");
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_stop_ends_everything_that_the_command_started() {
     guard.start(1, &tag.script(script)).await;
     tag.until_count(6).await;
     guard.stop(1, LONG_GRACE_MS).await;
-    assert_eq!(guard.exited(1).await.0, "signal 15 (SIGTERM)");
+    assert_eq!(guard.exited(1).await.0, "killed by signal 15 (SIGTERM)");
     assert_eq!(tag.processes(), [0; 0]);
 }
 
@@ -128,7 +128,7 @@ async fn a_command_that_ignores_sigterm_is_killed_after_its_grace() {
     let (status, _) = guard.exited(1).await;
     assert_eq!(
         status,
-        "signal 9 (SIGKILL), killed because it did not end within its stop grace"
+        "killed by signal 9 (SIGKILL): it did not end within its stop grace"
     );
     assert_eq!(tag.processes(), [0; 0]);
 }
@@ -146,7 +146,7 @@ async fn a_later_order_shortens_the_grace() {
     guard.stop(1, 3_600_000).await;
     guard.stop(1, 0).await;
     guard.stop(1, 3_600_000).await;
-    assert!(guard.exited(1).await.0.starts_with("signal 9"));
+    assert!(guard.exited(1).await.0.starts_with("killed by signal 9"));
 }
 
 #[tokio::test]
@@ -200,5 +200,5 @@ async fn signals_for_the_agent_do_not_take_the_guard_along() {
     assert_eq!(guard.exited(2).await.0, "exit status 0");
     assert_eq!(tag.processes().len(), 1);
     guard.stop(1, LONG_GRACE_MS).await;
-    assert_eq!(guard.exited(1).await.0, "signal 15 (SIGTERM)");
+    assert_eq!(guard.exited(1).await.0, "killed by signal 15 (SIGTERM)");
 }

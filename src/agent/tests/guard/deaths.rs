@@ -67,7 +67,7 @@ async fn a_killed_guard_takes_all_along_and_is_replaced() {
         kill(guards[0], Signal::KILL);
         let ended = output.next().await.unwrap();
         assert!(
-            ended.starts_with("ended the guard process was lost (signal 9 (SIGKILL))"),
+            ended.starts_with("ended the guard process was lost (killed by signal 9 (SIGKILL))"),
             "{ended}"
         );
         // Told only when it is true, the second time with the next command already on its way.

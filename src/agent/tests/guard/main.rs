@@ -4,4 +4,6 @@
 mod agent;
 mod commands;
 mod deaths;
+mod output;
+mod reader;
 mod support;

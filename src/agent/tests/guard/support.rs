@@ -113,6 +113,7 @@ pub(crate) fn hello(lock: &Path) -> Value {
         "order": "hello", "worker": "w1", "session": "000000000000000000000000000000ab", "boot_id": "boot",
         "connect": {"urls": {"urls": ["nats://127.0.0.1:1"], "prefix": "sk"}},
         "grace_ms": LONG_GRACE_MS, "lock": lock, "lock_wait_ms": 60_000,
+        "output": "discard",
     })
 }
 

@@ -105,6 +105,25 @@ pub(super) fn one(body: &[u8], name: &StreamId) -> Result<StreamSpec, Problem> {
     spec.ok_or_else(|| Problem::new(Kind::InvalidChange, "the stream cannot be read"))
 }
 
+/// Whether a stream should run: `{"enabled": …}`.
+pub(super) fn enabled(body: &[u8]) -> Result<bool, Problem> {
+    let value = json(body)?;
+    let mut errors = Vec::new();
+    let mut enabled = None;
+    if let Some(mut fields) = Fields::of(value, String::new(), &mut errors) {
+        if !fields.has("enabled") {
+            fields.wrong(
+                "enabled",
+                "is missing; write true or false. Everything else is changed with PUT",
+            );
+        }
+        enabled = fields.boolean("enabled");
+        fields.finish();
+    }
+    refuse(errors)?;
+    enabled.ok_or_else(|| Problem::new(Kind::InvalidChange, "the body cannot be read"))
+}
+
 fn json(body: &[u8]) -> Result<Value, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         let detail = format!("{error}; the body has {} bytes", body.len());

@@ -7,10 +7,12 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use streamkeeper_core::cluster::Availability;
 use streamkeeper_protocol::WorkerId;
+use utoipa::ToSchema;
 
 use super::Shared;
+use super::openapi::BadQuery;
 use super::paging::{MAX_LIMIT, Page};
-use super::problem::{Kind, Problem};
+use super::problem::{Kind, Problem, Shown};
 use super::query::Query;
 use super::views::Times;
 use super::views::cluster::{
@@ -18,7 +20,17 @@ use super::views::cluster::{
 };
 use super::views::worker::{WorkerDetailView, WorkerView, WorkersView};
 
-/// `GET /api/v1/status`.
+/// Shows how the whole is.
+#[utoipa::path(
+    get,
+    path = "/api/v1/status",
+    operation_id = "get_status",
+    tag = "cluster",
+    responses(
+        (status = 200, body = StatusView),
+        BadQuery,
+    ),
+)]
 pub(super) async fn status(request: HttpRequest, shared: Data<Shared>) -> Result<HttpResponse, Problem> {
     Query::of(&request)?.finish()?;
     let context = &shared.context;
@@ -37,7 +49,22 @@ pub(super) async fn status(request: HttpRequest, shared: Data<Shared>) -> Result
     }))
 }
 
-/// `GET /api/v1/workers`.
+/// Lists workers, sorted by id.
+#[utoipa::path(
+    get,
+    path = "/api/v1/workers",
+    operation_id = "list_workers",
+    tag = "workers",
+    params(
+        ("availability" = Option<String>, Query, description = "`alive`, `warning`, `lost` or `dead`"),
+        ("limit" = Option<u32>, Query, description = "Entries of a page, 1 to 1000; 100 where it is not given"),
+        ("after" = Option<String>, Query, description = "Begins after this key: `next` of the page before"),
+    ),
+    responses(
+        (status = 200, body = WorkersView),
+        BadQuery,
+    ),
+)]
 pub(super) async fn workers(request: HttpRequest, shared: Data<Shared>) -> Result<HttpResponse, Problem> {
     let mut query = Query::of(&request)?;
     let words = Availability::ALL.map(|value| (value.as_str(), value));
@@ -60,7 +87,21 @@ pub(super) async fn workers(request: HttpRequest, shared: Data<Shared>) -> Resul
     }))
 }
 
-/// `GET /api/v1/workers/{id}`.
+/// Shows one worker and its streams, the first 1000 of each list.
+#[utoipa::path(
+    get,
+    path = "/api/v1/workers/{id}",
+    operation_id = "get_worker",
+    tag = "workers",
+    params(
+        ("id" = String, Path, description = "The worker"),
+    ),
+    responses(
+        (status = 200, body = WorkerDetailView),
+        BadQuery,
+        (status = 404, body = Shown, content_type = "application/problem+json", description = "There is no such worker"),
+    ),
+)]
 pub(super) async fn worker(
     request: HttpRequest,
     shared: Data<Shared>,
@@ -77,7 +118,21 @@ pub(super) async fn worker(
     Ok(HttpResponse::Ok().json(WorkerDetailView::new(worker, now, times)))
 }
 
-/// `GET /api/v1/alerts`, sorted by fingerprint.
+/// Lists the alerts that fire, sorted by fingerprint.
+#[utoipa::path(
+    get,
+    path = "/api/v1/alerts",
+    operation_id = "list_alerts",
+    tag = "cluster",
+    params(
+        ("limit" = Option<u32>, Query, description = "Entries of a page, 1 to 1000; 100 where it is not given"),
+        ("after" = Option<String>, Query, description = "Begins after this key: `next` of the page before"),
+    ),
+    responses(
+        (status = 200, body = AlertsView),
+        BadQuery,
+    ),
+)]
 pub(super) async fn alerts(request: HttpRequest, shared: Data<Shared>) -> Result<HttpResponse, Problem> {
     let mut query = Query::of(&request)?;
     let page = Page::<String>::of(&mut query);
@@ -95,7 +150,17 @@ pub(super) async fn alerts(request: HttpRequest, shared: Data<Shared>) -> Result
     }))
 }
 
-/// `GET /api/v1/consistency`.
+/// Shows where memory and workers do not agree, the first 1000 findings.
+#[utoipa::path(
+    get,
+    path = "/api/v1/consistency",
+    operation_id = "get_consistency",
+    tag = "cluster",
+    responses(
+        (status = 200, body = ConsistencyView),
+        BadQuery,
+    ),
+)]
 pub(super) async fn consistency(request: HttpRequest, shared: Data<Shared>) -> Result<HttpResponse, Problem> {
     Query::of(&request)?.finish()?;
     let findings = shared.context.view.findings.borrow().clone();
@@ -104,13 +169,28 @@ pub(super) async fn consistency(request: HttpRequest, shared: Data<Shared>) -> R
 }
 
 /// Which actor was made to panic.
-#[derive(Serialize)]
-struct Injected<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Injected<'a> {
     actor: &'a str,
     fault: &'static str,
 }
 
-/// `POST /api/v1/faults/panic/{actor}`.
+/// Makes an actor panic, to try recovery out.
+#[utoipa::path(
+    post,
+    path = "/api/v1/faults/panic/{actor}",
+    operation_id = "inject_panic",
+    tag = "faults",
+    params(
+        ("actor" = String, Path, description = "The actor; `/api/v1/status` lists them"),
+    ),
+    responses(
+        (status = 202, body = Injected),
+        BadQuery,
+        (status = 403, body = Shown, content_type = "application/problem+json", description = "`http.fault_injection` is false"),
+        (status = 404, body = Shown, content_type = "application/problem+json", description = "There is no such actor"),
+    ),
+)]
 pub(super) async fn panic(
     request: HttpRequest,
     shared: Data<Shared>,

@@ -2,10 +2,12 @@
 
 mod access_log;
 mod body;
+mod changes;
 mod cluster;
 mod fields;
 mod finish;
 mod mask;
+mod openapi;
 mod paging;
 mod probes;
 mod problem;
@@ -25,6 +27,7 @@ use streamkeeper_protocol::OrchestratorId;
 use tokio::sync::watch;
 
 pub use mask::mask;
+pub use openapi::openapi_json;
 pub use server::{HttpError, HttpServer, start};
 
 use crate::port::{Bus, Clock, Gateway, Store, View};

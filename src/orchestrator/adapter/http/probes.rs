@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{HttpResponse, web};
+use metrics::gauge;
 use streamkeeper_core::cluster::Role;
 
 use super::Shared;
 use super::mask::mask;
-use super::problem::{ErrorItem, Kind, Place, Problem};
+use super::problem::{ErrorItem, Kind, Place, Problem, Shown};
 use super::views::health::{Dependency, HealthView, ProbeView, Status};
+use crate::telemetry::metrics::DATABASE_UP;
 use crate::telemetry::record_snapshot;
 
 /// A dependency that does not answer within this time counts as failed.
@@ -23,11 +25,30 @@ const LEADERSHIP: &str = "leadership";
 const ACTORS: &str = "actors";
 
 /// The process lives.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    operation_id = "livez",
+    tag = "probes",
+    responses(
+        (status = 200, body = ProbeView),
+    ),
+)]
 pub(super) async fn livez() -> HttpResponse {
     ok()
 }
 
 /// The start is through.
+#[utoipa::path(
+    get,
+    path = "/startupz",
+    operation_id = "startupz",
+    tag = "probes",
+    responses(
+        (status = 200, body = ProbeView),
+        (status = 503, body = Shown, content_type = "application/problem+json", description = "It still starts"),
+    ),
+)]
 pub(super) async fn startupz(shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
     if *shared.context.started.borrow() {
         return Ok(ok());
@@ -37,6 +58,16 @@ pub(super) async fn startupz(shared: web::Data<Shared>) -> Result<HttpResponse, 
 }
 
 /// Changes would be taken now.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "readyz",
+    tag = "probes",
+    responses(
+        (status = 200, body = ProbeView),
+        (status = 503, body = Shown, content_type = "application/problem+json", description = "Changes would be refused; every reason is named"),
+    ),
+)]
 pub(super) async fn readyz(shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
     let (database, nats) = futures::future::join(database(&shared), nats(&shared)).await;
     let mut errors = Vec::new();
@@ -61,7 +92,17 @@ pub(super) async fn readyz(shared: web::Data<Shared>) -> Result<HttpResponse, Pr
         .with_errors(errors))
 }
 
-/// How everything is that this orchestrator needs.
+/// How everything is that this orchestrator needs, and what to do about what is not well.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "health",
+    tag = "probes",
+    responses(
+        (status = 200, body = HealthView),
+        (status = 503, body = HealthView, description = "Something does not work"),
+    ),
+)]
 pub(super) async fn health(shared: web::Data<Shared>) -> HttpResponse {
     let (database, nats) = futures::future::join(database(&shared), nats(&shared)).await;
     let dependencies = BTreeMap::from([
@@ -81,7 +122,18 @@ pub(super) async fn health(shared: web::Data<Shared>) -> HttpResponse {
         .json(HealthView { status, dependencies })
 }
 
-/// Prometheus text. The cluster's gauges are set now, so that they agree with each other and with this moment.
+/// Metrics as Prometheus text.
+///
+/// The cluster's gauges are set now, so that they agree with each other and with this moment.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "metrics",
+    tag = "probes",
+    responses(
+        (status = 200, body = String, content_type = "text/plain"),
+    ),
+)]
 pub(super) async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
     record_snapshot(&shared.cluster());
     HttpResponse::Ok()
@@ -95,14 +147,18 @@ fn ok() -> HttpResponse {
         .json(ProbeView { status: Status::Ok })
 }
 
-async fn database(shared: &Shared) -> Dependency {
-    ping(
+/// Asks the database for a sign of life and notes the answer in the metrics.
+pub(super) async fn database(shared: &Shared) -> Dependency {
+    let database = ping(
         DATABASE,
         shared.context.store.ping(),
         "check that the database named by database.url runs and is reachable; until then streams run on and changes \
          are refused",
     )
-    .await
+    .await;
+    let is_up = database.status == Status::Ok;
+    gauge!(DATABASE_UP).set(if is_up { 1.0 } else { 0.0 });
+    database
 }
 
 async fn nats(shared: &Shared) -> Dependency {

@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::mask::mask;
 
@@ -105,7 +106,7 @@ impl Kind {
 }
 
 /// Where something is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Place {
     /// JSON pointer into the body (RFC 6901).
@@ -117,7 +118,7 @@ pub(super) enum Place {
 }
 
 /// One of several things that are wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct ErrorItem {
     #[serde(flatten)]
     pub(super) place: Place,
@@ -230,17 +231,23 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// The body.
-#[derive(Serialize)]
-struct Shown<'a> {
+/// Why a request was refused (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Shown<'a> {
+    /// `urn:streamkeeper:problem:` and the kind, for programs.
     r#type: String,
     title: &'static str,
     status: u16,
     detail: &'a str,
+    /// The path that was asked.
     instance: &'a str,
+    /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     suggestion: Option<&'a str>,
+    /// Everything that is wrong, where it is more than one thing.
     #[serde(skip_serializing_if = "<[ErrorItem]>::is_empty")]
+    #[schema(value_type = Vec<ErrorItem>, required = false)]
     errors: &'a [ErrorItem],
 }
 

@@ -4,11 +4,11 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route, guard};
 
 use super::problem::{Kind, Problem};
-use super::{cluster, probes as probe, streams};
+use super::{changes, cluster, openapi, probes as probe, streams};
 
 const GET: &str = "GET, HEAD";
 const GET_PUT: &str = "GET, HEAD, PUT";
-const GET_PUT_DELETE: &str = "GET, HEAD, PUT, DELETE";
+const GET_PUT_PATCH_DELETE: &str = "GET, HEAD, PUT, PATCH, DELETE";
 const POST: &str = "POST";
 
 /// Everything.
@@ -19,20 +19,25 @@ pub(super) fn api(config: &mut ServiceConfig) {
         .service(
             resource("/api/v1/streams", GET_PUT)
                 .route(get(streams::list))
-                .route(web::put().to(streams::apply)),
+                .route(web::put().to(changes::apply)),
         )
         .service(
-            resource("/api/v1/streams/{name}", GET_PUT_DELETE)
+            resource("/api/v1/streams/{name}", GET_PUT_PATCH_DELETE)
                 .route(get(streams::show))
-                .route(web::put().to(streams::put))
-                .route(web::delete().to(streams::delete)),
+                .route(web::put().to(changes::put))
+                .route(web::patch().to(changes::patch))
+                .route(web::delete().to(changes::delete)),
         )
+        .service(resource("/api/v1/streams/{name}/restart", POST).route(web::post().to(changes::restart)))
         .service(only_get("/api/v1/workers", cluster::workers))
         .service(only_get("/api/v1/workers/{id}", cluster::worker))
         .service(only_get("/api/v1/assignments", streams::assignments))
         .service(only_get("/api/v1/alerts", cluster::alerts))
         .service(only_get("/api/v1/consistency", cluster::consistency))
-        .service(resource("/api/v1/faults/panic/{actor}", POST).route(web::post().to(cluster::panic)));
+        .service(resource("/api/v1/faults/panic/{actor}", POST).route(web::post().to(cluster::panic)))
+        .service(only_get("/openapi.json", openapi::json))
+        .service(only_get("/docs", openapi::to_page))
+        .service(only_get("/docs/{file:.*}", openapi::page));
 }
 
 /// Probes and metrics alone.
@@ -49,8 +54,8 @@ pub(super) fn probes(config: &mut ServiceConfig) {
 pub(super) async fn not_here(request: HttpRequest) -> HttpResponse {
     let detail = format!("nothing answers {} {}", request.method(), request.path());
     let problem = Problem::new(Kind::UnknownPath, detail).suggest(
-        "the paths are /livez, /readyz, /startupz, /health, /metrics and, on the API's address, /api/v1/status, \
-         /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/consistency; they end \
+        "the paths are /livez, /readyz, /startupz, /health, /metrics and, on the API's address, /docs, /openapi.json, \
+         /api/v1/status, /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/consistency; they end \
          without a slash",
     );
     HttpResponse::from_error(problem)

@@ -7,13 +7,12 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::{App, web};
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
 use tracing_actix_web::TracingLogger;
 
 use super::access_log::AccessLog;
 use super::finish::finish;
-use super::{HttpContext, HttpSettings, Shared, routes};
+use super::{HttpContext, HttpSettings, Shared, probes, routes};
 
 /// Threads of the API.
 const API_WORKERS: usize = 2;
@@ -27,7 +26,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests under way have so long to end when the server stops.
 const STOP_TIMEOUT_SECONDS: u64 = 5;
-/// How often histograms are tidied, so that they do not grow where nobody reads the metrics.
+/// How often histograms are tidied, so that they do not grow where nobody reads the metrics, and the database is asked for
+/// a sign of life.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// Why the API does not answer.
@@ -76,7 +76,6 @@ struct Running {
 /// # Errors
 /// When an address cannot be bound; nothing runs then.
 pub fn start(settings: HttpSettings, context: HttpContext) -> Result<HttpServer, HttpError> {
-    let metrics = context.metrics.clone();
     let shared = web::Data::new(Shared {
         context,
         fault_injection: settings.fault_injection,
@@ -88,18 +87,18 @@ pub fn start(settings: HttpSettings, context: HttpContext) -> Result<HttpServer,
         shared.clone(),
         routes::api,
     )?;
-    let probes = settings
+    let beside = settings
         .probe_bind
-        .map(|addr| bind("http.probe_bind", addr, 1, shared, routes::probes))
+        .map(|addr| bind("http.probe_bind", addr, 1, shared.clone(), routes::probes))
         .transpose()?;
     let addr = api.addr;
-    let probe_addr = probes.as_ref().map(|bound| bound.addr);
+    let probe_addr = beside.as_ref().map(|bound| bound.addr);
     tracing::info!(%addr, ?probe_addr, "HTTP API answers");
     Ok(HttpServer {
         addr,
         probe_addr,
-        servers: std::iter::once(api).chain(probes).map(Bound::run).collect(),
-        upkeep: actix_web::rt::spawn(upkeep(metrics)),
+        servers: std::iter::once(api).chain(beside).map(Bound::run).collect(),
+        upkeep: actix_web::rt::spawn(upkeep(shared)),
     })
 }
 
@@ -184,10 +183,13 @@ fn bind(
     })
 }
 
-async fn upkeep(metrics: PrometheusHandle) {
+/// Scrapes ask nobody and wait for nobody, so somebody else has to look after the database.
+async fn upkeep(shared: web::Data<Shared>) {
     let mut ticks = tokio::time::interval(METRICS_UPKEEP);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        metrics.run_upkeep();
+        shared.context.metrics.run_upkeep();
+        probes::database(&shared).await;
     }
 }

@@ -1,21 +1,19 @@
-//! Streams and assignments: reading and changing.
+//! Streams and assignments: reading.
 
 use std::ops::Bound;
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::LOCATION;
-use actix_web::web::{Data, Path, Payload, block};
+use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use streamkeeper_core::cluster::{ClusterState, StreamRecord, StreamState};
-use streamkeeper_core::request::{Applied, ApplyStreams};
 use streamkeeper_protocol::{StreamId, WorkerId};
 
+use super::Shared;
+use super::openapi::{BadQuery, NoStream};
 use super::paging::Page;
-use super::problem::{ErrorItem, Kind, Problem};
-use super::query::{Query, dry_run};
+use super::problem::{Kind, Problem};
+use super::query::Query;
 use super::views::Times;
-use super::views::stream::{AppliedView, AssignmentView, AssignmentsView, StreamView, StreamsView};
-use super::{Shared, body};
+use super::views::stream::{AssignmentView, AssignmentsView, StreamView, StreamsView};
 
 /// Which streams are wanted.
 struct Filter {
@@ -72,7 +70,24 @@ impl Filter {
     }
 }
 
-/// `GET /api/v1/streams`.
+/// Lists streams, sorted by name; `label.KEY=VALUE` keeps those with the label.
+#[utoipa::path(
+    get,
+    path = "/api/v1/streams",
+    operation_id = "list_streams",
+    tag = "streams",
+    params(
+        ("prefix" = Option<String>, Query, description = "Beginning of the name"),
+        ("state" = Option<String>, Query, description = "State"),
+        ("worker" = Option<String>, Query, description = "Worker"),
+        ("limit" = Option<u32>, Query, description = "Entries of a page, 1 to 1000; 100 where it is not given"),
+        ("after" = Option<String>, Query, description = "Begins after this key: `next` of the page before"),
+    ),
+    responses(
+        (status = 200, body = StreamsView),
+        BadQuery,
+    ),
+)]
 pub(super) async fn list(request: HttpRequest, shared: Data<Shared>) -> Result<HttpResponse, Problem> {
     let mut query = Query::of(&request)?;
     let filter = Filter::of(&mut query);
@@ -89,7 +104,23 @@ pub(super) async fn list(request: HttpRequest, shared: Data<Shared>) -> Result<H
     }))
 }
 
-/// `GET /api/v1/assignments`.
+/// Lists who may run which stream, sorted by stream.
+#[utoipa::path(
+    get,
+    path = "/api/v1/assignments",
+    operation_id = "list_assignments",
+    tag = "assignments",
+    params(
+        ("prefix" = Option<String>, Query, description = "Beginning of the stream's name"),
+        ("worker" = Option<String>, Query, description = "Worker"),
+        ("limit" = Option<u32>, Query, description = "Entries of a page, 1 to 1000; 100 where it is not given"),
+        ("after" = Option<String>, Query, description = "Begins after this key: `next` of the page before"),
+    ),
+    responses(
+        (status = 200, body = AssignmentsView),
+        BadQuery,
+    ),
+)]
 pub(super) async fn assignments(request: HttpRequest, shared: Data<Shared>) -> Result<HttpResponse, Problem> {
     let mut query = Query::of(&request)?;
     let filter = Filter {
@@ -119,7 +150,21 @@ pub(super) async fn assignments(request: HttpRequest, shared: Data<Shared>) -> R
     }))
 }
 
-/// `GET /api/v1/streams/{name}`.
+/// Shows one stream and explains why it is where it is.
+#[utoipa::path(
+    get,
+    path = "/api/v1/streams/{name}",
+    operation_id = "get_stream",
+    tag = "streams",
+    params(
+        ("name" = String, Path, description = "The stream"),
+    ),
+    responses(
+        (status = 200, body = StreamView),
+        BadQuery,
+        NoStream,
+    ),
+)]
 pub(super) async fn show(
     request: HttpRequest,
     shared: Data<Shared>,
@@ -135,92 +180,7 @@ pub(super) async fn show(
     Ok(HttpResponse::Ok().json(StreamView::explained(record, &cluster, times)))
 }
 
-/// `PUT /api/v1/streams`.
-pub(super) async fn apply(
-    request: HttpRequest,
-    shared: Data<Shared>,
-    payload: Payload,
-) -> Result<HttpResponse, Problem> {
-    let dry_run = dry_run(&request)?;
-    let bytes = body::read(&request, payload).await?;
-    let change = off_thread(move || body::change(&bytes)).await?;
-    let change = ApplyStreams { dry_run, ..change };
-    let applied = send(&shared, change).await?;
-    Ok(HttpResponse::Ok().json(AppliedView::new(&applied, dry_run)))
-}
-
-/// `PUT /api/v1/streams/{name}`.
-pub(super) async fn put(
-    request: HttpRequest,
-    shared: Data<Shared>,
-    name: Path<String>,
-    payload: Payload,
-) -> Result<HttpResponse, Problem> {
-    let dry_run = dry_run(&request)?;
-    let id = StreamId::new(name.as_str()).map_err(|error| {
-        Problem::new(Kind::InvalidChange, "the path does not name a stream")
-            .with_errors(vec![ErrorItem::parameter("name", error.to_string())])
-    })?;
-    let bytes = body::read(&request, payload).await?;
-    let spec = off_thread(move || body::one(&bytes, &id)).await?;
-    let change = ApplyStreams {
-        streams: vec![spec],
-        dry_run,
-        ..ApplyStreams::default()
-    };
-    let applied = send(&shared, change).await?;
-    let mut response = HttpResponse::Ok();
-    if !applied.created.is_empty() && !dry_run {
-        response
-            .status(StatusCode::CREATED)
-            .insert_header((LOCATION, request.path()));
-    }
-    Ok(response.json(AppliedView::new(&applied, dry_run)))
-}
-
-/// `DELETE /api/v1/streams/{name}`.
-pub(super) async fn delete(
-    request: HttpRequest,
-    shared: Data<Shared>,
-    name: Path<String>,
-) -> Result<HttpResponse, Problem> {
-    let dry_run = dry_run(&request)?;
-    let id = StreamId::new(name.as_str()).map_err(|_| unknown(&name))?;
-    let change = ApplyStreams {
-        delete: vec![id],
-        dry_run,
-        ..ApplyStreams::default()
-    };
-    let applied = send(&shared, change).await?;
-    Ok(HttpResponse::Ok().json(AppliedView::new(&applied, dry_run)))
-}
-
-async fn send(shared: &Shared, change: ApplyStreams) -> Result<Applied, Problem> {
-    let dry_run = change.dry_run;
-    let applied = shared.context.gateway.apply(change).await??;
-    if !dry_run {
-        tracing::info!(
-            created = applied.created.len(),
-            changed = applied.changed.len(),
-            deleted = applied.deleted.len(),
-            unchanged = applied.unchanged.len(),
-            "streams were changed over the API"
-        );
-    }
-    Ok(applied)
-}
-
-/// Reads a body where it holds up no other request: large ones take a while.
-async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    match block(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Problem::new(Kind::Internal, error.to_string())),
-    }
-}
-
-fn unknown(name: &str) -> Problem {
+pub(super) fn unknown(name: &str) -> Problem {
     Problem::new(Kind::UnknownStream, format!("stream {name} does not exist"))
         .suggest("GET /api/v1/streams lists the streams")
 }

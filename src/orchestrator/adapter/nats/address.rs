@@ -1,6 +1,7 @@
 //! Where NATS is and who we are there; what is shown never holds a password.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::ServerAddr;
@@ -15,6 +16,14 @@ pub struct NatsSettings {
     pub user: Option<String>,
     /// Password of `user`.
     pub password: Option<String>,
+    /// File with the password, read anew at every connect.
+    pub password_file: Option<PathBuf>,
+    /// Token, on a server that asks for one in place of a user.
+    pub token: Option<String>,
+    /// File with the token, read anew at every connect.
+    pub token_file: Option<PathBuf>,
+    /// Certificates.
+    pub tls: NatsTls,
     /// First tokens of every subject.
     pub prefix: String,
     /// Name of the connection, as the server lists it.
@@ -23,13 +32,44 @@ pub struct NatsSettings {
     pub connect_timeout: Duration,
 }
 
+/// Certificates towards the server; files are read anew at every connect. Where one is named, TLS is a must.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NatsTls {
+    /// Authorities that may vouch for the server (PEM), in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The own certificate (PEM), for a server that asks for one.
+    pub cert_file: Option<PathBuf>,
+    /// The private key of `cert_file` (PEM).
+    pub key_file: Option<PathBuf>,
+}
+
+impl Default for NatsSettings {
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            user: None,
+            password: None,
+            password_file: None,
+            token: None,
+            token_file: None,
+            tls: NatsTls::default(),
+            prefix: "sk".to_owned(),
+            name: "streamkeeper".to_owned(),
+            connect_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
 impl fmt::Debug for NatsSettings {
-    /// Leaves passwords out.
+    /// Leaves password and token out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let urls: Vec<String> = self.urls.iter().map(|url| without_credentials(url)).collect();
         f.debug_struct("NatsSettings")
             .field("urls", &urls)
             .field("user", &self.user)
+            .field("password_file", &self.password_file)
+            .field("token_file", &self.token_file)
+            .field("tls", &self.tls)
             .field("prefix", &self.prefix)
             .field("name", &self.name)
             .field("connect_timeout", &self.connect_timeout)
@@ -75,7 +115,8 @@ pub enum NatsError {
     },
     /// The server does not want us.
     #[error(
-        "NATS at {urls}: refuses {user}; correct user and password in nats.urls (nats://user:password@host:4222)"
+        "NATS at {urls}: refuses {user}; correct nats.user with nats.password or nats.password_file, nats.token or \
+         nats.token_file, or the login in nats.urls (nats://user:password@host:4222)"
     )]
     Refused {
         /// The URL without password.
@@ -83,25 +124,33 @@ pub enum NatsError {
         /// As whom we came.
         user: String,
     },
+    /// Server and orchestrator do not trust each other's certificates.
+    #[error(
+        "NATS at {urls}: no trust over TLS ({reason}); name the authority of the server's certificate in \
+         nats.tls_ca_file, write the host in nats.urls as the certificate names it, and give nats.tls_cert_file and \
+         nats.tls_key_file where the server asks for a certificate"
+    )]
+    Untrusted {
+        /// The URL without password.
+        urls: String,
+        /// What TLS says.
+        reason: String,
+    },
+    /// A file with a secret or a certificate cannot be used.
+    #[error("{problem}")]
+    File {
+        /// Setting, path, problem and what to do.
+        problem: String,
+    },
 }
 
-/// One server, and who we are there.
+/// One server, and who we are there where its URL says so.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) address: ServerAddr,
     pub(super) shown: String,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
-}
-
-impl Endpoint {
-    /// Who we are there, for people.
-    pub(super) fn who(&self) -> String {
-        match &self.user {
-            Some(user) => format!("user {user:?}"),
-            None => "a client without user".to_owned(),
-        }
-    }
 }
 
 /// Reads every URL of the settings.
@@ -127,15 +176,20 @@ fn endpoint(url: &str, settings: &NatsSettings) -> Result<Endpoint, NatsError> {
     if address.host().is_empty() {
         return Err(wrong("no host".to_owned()));
     }
-    let (user, password) = match address.username() {
-        Some(user) => (Some(decoded(user)), address.password().map(decoded)),
-        None => (settings.user.clone(), settings.password.clone()),
-    };
+    let password = address.password().map(decoded);
+    let has_password = password.is_some() || settings.password.is_some() || settings.password_file.is_some();
+    // It may be a token, which some clients write there: it is not shown.
+    if address.username().is_some() && !has_password {
+        return Err(wrong(
+            "it names a user without password; set nats.password_file, or write a token into nats.token_file"
+                .to_owned(),
+        ));
+    }
     Ok(Endpoint {
+        user: address.username().map(decoded),
+        password,
         address,
         shown,
-        user,
-        password,
     })
 }
 
@@ -187,18 +241,17 @@ mod tests {
             urls: urls.iter().map(|url| (*url).to_owned()).collect(),
             user: Some("setting".to_owned()),
             password: Some("secret-setting".to_owned()),
-            prefix: "sk".to_owned(),
-            name: "test".to_owned(),
-            connect_timeout: Duration::from_secs(1),
+            token: Some("secret-token".to_owned()),
+            ..NatsSettings::default()
         }
     }
 
     #[test]
-    fn the_url_names_the_user_before_the_settings_do() {
+    fn urls_are_read_and_shown_without_their_login() {
         let found = endpoints(&settings(&["nats://a%40b:p%3Ass%zz@host", "host:4300"])).unwrap();
         assert_eq!(found[0].user.as_deref(), Some("a@b"));
         assert_eq!(found[0].password.as_deref(), Some("p:ss%zz"));
-        assert_eq!(found[1].user.as_deref(), Some("setting"));
+        assert_eq!(found[1].user, None);
         assert_eq!((found[1].address.host(), found[1].address.port()), ("host", 4300));
         assert_eq!(shown(&found), "nats://host, host:4300");
     }
@@ -217,6 +270,20 @@ mod tests {
             assert!(!error.contains("secret") && !error.contains("cret@"), "{error}");
         }
         assert!(matches!(endpoints(&settings(&[])), Err(NatsError::NoUrl)));
+    }
+
+    #[test]
+    fn a_user_needs_a_password_and_is_not_shown_without_one() {
+        let mut bare = settings(&["nats://secret-token@host"]);
+        assert!(endpoints(&bare).is_ok());
+        bare.password = None;
+        let error = endpoints(&bare).err().unwrap().to_string();
+        assert!(
+            error.contains("nats.token_file") && !error.contains("secret"),
+            "{error}"
+        );
+        bare.password_file = Some("/p".into());
+        assert!(endpoints(&bare).is_ok());
     }
 
     #[test]

@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 use async_nats::client::{Request, RequestErrorKind};
 use async_trait::async_trait;
 use streamkeeper_protocol::{
-    Alert, Assign, Beacon, Control, ControlReply, Event, OrchestratorId, Severity, Subjects, WorkerId, codec,
-    decode,
+    Alert, AlertStatus, Assign, Beacon, Control, ControlReply, Event, OrchestratorId, Severity, Subjects,
+    WorkerId, codec, decode,
 };
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::access::Access;
 use super::address::{NatsError, NatsSettings, endpoints, shown};
+use super::alerts::{AlertLog, Kept};
 use super::keep::{Keeper, RETRY};
-use super::link::{Dial, Failure, Feed, Link, connect, round_trip};
+use super::link::{Dial, Failure, FailureKind, Feed, Link, connect, round_trip};
 use super::parts::{encode_assign, encode_one};
 use super::refusal::Refusals;
 use super::write::{Current, Outbox, current, queue, write};
@@ -29,6 +31,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct NatsBus {
     subjects: Subjects,
     links: Arc<Current>,
+    alerts: Arc<AlertLog>,
     outbox: Outbox,
     closing: CancellationToken,
     tasks: TaskTracker,
@@ -61,6 +64,7 @@ impl NatsBus {
         })?;
         let dial = Dial {
             endpoints: endpoints(&settings)?,
+            access: Access::new(&settings),
             name: settings.name,
             own,
             subjects: subjects.clone(),
@@ -72,6 +76,7 @@ impl NatsBus {
         let closing = CancellationToken::new();
         let (outbox, queue) = queue();
         let tasks = TaskTracker::new();
+        let alerts = Arc::new(AlertLog::new(&settings.prefix, &subjects));
         let writing = CancellationToken::new();
         let keeper = Keeper {
             dial,
@@ -79,6 +84,7 @@ impl NatsBus {
             inbox,
             closing: writing.clone(),
             refusals: Refusals::default(),
+            alerts: Arc::clone(&alerts),
         };
         let keeping = tasks.track_future(keeper.run(link, feed));
         let write = write(Arc::clone(&links), queue, closing.clone());
@@ -92,6 +98,7 @@ impl NatsBus {
         Ok(Self {
             subjects,
             links,
+            alerts,
             outbox,
             closing: closing.clone(),
             tasks,
@@ -119,6 +126,17 @@ impl NatsBus {
     }
 }
 
+/// The reason of a failure that may pass by itself; any other one is an error.
+fn lasting(failure: Failure) -> Result<String, NatsError> {
+    let Failure { url, reason, kind } = failure;
+    match kind {
+        FailureKind::Passing => Ok(reason),
+        FailureKind::Refused(user) => Err(NatsError::Refused { urls: url, user }),
+        FailureKind::Untrusted => Err(NatsError::Untrusted { urls: url, reason }),
+        FailureKind::File => Err(NatsError::File { problem: reason }),
+    }
+}
+
 /// The first connection. A server that refuses us is not asked again: it would only lock us out.
 async fn first(dial: &Dial, timeout: Duration) -> Result<(Link, Feed), NatsError> {
     let mut last = "no attempt ended".to_owned();
@@ -127,12 +145,7 @@ async fn first(dial: &Dial, timeout: Duration) -> Result<(Link, Feed), NatsError
         loop {
             match connect(dial, 0).await {
                 Ok(link) => return Ok(link),
-                Err(Failure {
-                    url,
-                    refused: Some(user),
-                    ..
-                }) => return Err(NatsError::Refused { urls: url, user }),
-                Err(failure) => last = failure.reason,
+                Err(failure) => last = lasting(failure)?,
             }
             tokio::time::sleep(RETRY.delay(attempt, rand::random())).await;
             attempt += 1;
@@ -146,6 +159,15 @@ async fn first(dial: &Dial, timeout: Duration) -> Result<(Link, Feed), NatsError
             reason: last,
         })
     })
+}
+
+/// Names one change of an alert, however often it is sent.
+fn alert_id(alert: &Alert) -> String {
+    let status = match alert.status {
+        AlertStatus::Firing => "firing",
+        AlertStatus::Resolved => "resolved",
+    };
+    format!("{}-{status}-{}", alert.fingerprint, alert.starts_at)
 }
 
 /// Text that becomes a token of a subject.
@@ -171,6 +193,22 @@ impl Bus for NatsBus {
 
     fn alert(&self, severity: Severity, rule: &str, alert: &Alert) -> Result<(), BusError> {
         self.send(self.subjects.alert(severity, token("rule", rule)?), alert)
+    }
+
+    async fn keep_alert(&self, severity: Severity, rule: &str, alert: &Alert) -> Result<(), BusError> {
+        let link = self.link()?;
+        let subject = self.subjects.alert(severity, token("rule", rule)?);
+        let payload = encode_one(alert, link.client.max_payload())?;
+        let id = alert_id(alert);
+        let kept = tokio::select! {
+            () = link.lost.cancelled() => return Err(BusError::Disconnected),
+            kept = self.alerts.keep(&link, subject, payload, &id) => kept,
+        };
+        match kept {
+            Ok(Kept::Yes) => Ok(()),
+            Ok(Kept::Never) => self.alert(severity, rule, alert),
+            Err(reason) => Err(BusError::NotKept(reason)),
+        }
     }
 
     fn event(&self, event: &Event) -> Result<(), BusError> {

@@ -10,7 +10,9 @@ use streamkeeper_protocol::{Beacon, Heartbeat, PROTOCOL_VERSION, decode};
 use streamkeeper_resilience::Backoff;
 use tokio_util::sync::CancellationToken;
 
+use super::alerts::AlertLog;
 use super::link::{Dial, Failure, Feed, Link, connect};
+use super::metrics;
 use super::refusal::Refusals;
 use super::write::Current;
 use crate::port::Inbox;
@@ -27,6 +29,7 @@ pub(super) struct Keeper {
     pub(super) inbox: Arc<dyn Inbox>,
     pub(super) closing: CancellationToken,
     pub(super) refusals: Refusals,
+    pub(super) alerts: Arc<AlertLog>,
 }
 
 /// A subject names no worker.
@@ -39,10 +42,12 @@ impl Keeper {
     pub(super) async fn run(self, first: Arc<Link>, feed: Feed) {
         let mut next = Some((first, feed));
         while let Some((link, feed)) = next.take() {
+            ::metrics::gauge!(metrics::CONNECTED).set(1.0);
             self.inbox.connection(true);
             self.read(&link, feed).await;
             link.lost.cancel();
             self.links.send_replace(None);
+            ::metrics::gauge!(metrics::CONNECTED).set(0.0);
             self.inbox.connection(false);
             if self.closing.is_cancelled() {
                 return;
@@ -59,10 +64,13 @@ impl Keeper {
     async fn read(&self, link: &Link, feed: Feed) {
         let mut heartbeats: ReadyChunks<Subscriber> = feed.heartbeats.ready_chunks(MAX_BATCH);
         let mut beacons = feed.beacons;
+        let mut alerts = Box::pin(self.alerts.stand(link));
+        let mut stands = false;
         loop {
             tokio::select! {
                 () = self.closing.cancelled() => break,
                 () = link.lost.cancelled() => break,
+                () = &mut alerts, if !stands => stands = true,
                 messages = heartbeats.next() => match messages {
                     Some(messages) => self.heartbeats(&messages),
                     None => break,

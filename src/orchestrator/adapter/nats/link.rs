@@ -9,12 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::client::{Request, RequestErrorKind};
+use async_nats::jetstream;
 use async_nats::service::{Service, ServiceExt};
-use async_nats::{Auth, AuthError, Client, ConnectErrorKind, ConnectOptions, Event, Subscriber};
+use async_nats::{
+    Auth, AuthError, Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, Subscriber, rustls,
+};
 use rand::seq::SliceRandom;
 use streamkeeper_protocol::{OrchestratorId, Subjects};
 use tokio_util::sync::CancellationToken;
 
+use super::access::Access;
 use super::address::Endpoint;
 use super::metrics;
 
@@ -26,12 +30,19 @@ const PING_INTERVAL: Duration = Duration::from_secs(3);
 const CLIENT_QUEUE: usize = 256;
 /// Heartbeats that wait to be read; more are dropped and counted.
 const INCOMING_QUEUE: usize = 65_536;
+/// How long the server may take to keep a message, or to say what it keeps.
+pub(super) const KEEP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How the server's word begins when it forbids a subject.
+const PERMISSIONS: &str = "permissions violation";
+/// Subjects of the administration of what the server keeps.
+const JETSTREAM_API: &str = "$js.api.";
 /// Name under which service discovery (`$SRV.PING`) finds orchestrators.
 const SERVICE: &str = "streamkeeper";
 
 /// What every connection needs.
 pub(super) struct Dial {
     pub(super) endpoints: Vec<Endpoint>,
+    pub(super) access: Access,
     pub(super) name: String,
     pub(super) own: OrchestratorId,
     pub(super) subjects: Subjects,
@@ -42,6 +53,10 @@ pub(super) struct Link {
     /// Counts the connections; a message goes over the one that it was queued for, or not at all.
     pub(super) number: u64,
     pub(super) client: Client,
+    /// The same connection, for what the server is to keep.
+    pub(super) jetstream: jetstream::Context,
+    /// Set when the server forbids us the administration of what it keeps.
+    pub(super) forbidden: Arc<AtomicBool>,
     /// Cancelled when the connection is gone or given up.
     pub(super) lost: CancellationToken,
 }
@@ -60,8 +75,20 @@ pub(super) struct Failure {
     pub(super) url: String,
     /// What happened.
     pub(super) reason: String,
-    /// The user that the server refuses.
-    pub(super) refused: Option<String>,
+    /// Whether it may pass by itself.
+    pub(super) kind: FailureKind,
+}
+
+/// Whether a failure may pass by itself.
+pub(super) enum FailureKind {
+    /// The server may come yet.
+    Passing,
+    /// The server refuses us; as whom we came.
+    Refused(String),
+    /// One side does not trust the other's certificate.
+    Untrusted,
+    /// A file that we need cannot be used.
+    File,
 }
 
 /// Tries every server once, in random order, so that many clients spread over many servers.
@@ -71,24 +98,23 @@ pub(super) async fn connect(dial: &Dial, number: u64) -> Result<(Link, Feed), Fa
     let mut last = Failure {
         url: String::new(),
         reason: "no server is named".to_owned(),
-        refused: None,
+        kind: FailureKind::Passing,
     };
     for endpoint in order {
         let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, open(dial, endpoint, number));
-        match attempt.await {
-            Ok(Ok(link)) => return Ok(link),
-            Ok(Err((reason, refused))) => {
+        let late = || {
+            (
+                format!("no answer within {ATTEMPT_TIMEOUT:?}"),
+                FailureKind::Passing,
+            )
+        };
+        match attempt.await.unwrap_or_else(|_| Err(late())) {
+            Ok(link) => return Ok(link),
+            Err((reason, kind)) => {
                 last = Failure {
                     url: endpoint.shown.clone(),
                     reason,
-                    refused: refused.then(|| endpoint.who()),
-                };
-            }
-            Err(_) => {
-                last = Failure {
-                    url: endpoint.shown.clone(),
-                    reason: format!("no answer within {ATTEMPT_TIMEOUT:?}"),
-                    refused: None,
+                    kind,
                 };
             }
         }
@@ -96,19 +122,33 @@ pub(super) async fn connect(dial: &Dial, number: u64) -> Result<(Link, Feed), Fa
     Err(last)
 }
 
-/// Connects and subscribes. The error says whether the server refuses the user.
-async fn open(dial: &Dial, endpoint: &Endpoint, number: u64) -> Result<(Link, Feed), (String, bool)> {
+/// Connects and subscribes.
+async fn open(dial: &Dial, endpoint: &Endpoint, number: u64) -> Result<(Link, Feed), (String, FailureKind)> {
+    let passing = |reason: String| (reason, FailureKind::Passing);
+    let file = |problem: String| (problem, FailureKind::File);
     let used = Arc::new(AtomicBool::new(false));
+    let forbidden = Arc::new(AtomicBool::new(false));
     let lost = CancellationToken::new();
-    let options = options(dial, endpoint, &used, &lost);
-    let client = options.connect(endpoint.address.clone()).await.map_err(|error| {
-        let refused = error.kind() == ConnectErrorKind::AuthorizationViolation;
-        (super::refusal::chain(&error), refused)
-    })?;
+    let login = dial.access.login(endpoint).await.map_err(file)?;
+    let options = options(login.auth, &used).name(&dial.name);
+    let options = dial.access.certify(options).await.map_err(file)?;
+    let events = (
+        lost.clone(),
+        Arc::clone(&forbidden),
+        Arc::from(endpoint.shown.as_str()),
+    );
+    let options = options.event_callback(move |event| {
+        on_event(&event, &events.0, &events.1, &events.2);
+        std::future::ready(())
+    });
+    let client = options
+        .connect(endpoint.address.clone())
+        .await
+        .map_err(|error| (super::refusal::chain(&error), kind(&error, login.who)))?;
     used.store(true, Ordering::Release);
     let subscribe = async |subject: String| {
         let subscribed = client.subscribe(subject).await;
-        subscribed.map_err(|error| (super::refusal::chain(&error), false))
+        subscribed.map_err(|error| passing(super::refusal::chain(&error)))
     };
     let feed = Feed {
         heartbeats: subscribe(dial.subjects.heartbeats()).await?,
@@ -116,24 +156,36 @@ async fn open(dial: &Dial, endpoint: &Endpoint, number: u64) -> Result<(Link, Fe
         service: announce(dial, &client).await,
     };
     // The server handles a connection's lines in order: its answer proves that the subscriptions stand.
-    round_trip(&client).await.map_err(|reason| (reason, false))?;
+    round_trip(&client).await.map_err(passing)?;
     ::metrics::counter!(metrics::CONNECTS).increment(1);
-    let link = Link { number, client, lost };
+    let link = Link {
+        number,
+        jetstream: jetstream::context::ContextBuilder::new()
+            .timeout(KEEP_TIMEOUT)
+            .build(client.clone()),
+        client,
+        forbidden,
+        lost,
+    };
     Ok((link, feed))
 }
 
-fn options(
-    dial: &Dial,
-    endpoint: &Endpoint,
-    used: &Arc<AtomicBool>,
-    lost: &CancellationToken,
-) -> ConnectOptions {
-    let mut auth = Auth::new();
-    auth.username.clone_from(&endpoint.user);
-    auth.password.clone_from(&endpoint.password);
+/// Whether waiting may help. Trust is read from the cause, because the client reports it as any other failure to read.
+fn kind(error: &ConnectError, who: String) -> FailureKind {
+    let tls = || {
+        let cause = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
+        cause.get_ref()?.downcast_ref::<rustls::Error>()
+    };
+    match error.kind() {
+        ConnectErrorKind::AuthorizationViolation => FailureKind::Refused(who),
+        ConnectErrorKind::Tls => FailureKind::Untrusted,
+        _ if tls().is_some() => FailureKind::Untrusted,
+        _ => FailureKind::Passing,
+    }
+}
+
+fn options(auth: Auth, used: &Arc<AtomicBool>) -> ConnectOptions {
     let used = Arc::clone(used);
-    let lost = lost.clone();
-    let shown: Arc<str> = endpoint.shown.as_str().into();
     ConnectOptions::with_auth_callback(move |_nonce| {
         let answer = if used.load(Ordering::Acquire) {
             Err(AuthError::new("a client is used for one connection only"))
@@ -142,11 +194,6 @@ fn options(
         };
         std::future::ready(answer)
     })
-    .event_callback(move |event| {
-        on_event(&event, &lost, &shown);
-        std::future::ready(())
-    })
-    .name(&dial.name)
     .max_reconnects(1)
     .ignore_discovered_servers()
     .ping_interval(PING_INTERVAL)
@@ -155,11 +202,20 @@ fn options(
     .subscription_capacity(INCOMING_QUEUE)
 }
 
-fn on_event(event: &Event, lost: &CancellationToken, server: &str) {
+fn on_event(event: &Event, lost: &CancellationToken, forbidden: &AtomicBool, server: &str) {
     match event {
         Event::Disconnected | Event::Closed => lost.cancel(),
         Event::SlowConsumer(_) => ::metrics::counter!(metrics::SLOW).increment(1),
-        Event::ServerError(error) => tracing::warn!(server, "NATS reports: {error}"),
+        Event::ServerError(error) => {
+            let text = error.to_string();
+            let plain = text.to_lowercase();
+            if plain.contains(PERMISSIONS) && plain.contains(JETSTREAM_API) {
+                // Told once, by whoever wanted it.
+                forbidden.store(true, Ordering::Release);
+            } else {
+                tracing::warn!(server, "NATS reports: {text}");
+            }
+        }
         Event::LameDuckMode => tracing::info!(server, "NATS is about to shut down"),
         Event::Connected | Event::Draining | Event::ClientError(_) => {}
     }

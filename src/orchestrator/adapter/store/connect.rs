@@ -2,16 +2,25 @@
 
 use std::time::Duration;
 
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr};
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::{self, Connection};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqlxPostgresConnector,
+    SqlxSqliteConnector,
+};
 use streamkeeper_migration::{Migrator, MigratorTrait};
 
 use super::begin;
+use super::open_error::OpenError;
+use super::redact::redact_url;
 
 /// How long SQLite waits for another process's write lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Names the lock under which orchestrators migrate one after the other; any number that nobody else uses.
 const MIGRATION_LOCK: i64 = 0x5354_524b_4545_5052;
+/// How the server's list of connections names ours.
+const APPLICATION_NAME: &str = "streamkeeper";
 
 /// Settings of the connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,84 +37,107 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             connections: 4,
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(3),
             operation_timeout: Duration::from_secs(15),
         }
     }
 }
 
-/// Why a database could not be opened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// The URL names no database that is supported.
-    #[error("database {url}: is not supported; write sqlite://<file> or postgres://<user>@<host>/<database>")]
-    Unsupported {
-        /// The URL without password.
-        url: String,
-    },
-    /// The database cannot be reached, or refused.
-    #[error("database {url}: {reason}")]
-    Connect {
-        /// The URL without password.
-        url: String,
-        /// What the database said.
-        reason: String,
-    },
-    /// The schema could not be brought up to date.
-    #[error("database {url}: updating its schema failed: {reason}")]
-    Migrate {
-        /// The URL without password.
-        url: String,
-        /// What the database said.
-        reason: String,
-    },
-    /// A newer version of the program has changed the schema.
-    #[error(
-        "database {url}: its schema is newer than this program, which does not know {unknown:?}; \
-         install the newer version or restore a backup from before the update"
-    )]
-    NewerSchema {
-        /// The URL without password.
-        url: String,
-        /// Schema changes that this version does not know.
-        unknown: Vec<String>,
-    },
+/// What a URL names.
+enum Target {
+    Postgres(Box<PgConnectOptions>),
+    Sqlite(Box<SqliteConnectOptions>),
+}
+
+impl Target {
+    fn of(url: &str) -> Result<Self, OpenError> {
+        let bad = |error: sqlx::Error| OpenError::Unsupported {
+            url: redact_url(url),
+            reason: format!(
+                "cannot be read ({})",
+                error.to_string().replace(url, &redact_url(url))
+            ),
+        };
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return url.parse().map(Box::new).map(Self::Postgres).map_err(bad);
+        }
+        let reason = if !url.starts_with("sqlite:") {
+            "is not supported"
+        } else if url.contains(":memory:") || url.contains("mode=memory") {
+            "would forget what it acknowledged"
+        } else {
+            return url.parse().map(Box::new).map(Self::Sqlite).map_err(bad);
+        };
+        Err(OpenError::Unsupported {
+            url: redact_url(url),
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// Makes one connection and closes it. A pool would only say that it had none in time.
+    async fn reach(&self, url: &str, timeout: Duration) -> Result<(), OpenError> {
+        let reached = tokio::time::timeout(timeout, async {
+            match self {
+                Self::Postgres(options) => PgConnection::connect_with(options).await?.close().await,
+                // Whoever only looks makes no file.
+                Self::Sqlite(options) if !options.get_filename().exists() => Ok(()),
+                Self::Sqlite(options) => {
+                    let mut connection = SqliteConnection::connect_with(options).await?;
+                    sqlx::query("SELECT count(*) FROM sqlite_master")
+                        .execute(&mut connection)
+                        .await?;
+                    connection.close().await
+                }
+            }
+        });
+        match reached.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(OpenError::of_driver(url, &error)),
+            Err(_) => Err(OpenError::Unreachable {
+                url: redact_url(url),
+                reason: format!("no answer within {timeout:?}"),
+            }),
+        }
+    }
+}
+
+/// Whether the database can be reached, without changing anything in it.
+///
+/// # Errors
+/// When it cannot be reached, or refuses.
+pub async fn probe(url: &str, timeout: Duration) -> Result<(), OpenError> {
+    Target::of(url)?.reach(url, timeout).await
 }
 
 /// Connects and brings the schema up to date.
 pub(super) async fn open(url: &str, options: &StoreOptions) -> Result<DatabaseConnection, OpenError> {
-    let shown = redact_url(url);
-    let postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
-    // A database in memory forgets acknowledged writes.
-    let sqlite = url.starts_with("sqlite:") && !url.contains(":memory:") && !url.contains("mode=memory");
-    if !(postgres || sqlite) {
-        return Err(OpenError::Unsupported { url: shown });
-    }
-    let database = Database::connect(settings(url, options))
-        .await
-        .map_err(|error| OpenError::Connect {
-            url: shown.clone(),
-            reason: without_secret(url, &error),
-        })?;
-    let migrated = migrate(&database).await.map_err(|error| OpenError::Migrate {
-        url: shown.clone(),
-        reason: without_secret(url, &error),
-    });
-    let unknown = migrated?;
+    let target = Target::of(url)?;
+    target.reach(url, options.connect_timeout).await?;
+    let settings = settings(url, options);
+    let database = match target {
+        Target::Postgres(_) => SqlxPostgresConnector::connect(settings).await,
+        Target::Sqlite(_) => SqlxSqliteConnector::connect(settings).await,
+    };
+    let database = database.map_err(|error| OpenError::of_open(url, &error))?;
+    let migrated = migrate(&database).await;
+    let unknown = migrated.map_err(|error| OpenError::of_migration(url, &error))?;
     if unknown.is_empty() {
         Ok(database)
     } else {
-        Err(OpenError::NewerSchema { url: shown, unknown })
+        let url = redact_url(url);
+        Err(OpenError::NewerSchema { url, unknown })
     }
 }
 
 fn settings(url: &str, options: &StoreOptions) -> ConnectOptions {
     let mut settings = ConnectOptions::new(url);
+    let timeouts = session_timeouts(options.operation_timeout);
     settings
         .max_connections(options.connections.max(2))
         .connect_timeout(options.connect_timeout)
         .acquire_timeout(options.connect_timeout)
         .sqlx_logging(false)
+        .map_sqlx_postgres_opts(move |postgres| session(postgres, &timeouts))
         .map_sqlx_sqlite_opts(|sqlite| {
             sqlite
                 .create_if_missing(true)
@@ -117,6 +149,27 @@ fn settings(url: &str, options: &StoreOptions) -> ConnectOptions {
     settings
 }
 
+/// What the server itself ends, because a program that is paused cannot: otherwise its open transaction would keep the
+/// lock on the fence row, and no successor could take over. Whoever waits for a lock outlasts an idle holder.
+fn session_timeouts(operation: Duration) -> [(&'static str, u128); 3] {
+    let milliseconds = |duration: Duration| duration.as_millis().max(1);
+    [
+        ("statement_timeout", milliseconds(operation)),
+        ("lock_timeout", milliseconds(operation * 3 / 4)),
+        ("idle_in_transaction_session_timeout", milliseconds(operation / 2)),
+    ]
+}
+
+/// Adds what the URL does not set itself.
+fn session(mut postgres: PgConnectOptions, timeouts: &[(&'static str, u128)]) -> PgConnectOptions {
+    if postgres.get_application_name().is_none() {
+        postgres = postgres.application_name(APPLICATION_NAME);
+    }
+    let own = postgres.get_options().unwrap_or_default().to_owned();
+    let missing = timeouts.iter().filter(|(name, _)| !own.contains(name)).copied();
+    postgres.options(missing)
+}
+
 /// Applies what is missing, and returns the schema changes that this version does not know; then nothing was applied.
 /// One transaction, because programs that start together would otherwise create the same tables.
 async fn migrate(database: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
@@ -124,6 +177,10 @@ async fn migrate(database: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
     if database.get_database_backend() == DbBackend::Postgres {
         let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
         transaction.execute_unprepared(&lock).await?;
+        // A change of a large table takes as long as it takes.
+        transaction
+            .execute_unprepared("SET LOCAL statement_timeout = 0")
+            .await?;
     }
     Migrator::install(&transaction).await?;
     let applied = Migrator::get_migration_models(&transaction).await?;
@@ -140,40 +197,4 @@ async fn migrate(database: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
         transaction.rollback().await?;
     }
     Ok(unknown)
-}
-
-/// The URL with `***` in place of every password, for logs and errors.
-#[must_use]
-pub fn redact_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return redact_query(url);
-    };
-    // The last @, because a password that was not escaped may hold one too.
-    let shown = match rest.rsplit_once('@') {
-        Some((login, host)) => match login.split_once(':') {
-            Some((user, _)) => format!("{scheme}://{user}:***@{host}"),
-            None => url.to_owned(),
-        },
-        None => url.to_owned(),
-    };
-    redact_query(&shown)
-}
-
-fn redact_query(url: &str) -> String {
-    let Some((path, query)) = url.split_once('?') else {
-        return url.to_owned();
-    };
-    let shown: Vec<String> = query
-        .split('&')
-        .map(|pair| match pair.split_once('=') {
-            Some((key, _)) if key.to_ascii_lowercase().contains("password") => format!("{key}=***"),
-            _ => pair.to_owned(),
-        })
-        .collect();
-    format!("{path}?{}", shown.join("&"))
-}
-
-/// What the driver said; it may quote the URL.
-fn without_secret(url: &str, error: &DbErr) -> String {
-    error.to_string().replace(url, &redact_url(url))
 }

@@ -15,7 +15,8 @@ const TRANSIENT_SQLITE: [&str; 4] = ["5", "6", "261", "517"];
 /// SQLSTATEs have this length, and no code of SQLite has.
 const STATE_LENGTH: usize = 5;
 
-fn driver(error: &DbErr) -> Option<&sqlx::Error> {
+/// What the driver said, where it was the driver.
+pub(super) fn driver(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(inner))
         | DbErr::Exec(RuntimeErr::SqlxError(inner))
@@ -87,12 +88,14 @@ mod tests {
     #[test]
     fn the_transient_codes_are_the_measured_ones() {
         for code in [
-            "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300", "08006", "08P01", "25006", "5", "6",
-            "261", "517",
+            "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300", "08006", "08P01", "25006", "5",
+            "6", "261", "517",
         ] {
             assert!(code_is_transient(code), "{code}");
         }
-        for code in ["", "1", "14", "25", "08", "23505", "25P03", "28P01", "42501", "57014", "53100", "40003"] {
+        for code in [
+            "", "1", "14", "25", "08", "23505", "25P03", "28P01", "42501", "57014", "53100", "40003",
+        ] {
             assert!(!code_is_transient(code), "{code}");
         }
     }

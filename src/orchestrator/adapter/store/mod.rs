@@ -14,13 +14,16 @@ use streamkeeper_protocol::Term;
 use crate::port::{Store, StoreError, TakenOver};
 
 mod connect;
+mod fault;
+mod open_error;
+mod redact;
 mod row;
 mod take_over;
-#[cfg(test)]
-mod tests;
 mod write;
 
-pub use connect::{OpenError, StoreOptions, redact_url};
+pub use connect::{StoreOptions, probe};
+pub use open_error::OpenError;
+pub use redact::redact_url;
 
 /// The database through sea-orm.
 #[derive(Debug, Clone)]
@@ -108,7 +111,7 @@ async fn begin(database: &DatabaseConnection) -> Result<DatabaseTransaction, DbE
 fn unavailable(operation: &'static str, error: &DbErr) -> StoreError {
     StoreError::Unavailable {
         operation,
-        reason: error.to_string(),
+        reason: fault::explain(error),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, EntityTrait, FromQueryResult, QueryResult, QueryTrait, Statement};
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryResult, QueryTrait, Statement};
 use streamkeeper_core::record::{Assignment, Loaded};
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_entities::{assignment, leadership, stream};
@@ -24,10 +24,22 @@ pub(super) struct StoredFence {
 
 /// Reads the fence row; `lock` is appended to the query.
 pub(super) async fn fence(connection: &impl ConnectionTrait, lock: &str) -> Result<StoredFence, StoreError> {
+    let found = fence_row(connection, lock).await;
+    fence_of_row(found.map_err(|error| unavailable("read the fence row", &error))?)
+}
+
+/// The fence row as it is stored; `lock` is appended to the query.
+pub(super) async fn fence_row(
+    connection: &impl ConnectionTrait,
+    lock: &str,
+) -> Result<Option<QueryResult>, DbErr> {
     let sql = format!("SELECT id, term, nonce, longest_lease_ms FROM leadership WHERE id = 1{lock}");
     let query = Statement::from_string(connection.get_database_backend(), sql);
-    let found = connection.query_one_raw(query).await;
-    let found = found.map_err(|error| unavailable("read the fence row", &error))?;
+    connection.query_one_raw(query).await
+}
+
+/// What the fence row says.
+pub(super) fn fence_of_row(found: Option<QueryResult>) -> Result<StoredFence, StoreError> {
     let Some(found) = found else {
         return Err(bad_fence("id", "the row is missing; restore it from a backup"));
     };

@@ -3,28 +3,41 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, Statement, Value,
-    sqlx,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value};
 use streamkeeper_core::record::{Assignment, AssignmentWrite, Fence, Persisted, StreamWrite, WriteBatch};
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_protocol::{Epoch, StreamId, Term};
+use streamkeeper_resilience::Backoff;
+use tokio::time::Instant;
 
-use super::{begin, row};
+use super::{begin, fault, row};
 
 /// Rows per statement: SQLite binds at most 32,766 values, and nests at most 1,000 terms.
 const CHUNK: usize = 500;
 
+/// Most times that a transaction is tried again after a fault that passes by itself.
+const MAX_RETRIES: u32 = 3;
+/// Attempts begin in this part of the time only, so that callers hear of a failure before they give up.
+const RETRY_SHARE: u32 = 2;
+/// Delays between the attempts.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+
 /// Why nothing was written.
 enum Refusal {
     Fenced(Term),
+    /// The next attempt may succeed.
+    Transient(String),
     Failed(String),
 }
 
 impl From<DbErr> for Refusal {
     fn from(error: DbErr) -> Self {
-        Self::Failed(error.to_string())
+        let reason = fault::explain(&error);
+        if fault::is_transient(&error) {
+            Self::Transient(reason)
+        } else {
+            Self::Failed(reason)
+        }
     }
 }
 
@@ -35,23 +48,49 @@ pub(super) async fn persist(
     fence: Fence,
     batch: &WriteBatch,
 ) -> Persisted {
-    let written = tokio::time::timeout(timeout, write(database, fence, batch)).await;
-    let (transaction, refused) = match written {
-        Ok(Ok(written)) => written,
-        Ok(Err(Refusal::Fenced(term))) => return Persisted::Fenced { term },
-        Ok(Err(Refusal::Failed(reason))) => return Persisted::Failed { reason },
+    let retry_until = Instant::now() + timeout / RETRY_SHARE;
+    let prepared = tokio::time::timeout(timeout, prepare(database, retry_until, fence, batch)).await;
+    let (transaction, refused) = match prepared {
+        Ok(Ok(prepared)) => prepared,
+        Ok(Err(persisted)) => return persisted,
         Err(_) => {
             let reason = format!("no answer within {timeout:?}");
             return Persisted::Failed { reason };
         }
     };
+    // From here on nothing is tried again: nobody knows what became of a commit without an answer.
     match tokio::time::timeout(timeout, transaction.commit()).await {
         Ok(Ok(())) => Persisted::Committed { refused },
-        Ok(Err(error)) => commit_failed(&error),
+        Ok(Err(error)) => fault::commit_failed(&error),
         Err(_) => {
             let reason = format!("commit: no answer within {timeout:?}");
             Persisted::Ambiguous { reason }
         }
+    }
+}
+
+/// A transaction that only has to be committed, after as many attempts as it takes and may take.
+async fn prepare(
+    database: &DatabaseConnection,
+    retry_until: Instant,
+    fence: Fence,
+    batch: &WriteBatch,
+) -> Result<(DatabaseTransaction, Vec<StreamId>), Persisted> {
+    let mut retries = 0;
+    loop {
+        let reason = match write(database, fence, batch).await {
+            Ok(written) => return Ok(written),
+            Err(Refusal::Fenced(term)) => return Err(Persisted::Fenced { term }),
+            Err(Refusal::Failed(reason)) => return Err(Persisted::Failed { reason }),
+            Err(Refusal::Transient(reason)) => reason,
+        };
+        if retries == MAX_RETRIES || Instant::now() >= retry_until {
+            let reason = format!("{reason} (after {retries} retries)");
+            return Err(Persisted::Failed { reason });
+        }
+        tracing::debug!(retries, reason, "the transaction is tried again");
+        tokio::time::sleep(RETRY.delay(retries, rand::random())).await;
+        retries += 1;
     }
 }
 
@@ -66,7 +105,7 @@ async fn write(
         DbBackend::Postgres => " FOR SHARE",
         _ => "",
     };
-    let stored = row::fence(&transaction, lock).await;
+    let stored = row::fence_of_row(row::fence_row(&transaction, lock).await?);
     let stored = stored.map_err(|error| Refusal::Failed(error.to_string()))?;
     if (stored.term, stored.nonce) != (fence.term, fence.nonce) {
         transaction.rollback().await?;
@@ -75,31 +114,6 @@ async fn write(
     write_streams(&transaction, &batch.streams).await?;
     let refused = write_assignments(&transaction, &batch.assignments).await?;
     Ok((transaction, refused))
-}
-
-/// A commit that the database itself refused has failed; where the answer is missing, nobody knows.
-pub(super) fn commit_failed(error: &DbErr) -> Persisted {
-    let reason = format!("commit: {error}");
-    let inner = match error {
-        DbErr::Conn(RuntimeErr::SqlxError(inner))
-        | DbErr::Exec(RuntimeErr::SqlxError(inner))
-        | DbErr::Query(RuntimeErr::SqlxError(inner)) => inner,
-        _ => return Persisted::Ambiguous { reason },
-    };
-    let sqlx::Error::Database(answer) = inner.as_ref() else {
-        return Persisted::Ambiguous { reason };
-    };
-    // Connection exceptions, unknown completion and shutdowns: the commit may have come before them.
-    let code = answer.code().unwrap_or_default();
-    let unknown = code.len() == 5
-        && ["08", "40003", "57P0"]
-            .iter()
-            .any(|prefix| code.starts_with(prefix));
-    if unknown {
-        Persisted::Ambiguous { reason }
-    } else {
-        Persisted::Failed { reason }
-    }
 }
 
 async fn write_streams(transaction: &DatabaseTransaction, writes: &[StreamWrite]) -> Result<(), DbErr> {

@@ -11,7 +11,9 @@ const LOCK_FILE: &str = "orchestrator.lock";
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// It cannot be made or written.
-    #[error("data folder {path}: cannot be used; make it writable for this user or choose another with --data")]
+    #[error(
+        "data folder {path}: cannot be used; make it writable for this user or choose another with --data"
+    )]
     Unusable {
         /// The folder.
         path: PathBuf,

@@ -26,7 +26,8 @@ impl TermFile {
 
     fn bad(&self, problem: &str) -> Error {
         let path = self.path.display();
-        let help = "if the database is intact, delete the file; otherwise write a number above every term ever used";
+        let help =
+            "if the database is intact, delete the file; otherwise write a number above every term ever used";
         Error::new(ErrorKind::InvalidData, format!("{path}: {problem}; {help}"))
     }
 }
@@ -67,7 +68,10 @@ mod tests {
         assert_eq!(file.load().unwrap().get(), 48);
         for bad in ["", "x", "-1", "4294967295"] {
             std::fs::write(folder.path().join(TERM_FILE), bad).unwrap();
-            assert!(file.load().unwrap_err().to_string().contains("is no term"), "{bad}");
+            assert!(
+                file.load().unwrap_err().to_string().contains("is no term"),
+                "{bad}"
+            );
         }
     }
 }

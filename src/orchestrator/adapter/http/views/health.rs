@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 /// How something is. The worse one is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = Condition)]
 pub(in super::super) enum Status {
     /// As it should be.
     Ok,

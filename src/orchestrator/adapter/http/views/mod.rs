@@ -3,7 +3,7 @@
 pub(super) mod cluster;
 mod explain;
 pub(super) mod health;
-mod shape;
+pub(super) mod shape;
 pub(super) mod stream;
 pub(super) mod worker;
 

@@ -1,5 +1,7 @@
-//! Shapes of wire types in answers, for the description of the API alone: the wire contract knows nothing of it. A test
-//! compares answers with them.
+//! Shapes for the description of the API alone: of wire types in answers, because the wire contract knows nothing of it,
+//! and of bodies, because they are read by hand. Tests compare them with what is sent.
+
+use std::collections::BTreeMap;
 
 use utoipa::ToSchema;
 
@@ -34,4 +36,54 @@ pub(super) struct HostShape {
 pub(super) struct VersionShape {
     term: u32,
     generation: u64,
+}
+
+/// A stream as it is declared.
+#[derive(ToSchema)]
+#[schema(as = StreamSpec)]
+#[expect(dead_code, reason = "only described")]
+pub(in super::super) struct SpecShape {
+    /// 1 to 64 of A-Z a-z 0-9 _ -; where the path names the stream, it may be left out.
+    name: Option<String>,
+    /// What the worker reads: a URL, a device, a query.
+    source: String,
+    /// Whether it should run.
+    #[schema(default = true)]
+    enabled: Option<bool>,
+    /// How much of a worker's capacity it takes; above 0.
+    #[schema(default = 1.0)]
+    weight: Option<f64>,
+    /// Who yields when capacity lacks: lower ones first.
+    #[schema(default = 0)]
+    priority: Option<i32>,
+    /// `available` or `exclusive`.
+    #[schema(default = "available")]
+    ownership: Option<String>,
+    /// Handed to the worker.
+    labels: Option<BTreeMap<String, String>>,
+    /// Labels that its worker must have.
+    requires: Option<BTreeMap<String, String>>,
+}
+
+/// A declarative change: all of it or nothing.
+#[derive(ToSchema)]
+#[schema(as = Change)]
+#[expect(dead_code, reason = "only described")]
+pub(in super::super) struct ChangeShape {
+    /// Streams to create or to change.
+    streams: Option<Vec<SpecShape>>,
+    /// Names of streams to delete.
+    delete: Option<Vec<String>>,
+    /// Deletes every stream that `streams` does not name.
+    #[schema(default = false)]
+    prune: Option<bool>,
+}
+
+/// Switches a stream.
+#[derive(ToSchema)]
+#[schema(as = Switch)]
+#[expect(dead_code, reason = "only described")]
+pub(in super::super) struct SwitchShape {
+    /// Whether it should run.
+    enabled: bool,
 }

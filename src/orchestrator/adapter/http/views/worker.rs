@@ -105,7 +105,7 @@ pub(in super::super) struct WorkersView<'a> {
     pub(in super::super) next: Option<String>,
 }
 
-/// One worker with its streams, the first [`MAX_LIMIT`] of each list; the counts say how many there are.
+/// One worker with its streams, the first 1000 of each list; the counts say how many there are.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WorkerDetail)]
 pub(in super::super) struct WorkerDetailView<'a> {

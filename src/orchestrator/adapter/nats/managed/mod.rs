@@ -191,6 +191,7 @@ impl ManagedNats {
             prefix: self.prefix.clone(),
             name,
             connect_timeout,
+            ..NatsSettings::default()
         }
     }
 

@@ -1,0 +1,72 @@
+//! What a change did, as the server says it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::screen::{self, Format, Paint};
+
+/// Names of streams by what became of them.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Change {
+    pub(super) created: Vec<String>,
+    pub(super) changed: Vec<String>,
+    pub(super) deleted: Vec<String>,
+    pub(super) restarted: Vec<String>,
+    pub(super) unchanged: Vec<String>,
+    pub(super) dry_run: bool,
+}
+
+impl Change {
+    pub(super) fn of(raw: &Value) -> Result<Self, Failure> {
+        Self::deserialize(raw)
+            .map_err(|error| Failure::failed(format!("the server answers a change in another way: {error}")))
+    }
+
+    /// Takes in what another one did.
+    pub(super) fn add(&mut self, other: Self) {
+        self.created.extend(other.created);
+        self.changed.extend(other.changed);
+        self.deleted.extend(other.deleted);
+        self.restarted.extend(other.restarted);
+        self.unchanged.extend(other.unchanged);
+    }
+
+    /// Prints it: `changed` is the word for streams that were changed.
+    pub(super) fn print(&self, format: Format, changed: &str) -> Result<(), Failure> {
+        if format == Format::Json {
+            let raw = serde_json::to_value(self)
+                .map_err(|error| Failure::failed(format!("the answer cannot be written: {error}")))?;
+            return screen::json(&raw);
+        }
+        for (word, paint, names) in [
+            ("created", Paint::Good, &self.created),
+            (changed, Paint::Notable, &self.changed),
+            ("deleted", Paint::Bad, &self.deleted),
+            ("restarted", Paint::Notable, &self.restarted),
+            ("unchanged", Paint::Dim, &self.unchanged),
+        ] {
+            for name in names {
+                screen::line(&format!("{} {name}", paint.out(word)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One line with numbers.
+    pub(super) fn summary(&self) -> String {
+        format!(
+            "{}{} created, {} changed, {} deleted, {} unchanged",
+            if self.dry_run {
+                "dry run, nothing was done: "
+            } else {
+                ""
+            },
+            self.created.len(),
+            self.changed.len(),
+            self.deleted.len(),
+            self.unchanged.len()
+        )
+    }
+}

@@ -1,0 +1,127 @@
+//! The description of the API (OpenAPI 3.1), made from the handlers and views themselves, and a page to browse it.
+
+use std::sync::{Arc, LazyLock};
+
+use actix_web::http::header::{CONTENT_TYPE, LOCATION};
+use actix_web::web::Path;
+use actix_web::{HttpRequest, HttpResponse};
+use utoipa::{IntoResponses, OpenApi};
+use utoipa_swagger_ui::{Config, serve};
+
+use super::problem::{Kind, Problem, Shown};
+use super::query::Query;
+use super::{changes, cluster, probes, streams};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "streamkeeper",
+        description = "Keeps every declared stream running on exactly one healthy worker. Reads never wait; changes \
+                       are answered when they are durable. Every refusal is a problem (RFC 9457). Every answer has \
+                       the header `x-request-id`, which the log names too.",
+    ),
+    paths(
+        probes::livez,
+        probes::readyz,
+        probes::startupz,
+        probes::health,
+        probes::metrics,
+        cluster::status,
+        streams::list,
+        changes::apply,
+        streams::show,
+        changes::put,
+        changes::patch,
+        changes::delete,
+        changes::restart,
+        cluster::workers,
+        cluster::worker,
+        streams::assignments,
+        cluster::alerts,
+        cluster::consistency,
+        cluster::panic,
+    )
+)]
+struct Description;
+
+/// Refusals that many paths share.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum BadQuery {
+    /// A parameter is unknown or wrong
+    #[response(status = 400, content_type = "application/problem+json")]
+    BadQuery(Shown<'static>),
+}
+
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum BadBody {
+    /// Body or query cannot be read
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(Shown<'static>),
+    /// The body came too slowly
+    #[response(status = 408, content_type = "application/problem+json")]
+    Slow(Shown<'static>),
+    /// The body is too large
+    #[response(status = 413, content_type = "application/problem+json")]
+    Large(Shown<'static>),
+    /// Something in it is wrong; every place is named
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(Shown<'static>),
+}
+
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum NoStream {
+    /// A stream that is named does not exist
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown(Shown<'static>),
+}
+
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum Refused {
+    /// It does not lead, too much waits, or the database is away; ask again after Retry-After
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Shown<'static>),
+    /// The change may be stored or not
+    #[response(status = 504, content_type = "application/problem+json")]
+    Unknown(Shown<'static>),
+}
+
+static TEXT: LazyLock<String> =
+    LazyLock::new(|| Description::openapi().to_pretty_json().unwrap_or_default() + "\n");
+
+/// The description as JSON.
+#[must_use]
+pub fn openapi_json() -> &'static str {
+    &TEXT
+}
+
+/// `GET /openapi.json`.
+pub(super) async fn json(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Query::of(&request)?.finish()?;
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .body(openapi_json()))
+}
+
+/// `GET /docs`: the page's own links are relative, so it needs the slash.
+pub(super) async fn to_page() -> HttpResponse {
+    HttpResponse::PermanentRedirect()
+        .insert_header((LOCATION, "/docs/"))
+        .finish()
+}
+
+/// `GET /docs/`: the page and its files. Everything is part of the program, so that it works without the internet.
+pub(super) async fn page(file: Path<String>) -> Result<HttpResponse, Problem> {
+    let found = serve(&file, Arc::new(Config::from("/openapi.json")))
+        .map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+    let file = found.ok_or_else(|| {
+        Problem::new(Kind::UnknownPath, format!("the page has no file {file:?}"))
+            .suggest("the page itself is at /docs/")
+    })?;
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, file.content_type))
+        .body(file.bytes.into_owned()))
+}

@@ -1,0 +1,297 @@
+//! The description of the API is the golden one, and what the server answers is what it describes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use streamkeeper_core::alert_manager::ActiveAlert;
+use streamkeeper_core::cluster::{Availability, Slot, StreamRecord, UnplacedReason};
+use streamkeeper_core::consistency_checker::{Finding, FindingKind};
+use streamkeeper_core::request::ApplyError;
+use streamkeeper_orchestrator::adapter::http::openapi_json;
+use streamkeeper_protocol::{HostMetrics, Severity};
+
+use super::schema::Described;
+use super::world::{NOW, World, assignment, cluster, record, running, stream_id, worker};
+
+/// Set it to write the golden copy instead of comparing with it.
+const REGENERATE: &str = "REGENERATE";
+const SWITCH: &str = r#"{"enabled": false}"#;
+const SPEC: &str = r#"{"source": "http://host/radio"}"#;
+const CHANGE: &str = r#"{"streams": [{"name": "radio", "source": "http://host/radio"}], "delete": ["old"]}"#;
+
+#[test]
+fn the_description_is_the_golden_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
+    if std::env::var_os(REGENERATE).is_some() {
+        std::fs::write(&path, openapi_json()).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        golden == openapi_json(),
+        "docs/openapi.json is not what the code describes. If the change of the API is meant, run\n  {REGENERATE}=1 \
+         cargo test -p streamkeeper-tests --test integration openapi\nand look at the difference"
+    );
+}
+
+/// A world in which every list has an entry.
+fn full(fault_injection: bool) -> World {
+    let world = World::with(fault_injection);
+    let radio = StreamRecord {
+        observed: running(),
+        ..record("radio", Slot::Held(assignment("agent-1")))
+    };
+    let waiting = StreamRecord {
+        unplaced: Some(UnplacedReason::NoCapacity),
+        ..record("waiting", Slot::Vacant)
+    };
+    let mut agent = worker("agent-1", Availability::Alive);
+    agent.host = Some(HostMetrics {
+        cpu_share: 0.5,
+        memory_used_bytes: 1,
+        memory_total_bytes: 2,
+        load1: 0.25,
+    });
+    world
+        .cluster
+        .send_replace(cluster(vec![radio, waiting], vec![agent]));
+    world.alerts.send_replace(vec![Arc::new(ActiveAlert {
+        rule: "worker_lost",
+        severity: Severity::Critical,
+        labels: BTreeMap::from([("worker".to_owned(), "agent-2".to_owned())]),
+        annotations: BTreeMap::from([("summary".to_owned(), "it is away".to_owned())]),
+        since: NOW,
+        fingerprint: "00000000000000aa".to_owned(),
+    })]);
+    world.findings.send_replace(vec![Finding {
+        kind: FindingKind::Ghost,
+        stream: Some(stream_id("radio")),
+        worker: None,
+        detail: "runs where it should not".to_owned(),
+    }]);
+    world
+}
+
+/// What is asked, and whether the actors refuse it.
+struct Call {
+    method: Method,
+    template: &'static str,
+    path: &'static str,
+    body: &'static str,
+    refused: Option<ApplyError>,
+    status: u16,
+}
+
+fn call(method: Method, template: &'static str, path: &'static str, body: &'static str, status: u16) -> Call {
+    Call {
+        method,
+        template,
+        path,
+        body,
+        refused: None,
+        status,
+    }
+}
+
+fn reads() -> Vec<Call> {
+    let get = |template, path| call(Method::GET, template, path, "", 200);
+    vec![
+        get("/livez", "/livez"),
+        get("/readyz", "/readyz"),
+        get("/startupz", "/startupz"),
+        get("/health", "/health"),
+        get("/metrics", "/metrics"),
+        get("/api/v1/status", "/api/v1/status"),
+        get("/api/v1/streams", "/api/v1/streams?limit=1"),
+        get("/api/v1/streams/{name}", "/api/v1/streams/radio"),
+        get("/api/v1/streams/{name}", "/api/v1/streams/waiting"),
+        get("/api/v1/workers", "/api/v1/workers"),
+        get("/api/v1/workers/{id}", "/api/v1/workers/agent-1"),
+        get("/api/v1/assignments", "/api/v1/assignments"),
+        get("/api/v1/alerts", "/api/v1/alerts"),
+        get("/api/v1/consistency", "/api/v1/consistency"),
+        call(
+            Method::GET,
+            "/api/v1/streams/{name}",
+            "/api/v1/streams/none",
+            "",
+            404,
+        ),
+        call(
+            Method::GET,
+            "/api/v1/workers/{id}",
+            "/api/v1/workers/none",
+            "",
+            404,
+        ),
+    ]
+}
+
+/// Every change: taken, with a wrong body, and refused further in for every reason that has a status of its own.
+fn changes() -> Vec<Call> {
+    const ALL: &str = "/api/v1/streams";
+    const ONE: &str = "/api/v1/streams/{name}";
+    const RADIO: &str = "/api/v1/streams/radio";
+    let mut calls = Vec::new();
+    for (method, template, path, body, status) in [
+        (Method::PUT, ALL, ALL, CHANGE, 200),
+        (Method::PUT, ONE, RADIO, SPEC, 201),
+        (Method::PUT, ONE, "/api/v1/streams/radio?dry_run=true", SPEC, 200),
+        (Method::PATCH, ONE, RADIO, SWITCH, 200),
+        (Method::DELETE, ONE, RADIO, "", 200),
+        (
+            Method::POST,
+            "/api/v1/streams/{name}/restart",
+            "/api/v1/streams/radio/restart",
+            "",
+            202,
+        ),
+    ] {
+        calls.push(call(method.clone(), template, path, body, status));
+        if !body.is_empty() {
+            calls.push(call(method.clone(), template, path, "{", 400));
+            calls.push(call(method.clone(), template, path, r#"{"colour": 1}"#, 422));
+        }
+        let unknown = ApplyError::Unknown(stream_id("radio"));
+        // A stream that is put need not exist.
+        let refusals = [
+            (ApplyError::NotLeading, 503),
+            (ApplyError::Ambiguous("reset".to_owned()), 504),
+            (unknown, 404),
+        ];
+        let possible = if method == Method::PUT && template == ONE {
+            2
+        } else {
+            3
+        };
+        for (refusal, status) in refusals.into_iter().take(possible) {
+            let refused = call(method.clone(), template, path, body, status);
+            calls.push(Call {
+                refused: Some(refusal),
+                ..refused
+            });
+        }
+    }
+    calls
+}
+
+type Seen = BTreeSet<(String, String, u16)>;
+
+async fn ask(world: &World, described: &Described, calls: Vec<Call>, seen: &mut Seen) {
+    for call in calls {
+        if let Some(refusal) = call.refused {
+            world.behind.answers.lock().unwrap().push_back(Ok(Err(refusal)));
+        }
+        let response = world.send(call.method.clone(), call.path, call.body).await;
+        let shown = format!("{} {} -> {}", call.method, call.path, response.status());
+        assert_eq!(response.status().as_u16(), call.status, "{shown}");
+        described
+            .check(&call.method, call.template, response, &shown)
+            .await;
+        seen.insert((
+            call.template.to_owned(),
+            call.method.as_str().to_lowercase(),
+            call.status,
+        ));
+    }
+}
+
+#[actix::test]
+async fn every_path_answers_as_described() {
+    let described = Described::new();
+    let mut seen = Seen::new();
+    let world = full(false);
+    ask(&world, &described, reads(), &mut seen).await;
+    ask(&world, &described, changes(), &mut seen).await;
+    const PANIC: &str = "/api/v1/faults/panic/{actor}";
+    let panic = |path, status| call(Method::POST, PANIC, path, "", status);
+    let closed = vec![panic("/api/v1/faults/panic/coordinator", 403)];
+    ask(&world, &described, closed, &mut seen).await;
+    let open = vec![
+        panic("/api/v1/faults/panic/coordinator", 202),
+        panic("/api/v1/faults/panic/nobody", 404),
+    ];
+    ask(&full(true), &described, open, &mut seen).await;
+
+    // A parameter that nobody knows is refused wherever that is described.
+    for (template, method, status) in described.responses() {
+        if status == 400 && !seen.contains(&(template.clone(), method.clone(), status)) {
+            let path = template
+                .replace("{name}", "radio")
+                .replace("{id}", "agent-1")
+                .replace("{actor}", "coordinator");
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let response = world
+                .send(method.clone(), &format!("{path}?nonsense=1"), "")
+                .await;
+            let shown = format!("{method} {path}?nonsense=1");
+            assert_eq!(response.status().as_u16(), 400, "{shown}");
+            described.check(&method, &template, response, &shown).await;
+            seen.insert((template, method.as_str().to_lowercase(), 400));
+        }
+    }
+
+    world.started.send_replace(false);
+    world
+        .behind
+        .database_down
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    let down = |path| call(Method::GET, path, path, "", 503);
+    let probes = vec![down("/readyz"), down("/startupz"), down("/health")];
+    ask(&world, &described, probes, &mut seen).await;
+
+    // What takes too long or too much is tested elsewhere.
+    let unseen: Vec<_> = described
+        .responses()
+        .into_iter()
+        .filter(|response| !seen.contains(response) && ![408, 413].contains(&response.2))
+        .collect();
+    assert!(unseen.is_empty(), "described, but never answered: {unseen:?}");
+}
+
+#[actix::test]
+async fn every_path_takes_the_described_methods_and_no_other() {
+    let world = World::new();
+    let mut methods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (template, method, _) in Described::new().responses() {
+        methods.entry(template).or_default().insert(method.to_uppercase());
+    }
+    assert!(methods.len() > 10, "{methods:?}");
+    for (template, mut expected) in methods {
+        let path = template.replace(['{', '}'], "");
+        let response = world.send(Method::TRACE, &path, "").await;
+        assert_eq!(response.status().as_u16(), 405, "{path}");
+        let allowed = response.headers()["allow"].to_str().unwrap().split(", ");
+        let allowed: BTreeSet<String> = allowed.map(str::to_owned).collect();
+        if expected.contains("GET") {
+            expected.insert("HEAD".to_owned());
+        }
+        assert_eq!(allowed, expected, "{path}");
+    }
+}
+
+#[actix::test]
+async fn the_description_can_be_browsed() {
+    let world = World::new();
+    let described = world.get("/openapi.json").await;
+    assert_eq!(described, serde_json::from_str::<Value>(openapi_json()).unwrap());
+    // /docs leads to /docs/, whose links are relative.
+    for path in [
+        "/docs",
+        "/docs/",
+        "/docs/swagger-ui-bundle.js",
+        "/docs/swagger-ui.css",
+    ] {
+        let response = world.send(Method::GET, path, "").await;
+        assert_eq!(response.status().as_u16(), 200, "{path}");
+        assert!(response.text().await.unwrap().len() > 100, "{path}");
+    }
+    let start = world.send(Method::GET, "/docs/swagger-initializer.js", "").await;
+    let text = start.text().await.unwrap();
+    assert!(text.contains("/openapi.json"), "{text}");
+    let (status, problem) = world.ask(Method::GET, "/docs/none.js", "").await;
+    assert_eq!(status.as_u16(), 404);
+    assert_eq!(problem["suggestion"], json!("the page itself is at /docs/"));
+}

@@ -1,0 +1,8 @@
+//! The store's contract, on real databases of both kinds.
+
+mod backend;
+mod bad;
+mod contract;
+mod faults;
+mod opening;
+mod takeover;

@@ -1,0 +1,188 @@
+//! What every database does, whichever it is.
+
+use std::time::Duration;
+
+use streamkeeper_core::record::{Fence, Persisted, StreamWrite, WriteBatch};
+use streamkeeper_core::spec::StreamSpec;
+use streamkeeper_orchestrator::port::{Store, StoreError};
+use streamkeeper_protocol::{Epoch, Ownership, Term};
+
+use super::backend::{
+    Backend, LEASE, assignment, assignments, clear, committed, fence, lead, on_both, put, stream, streams,
+    term,
+};
+
+on_both!(
+    a_new_database_has_term_zero_and_nothing_else,
+    a_term_is_taken_once,
+    only_the_exact_fence_may_write,
+    an_epoch_that_is_not_higher_is_refused_and_named,
+    clearing_never_removes_a_higher_epoch,
+    streams_survive_reopening_and_deleted_ones_are_gone,
+    ten_thousand_rows_fit_into_one_batch,
+    the_longest_lease_is_that_of_all_predecessors,
+    of_two_candidates_with_one_term_a_single_one_wins,
+);
+
+async fn a_new_database_has_term_zero_and_nothing_else(backend: &Backend) {
+    let store = backend.open().await;
+    assert_eq!(store.stored_term().await.unwrap(), Term::ZERO);
+    store.ping().await.unwrap();
+    let found = lead(&store, 16).await;
+    assert_eq!(found.longest_lease, Duration::ZERO);
+    assert_eq!(found.loaded.streams.len() + found.loaded.assignments.len(), 0);
+    assert_eq!(store.stored_term().await.unwrap(), term(16));
+}
+
+async fn a_term_is_taken_once(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 16).await;
+    for number in [16, 15, 1] {
+        let error = store.take_over(fence(number), LEASE).await.unwrap_err();
+        assert!(
+            matches!(error, StoreError::TermTaken(taken) if taken == term(16)),
+            "{error}"
+        );
+    }
+    lead(&store, 17).await;
+}
+
+async fn only_the_exact_fence_may_write(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    lead(&store, 2).await;
+    let wrong_nonce = Fence { nonce: 1, ..fence(2) };
+    let mut batch = streams(vec![StreamWrite::Put(StreamSpec::new(stream("a"), "src"))]);
+    batch.assignments.push(put("a", "w", Epoch::new(term(9), 1)));
+    for other in [fence(1), wrong_nonce, fence(3)] {
+        let outcome = store.persist(other, &batch).await;
+        assert_eq!(outcome, Persisted::Fenced { term: term(2) });
+    }
+    let found = lead(&store, 4).await.loaded;
+    assert_eq!((found.streams.len(), found.assignments.len()), (0, 0));
+}
+
+async fn an_epoch_that_is_not_higher_is_refused_and_named(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    let at = |counter| Epoch::new(term(1), counter);
+    let first = assignments(vec![
+        put("c", "w1", at(5)),
+        put("a", "w1", at(5)),
+        put("b", "w1", at(5)),
+    ]);
+    assert_eq!(store.persist(fence(1), &first).await, committed());
+    let second = assignments(vec![
+        put("c", "w2", at(6)),
+        put("b", "w2", at(5)),
+        put("a", "w2", at(4)),
+    ]);
+    let refused = vec![stream("a"), stream("b")];
+    let outcome = store.persist(fence(1), &second).await;
+    assert_eq!(outcome, Persisted::Committed { refused });
+    let mut found = lead(&store, 2).await.loaded.assignments;
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    let expected = vec![
+        (stream("a"), assignment("w1", at(5))),
+        (stream("b"), assignment("w1", at(5))),
+        (stream("c"), assignment("w2", at(6))),
+    ];
+    assert_eq!(found, expected);
+}
+
+async fn clearing_never_removes_a_higher_epoch(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    let at = |counter| Epoch::new(term(1), counter);
+    let names = ["a", "b", "c"];
+    let first = assignments(names.iter().map(|name| put(name, "w", at(5))).collect());
+    assert_eq!(store.persist(fence(1), &first).await, committed());
+    let second = assignments(vec![clear("a", at(4)), clear("b", at(5)), clear("c", at(6))]);
+    assert_eq!(store.persist(fence(1), &second).await, committed());
+    let found = lead(&store, 2).await.loaded.assignments;
+    assert_eq!(found, vec![(stream("a"), assignment("w", at(5)))]);
+}
+
+async fn streams_survive_reopening_and_deleted_ones_are_gone(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    let mut full = StreamSpec::new(stream("full"), "rtsp://камера/1?a='b'");
+    full.enabled = false;
+    full.weight = 2.5;
+    full.priority = -3;
+    full.ownership = Ownership::Exclusive;
+    full.labels.insert("a\"b".to_owned(), "ü".to_owned());
+    full.requires.insert("gpu".to_owned(), "yes".to_owned());
+    let gone = StreamSpec::new(stream("gone"), "x");
+    let both = [&full, &gone].map(|spec| StreamWrite::Put(spec.clone()));
+    assert_eq!(
+        store.persist(fence(1), &streams(both.to_vec())).await,
+        committed()
+    );
+    full.weight = 3.0;
+    let change = streams(vec![
+        StreamWrite::Put(full.clone()),
+        StreamWrite::Delete(stream("gone")),
+    ]);
+    assert_eq!(store.persist(fence(1), &change).await, committed());
+    store.close().await.unwrap();
+
+    let again = backend.open().await;
+    assert_eq!(again.stored_term().await.unwrap(), term(1));
+    assert_eq!(lead(&again, 2).await.loaded.streams, vec![full]);
+}
+
+async fn ten_thousand_rows_fit_into_one_batch(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    let names: Vec<String> = (0..10_000).map(|index| format!("s{index}")).collect();
+    let epoch = Epoch::new(term(1), 1);
+    let all = WriteBatch {
+        streams: names
+            .iter()
+            .map(|name| StreamWrite::Put(StreamSpec::new(stream(name), "x")))
+            .collect(),
+        assignments: names.iter().map(|name| put(name, "w", epoch)).collect(),
+    };
+    assert_eq!(store.persist(fence(1), &all).await, committed());
+    let found = lead(&store, 2).await.loaded;
+    assert_eq!((found.streams.len(), found.assignments.len()), (10_000, 10_000));
+    let none = WriteBatch {
+        streams: names
+            .iter()
+            .map(|name| StreamWrite::Delete(stream(name)))
+            .collect(),
+        assignments: names.iter().map(|name| clear(name, epoch)).collect(),
+    };
+    assert_eq!(store.persist(fence(2), &none).await, committed());
+    let found = lead(&store, 3).await.loaded;
+    assert_eq!((found.streams.len(), found.assignments.len()), (0, 0));
+}
+
+async fn the_longest_lease_is_that_of_all_predecessors(backend: &Backend) {
+    let store = backend.open().await;
+    let mut seen = Vec::new();
+    for (number, seconds) in [(1, 10), (2, 40), (3, 5), (4, 60)] {
+        let lease = Duration::from_secs(seconds);
+        let found = store.take_over(fence(number), lease).await.unwrap();
+        seen.push(found.longest_lease.as_secs());
+    }
+    assert_eq!(seen, vec![0, 10, 40, 40]);
+}
+
+async fn of_two_candidates_with_one_term_a_single_one_wins(backend: &Backend) {
+    let one = backend.open().await;
+    let two = backend.open().await;
+    let other = Fence { nonce: 1, ..fence(1) };
+    let (first, second) = tokio::join!(one.take_over(fence(1), LEASE), two.take_over(other, LEASE));
+    assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+    let batch = assignments(vec![put("a", "w", Epoch::new(term(1), 1))]);
+    let (by_first, by_second) = tokio::join!(one.persist(fence(1), &batch), two.persist(other, &batch));
+    let fenced = Persisted::Fenced { term: term(1) };
+    let expected = if first.is_ok() {
+        (committed(), fenced)
+    } else {
+        (fenced, committed())
+    };
+    assert_eq!((by_first, by_second), expected);
+}
