@@ -29,6 +29,9 @@ missing() {
     has ffmpeg || echo ffmpeg
     has_postgresql || echo postgresql
     has promtool || echo prometheus
+    # The worker in Python runs in an environment of its own, which needs the module that Debian packs apart.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || printf '%s\n' python3 python3-venv
+    has openssl || echo openssl
     has cc || printf '%s\n' gcc libc6-dev
 }
 

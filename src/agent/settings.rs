@@ -44,7 +44,7 @@ impl fmt::Display for Bytes {
         let units = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
         match units
             .into_iter()
-            .find(|(size, _)| self.0 >= *size && self.0 % size == 0)
+            .find(|(size, _)| self.0 >= *size && self.0.is_multiple_of(*size))
         {
             Some((size, unit)) => write!(f, "{}{unit}", self.0 / size),
             None => write!(f, "{} bytes", self.0),

@@ -105,6 +105,7 @@ impl From<ApiError> for Failure {
                 );
                 return Self::new(Exit::Unreachable, text);
             }
+            ApiError::Http(HttpError::Untrusted { .. }) => Exit::Unreachable,
             ApiError::Problem(problem) if (400..500).contains(&problem.status) => Exit::Refused,
             ApiError::Http(HttpError::Malformed { .. }) | ApiError::Problem(_) | ApiError::Shape { .. } => {
                 Exit::Failed

@@ -6,6 +6,13 @@ use crate::failure::Failure;
 use crate::{agent, completions, config, demo, serve, status, streams, wait, workers};
 
 const EXIT_CODES: &str = "\
+Examples:
+  streamkeeper demo
+  streamkeeper serve
+  streamkeeper agent --exec 'ffmpeg -nostdin -i {source} -f null -'
+  streamkeeper streams apply -f streams.yaml
+  streamkeeper help streams apply
+
 Exit codes:
   0  done
   1  tried and failed

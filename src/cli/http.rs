@@ -39,6 +39,12 @@ pub(crate) enum HttpError {
     /// Nobody listens, or the way is cut.
     #[error("{server}: {problem}")]
     Unreachable { server: String, problem: String },
+    /// Somebody answers, but may be somebody else.
+    #[error(
+        "{server}: {problem}; where its authority is your own, add it to the system's certificates or name its file \
+         in SSL_CERT_FILE"
+    )]
+    Untrusted { server: String, problem: String },
     /// It answered with something else.
     #[error("{server}: the answer cannot be read: {problem}; is this the API of streamkeeper?")]
     Malformed { server: String, problem: String },
@@ -132,7 +138,12 @@ impl Server {
         } else {
             cause(error)
         };
-        if error.is_connect() || error.is_timeout() {
+        if error.is_connect() && problem.contains("certificate") {
+            HttpError::Untrusted {
+                server: self.base.clone(),
+                problem,
+            }
+        } else if error.is_connect() || error.is_timeout() {
             HttpError::Unreachable {
                 server: self.base.clone(),
                 problem,

@@ -1,5 +1,6 @@
 //! The whole program, judged from outside: real processes, a real nats-server, a real icecast2.
 
+mod agent;
 mod database;
 mod demo;
 mod ends;

@@ -7,6 +7,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/ARCHITECTURE.md",
     "docs/GLOSSARY.md",
     "docs/CHANGELOG.md",
+    "docs/PROTOCOL.md",
 ];
 
 #[test]

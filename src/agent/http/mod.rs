@@ -31,16 +31,25 @@ impl HttpHandler {
     pub(crate) fn new(stall_after: Duration) -> Result<Self, String> {
         // The client comes without a TLS provider of its own. An error says that one is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .user_agent(AGENT)
-            .connect_timeout(stall_after)
-            .redirect(redirect::Policy::limited(MAX_REDIRECTS))
-            // A connection belongs to one stream and ends with it.
-            .pool_max_idle_per_host(0)
-            // Old SHOUTcast servers begin with `ICY 200 OK`, which is no HTTP.
-            .http09_responses()
-            .build()
-            .map_err(|error| problem::root_cause(&error))?;
+        let builder = || {
+            Client::builder()
+                .user_agent(AGENT)
+                .connect_timeout(stall_after)
+                .redirect(redirect::Policy::limited(MAX_REDIRECTS))
+                // A connection belongs to one stream and ends with it.
+                .pool_max_idle_per_host(0)
+                // Old SHOUTcast servers begin with `ICY 200 OK`, which is no HTTP.
+                .http09_responses()
+        };
+        let client = builder().build().or_else(|error| {
+            let error = problem::root_cause(&error);
+            tracing::warn!(
+                error,
+                "no server can be trusted, so that https:// cannot be read; install ca-certificates"
+            );
+            let untrusting = builder().tls_certs_only([]).build();
+            untrusting.map_err(|error| problem::root_cause(&error))
+        })?;
         Ok(Self { client, stall_after })
     }
 

@@ -32,8 +32,8 @@ All numbers come from the log of the audio server, which is asked to play and kn
   duplicates      connections that began while another one to the same channel was open, however shortly
   moves_needless  changes of the agent though the old one lived and had not at least two channels more
   failover        from the kill until a channel that lost its listener was heard again
-The exit code is 0 only if every stream runs on exactly one agent at the end, nothing was duplicated or moved needlessly, \
-and streams returned to the agent that was killed.
+The exit code is 0 only if every stream runs on exactly one agent at the end, nothing was duplicated or moved \
+needlessly, and streams returned to the agent that was killed.
 
 Examples:
   streamkeeper demo

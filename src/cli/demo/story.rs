@@ -65,12 +65,13 @@ pub(super) async fn tell(cast: &mut Cast, args: &DemoArgs) -> Result<(), Failure
     budget.reading(cast).await;
     let settled = agent_returns(cast, lost).await?;
     budget.reading(cast).await;
-    if args.no_orchestrator_kill {
-    } else if budget.allows(cast, ORCHESTRATOR_PART) {
-        orchestrator_dies(cast, &settled).await?;
-    } else {
-        cast.stage
-            .say("no time is left for killing the orchestrator; give more with --seconds")?;
+    if !args.no_orchestrator_kill {
+        if budget.allows(cast, ORCHESTRATOR_PART) {
+            orchestrator_dies(cast, &settled).await?;
+        } else {
+            cast.stage
+                .say("no time is left for killing the orchestrator; give more with --seconds")?;
+        }
     }
     cast.told = true;
     closing(cast)?;

@@ -103,6 +103,8 @@ pub(super) fn summary(score: &Score) -> Vec<String> {
 mod tests {
     use super::*;
 
+    type Break = fn(&mut Score);
+
     fn good() -> Score {
         Score {
             streams: 30,
@@ -121,7 +123,7 @@ mod tests {
     #[test]
     fn every_broken_promise_is_named() {
         assert_eq!(complaints(&good()), Vec::<String>::new());
-        let cases: [(fn(&mut Score), &str); 6] = [
+        let cases: [(Break, &str); 6] = [
             (|score| score.running = 29, "29 of 30"),
             (|score| score.duplicates = 1, "1 connections began while another"),
             (|score| score.moves_needless = 2, "2 of 20 moves were needless"),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::change::Change;
 use super::diff::{self, StreamDiff};
 use super::file::{Mistake, StreamFile};
-use super::tree::Step;
+use super::place::Step;
 use crate::api::{Api, ApiError, Problem, ServerArgs};
 use crate::failure::Failure;
 use crate::screen::{self, Format, OutputArgs};

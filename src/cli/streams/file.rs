@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::tree::{Format, Step};
+use super::place::Step;
+use super::tree::Format;
 use crate::failure::Failure;
 
 /// Largest file, in bytes; what the server takes is about this.

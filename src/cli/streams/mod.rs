@@ -4,6 +4,7 @@ mod apply;
 mod change;
 mod diff;
 mod file;
+mod place;
 mod switch;
 mod tree;
 

@@ -1,12 +1,11 @@
 //! A file in TOML, YAML or JSON as one tree of values, and the line of any place in it.
-//!
-//! None of the parsers keeps lines of what it has read, but each says where it was when it failed. So the line of a
-//! place is found by reading the file once more and failing there on purpose.
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+use super::place::{Step, Stop};
 
 /// The formats of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,13 +13,6 @@ pub(super) enum Format {
     Toml,
     Yaml,
     Json,
-}
-
-/// One step from a value into it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
-    Key(String),
-    Index(usize),
 }
 
 /// A text that is no tree: the line, where it is known, and the reason.
@@ -182,132 +174,6 @@ impl Visitor<'_> for NewKey<'_> {
     fn visit_str<E: Error>(self, key: &str) -> Result<String, E> {
         if self.0.contains_key(key) {
             Err(E::custom(format!("{key:?} is there twice; write it once")))
-        } else {
-            Ok(key.to_owned())
-        }
-    }
-}
-
-/// Fails at the end of a path.
-#[derive(Clone, Copy)]
-struct Stop<'p>(&'p [Step]);
-
-/// What nobody reads.
-const HERE: &str = "here";
-
-impl<'de> DeserializeSeed<'de> for Stop<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl Stop<'_> {
-    fn scalar<E: Error>(self) -> Result<(), E> {
-        if self.0.is_empty() {
-            Err(E::custom(HERE))
-        } else {
-            Ok(())
-        }
-    }
-}
-
-impl<'de> Visitor<'de> for Stop<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("anything")
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        self.scalar()
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        self.scalar()
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        self.scalar()
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        self.scalar()
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-        self.scalar()
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.scalar()
-    }
-
-    fn visit_none<E: Error>(self) -> Result<(), E> {
-        self.scalar()
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<(), A::Error> {
-        let wanted = match self.0.split_first() {
-            None => return Err(A::Error::custom(HERE)),
-            Some((Step::Index(index), rest)) => Some((*index, rest)),
-            Some((Step::Key(_), _)) => None,
-        };
-        let mut index = 0;
-        loop {
-            let more = match wanted {
-                Some((wanted, rest)) if wanted == index => from.next_element_seed(Stop(rest))?.is_some(),
-                _ => from.next_element::<IgnoredAny>()?.is_some(),
-            };
-            if !more {
-                return Ok(());
-            }
-            index += 1;
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<(), A::Error> {
-        let (wanted, rest) = match self.0.split_first() {
-            None => return Err(A::Error::custom(HERE)),
-            Some((Step::Key(key), rest)) => (Some(key.as_str()), rest),
-            Some((Step::Index(_), rest)) => (None, rest),
-        };
-        // The last key is where to stop: what it holds may begin lines below.
-        let stop = wanted.filter(|_| rest.is_empty());
-        while let Some(key) = from.next_key_seed(KeyOr(stop))? {
-            if wanted == Some(key.as_str()) {
-                from.next_value_seed(Stop(rest))?;
-            } else {
-                from.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Reads a key; fails at the one that is given.
-#[derive(Clone, Copy)]
-struct KeyOr<'p>(Option<&'p str>);
-
-impl<'de> DeserializeSeed<'de> for KeyOr<'_> {
-    type Value = String;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<String, D::Error> {
-        from.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for KeyOr<'_> {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E: Error>(self, key: &str) -> Result<String, E> {
-        if self.0 == Some(key) {
-            Err(E::custom(HERE))
         } else {
             Ok(key.to_owned())
         }

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::actor::{ActorInbox, Actors, Fatal, Ports};
+use crate::adapter::breaker::BreakerStore;
 use crate::adapter::http::{self, HttpContext, HttpServer};
 use crate::adapter::nats::{ManagedNats, NatsBus};
 use crate::adapter::store::SeaStore;
@@ -135,10 +136,16 @@ impl Parts {
         .await?;
         let bus = Arc::new(bus);
         let fatal = Fatal::default();
+        let clock = Arc::new(SystemClock);
+        let threshold = config.database.breaker_threshold;
         let ports = Ports {
-            store: Arc::new(store.clone()),
+            store: Arc::new(BreakerStore::new(
+                Arc::new(store.clone()),
+                clock.clone(),
+                threshold,
+            )),
             bus: bus.clone(),
-            clock: Arc::new(SystemClock),
+            clock,
             terms: Arc::new(TermFile::of(data_dir.path())),
         };
         let actors = phase(

@@ -12,7 +12,7 @@ use crate::actor::{Settings, Supervision};
 use crate::adapter::http::HttpSettings;
 use crate::adapter::nats::{ManagedNats, ManagedOptions, NatsSettings, NatsTls};
 use crate::adapter::store::StoreOptions;
-use crate::config::{Config, Secret};
+use crate::config::{Config, Recovery, Secret};
 
 /// The database in the data folder, where none is named.
 const DATABASE_FILE: &str = "streamkeeper.db";
@@ -110,22 +110,7 @@ pub(super) fn actors(config: &Config) -> Settings {
             check_interval: config.consistency.check_interval,
             confirmations: config.consistency.confirmations,
         },
-        recovery_manager: recovery_manager::Config {
-            // Without an attempt to make, people are asked at once.
-            max_attempts: if config.recovery.enabled {
-                config.recovery.max_attempts
-            } else {
-                0
-            },
-            retry_delay: config.recovery.retry_delay,
-            // A delay that may not grow stays what it is.
-            max_delay: if config.recovery.exponential_backoff {
-                config.recovery.max_delay
-            } else {
-                config.recovery.retry_delay
-            },
-            control_timeout: config.recovery.control_timeout,
-        },
+        recovery_manager: recovery(&config.recovery),
         alert_manager: alert_manager::Config {
             unplaced_after: config.alerts.unplaced_after,
             failing_after: config.alerts.failing_after,
@@ -138,5 +123,50 @@ pub(super) fn actors(config: &Config) -> Settings {
             stuck_after: config.supervision.stuck_after,
         },
         change_timeout: config.http.change_timeout,
+    }
+}
+
+/// What the switches of the recovery mean for the one machine that there is.
+const fn recovery(recovery: &Recovery) -> recovery_manager::Config {
+    recovery_manager::Config {
+        // Without an attempt to make, people are asked at once.
+        max_attempts: if recovery.enabled {
+            recovery.max_attempts
+        } else {
+            0
+        },
+        retry_delay: recovery.retry_delay,
+        // A delay that may not grow stays what it is.
+        max_delay: if recovery.exponential_backoff {
+            recovery.max_delay
+        } else {
+            recovery.retry_delay
+        },
+        control_timeout: recovery.control_timeout,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_switches_of_the_recovery_take_effect() {
+        let mut settings = Recovery {
+            enabled: true,
+            max_attempts: 3,
+            exponential_backoff: true,
+            retry_delay: Duration::from_secs(5),
+            max_delay: Duration::from_secs(60),
+            control_timeout: Duration::from_secs(2),
+        };
+        assert_eq!(recovery(&settings).max_attempts, 3);
+        assert_eq!(recovery(&settings).max_delay, Duration::from_secs(60));
+        settings.exponential_backoff = false;
+        assert_eq!(recovery(&settings).max_delay, Duration::from_secs(5));
+        settings.enabled = false;
+        assert_eq!(recovery(&settings).max_attempts, 0);
     }
 }

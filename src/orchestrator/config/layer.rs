@@ -39,12 +39,7 @@ pub(super) fn read_file(path: &Path, settings: &mut Vec<Setting>, errors: &mut V
 }
 
 /// As [`read_file`], with the text at hand.
-pub(super) fn read_text(
-    path: &Path,
-    text: &str,
-    settings: &mut Vec<Setting>,
-    errors: &mut Vec<ConfigError>,
-) {
+pub(super) fn read_text(path: &Path, text: &str, settings: &mut Vec<Setting>, errors: &mut Vec<ConfigError>) {
     let (table, mistakes) = DeTable::parse_recoverable(text);
     for mistake in mistakes {
         let start = mistake.span().map_or(0, |span| span.start);

@@ -194,12 +194,7 @@ fn collect(
     }
     variables::of_process(environment, &mut variables);
     let mut settings = Vec::new();
-    profile::read(
-        layers.environment.as_deref(),
-        &variables,
-        &mut settings,
-        errors,
-    );
+    profile::read(layers.environment.as_deref(), &variables, &mut settings, errors);
     if let Some(file) = &layers.file {
         layer::read_file(file, &mut settings, errors);
     }

@@ -45,7 +45,9 @@ fn read(path: &str) -> Result<String, String> {
         .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
         .map_err(|error| format!("cannot be read: {error}; check the path and who may read it"))?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(format!("has more than {MAX_BYTES} bytes; name the file of the secret"));
+        return Err(format!(
+            "has more than {MAX_BYTES} bytes; name the file of the secret"
+        ));
     }
     let text = text.trim_end_matches(['\n', '\r']);
     if text.is_empty() {

@@ -151,7 +151,9 @@ fn assignment(line: &str) -> Result<Option<(&str, &str)>, String> {
     let (inside, after) = value
         .get(1..)
         .and_then(|rest| rest.split_once(quote))
-        .ok_or_else(|| format!("{name}: the quote {quote} is not closed; write it after the value as well"))?;
+        .ok_or_else(|| {
+            format!("{name}: the quote {quote} is not closed; write it after the value as well")
+        })?;
     let after = after.trim();
     if !(after.is_empty() || after.starts_with('#')) {
         return Err(format!(
@@ -207,11 +209,7 @@ fn put(
     let (key, place) = (key.to_owned(), variable.place.clone());
     match value {
         Ok(value) => settings.push(Setting { key, value, place }),
-        Err(problem) => errors.push(ConfigError {
-            place,
-            key,
-            problem,
-        }),
+        Err(problem) => errors.push(ConfigError { place, key, problem }),
     }
 }
 

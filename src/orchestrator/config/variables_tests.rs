@@ -30,9 +30,7 @@ fn load(layers: &Layers, variables: &[(&str, &str)]) -> Result<Loaded, ConfigErr
 
 #[track_caller]
 fn refused(layers: &Layers, variables: &[(&str, &str)], parts: &[&str]) -> String {
-    let text = load(layers, variables)
-        .expect_err("it is wrong")
-        .to_string();
+    let text = load(layers, variables).expect_err("it is wrong").to_string();
     for part in parts {
         assert!(text.contains(part), "{part:?} is missing in:\n{text}");
     }
@@ -129,14 +127,17 @@ fn classic_values_are_refused_by_their_name() {
     refused(
         &Layers::default(),
         &[("HEARTBEAT_TIMEOUT", "300")],
-        &["environment variable HEARTBEAT_TIMEOUT", "raise heartbeat.emergency"],
+        &[
+            "environment variable HEARTBEAT_TIMEOUT",
+            "raise heartbeat.emergency",
+        ],
     );
 }
 
 #[test]
 fn a_file_of_variables_is_read_and_the_process_wins() {
     let (_kept, layers) = env_file(
-        "# classic\n\nHEARTBEAT_TIMEOUT=20\nexport STREAMKEEPER__HTTP__BIND = \"127.0.0.1:9\"  # port\n\
+        "# classic\n\nHEARTBEAT_TIMEOUT=20\nexport STREAMKEEPER__HTTP__BIND=\"127.0.0.1:9\"  # port\n\
          MAX_RETRY_ATTEMPTS='7'\nRETRY_DELAY_SECONDS=1 # soon\nOTHER=of somebody else\nEMPTY=\n",
     );
     let loaded = load(&layers, &[("MAX_RETRY_ATTEMPTS", "8")]).unwrap();
@@ -164,7 +165,9 @@ fn malformed_lines_of_variables_are_named_without_what_they_hold() {
             &format!("{path}:4: has no name of a variable"),
             &format!("{path}:5: OPEN: the quote \" is not closed"),
             &format!("{path}:6: AFTER: something stands after the closing '"),
-            &format!("{path}:7: variable STREAMKEEPER__HTTP__BNID: http.bnid: is no setting; did you mean http.bind?"),
+            &format!(
+                "{path}:7: variable STREAMKEEPER__HTTP__BNID: http.bnid: is no setting; did you mean http.bind?"
+            ),
         ],
     );
     assert!(!text.contains("s3cret"), "{text}");
@@ -235,21 +238,14 @@ fn an_unknown_environment_is_refused() {
 fn secrets_may_stand_in_files() {
     let secret = file("postgres://keeper:s3cret@db/keeper?sslpassword=s3cret\n");
     let reference = format!("file:{}", secret.path().display());
-    let loaded = load(
-        &Layers::default(),
-        &[("STREAMKEEPER__DATABASE__URL", &reference)],
-    )
-    .unwrap();
+    let loaded = load(&Layers::default(), &[("STREAMKEEPER__DATABASE__URL", &reference)]).unwrap();
     assert_eq!(
         loaded.config.database.url,
         "postgres://keeper:s3cret@db/keeper?sslpassword=s3cret"
     );
     let (value, place) = shown(&loaded, "database.url");
     assert_eq!(value, "\"postgres://keeper:***@db/keeper?sslpassword=***\"");
-    assert!(
-        place.ends_with(&secret.path().display().to_string()),
-        "{place}"
-    );
+    assert!(place.ends_with(&secret.path().display().to_string()), "{place}");
 
     let no_url = file("s3cret\n");
     let empty = file("\n");

@@ -134,7 +134,7 @@ async fn sessions_that_never_connected_hide_no_former_one() {
     server.restart().await;
     let leader = Leader::start(&server.url(), "w", FIRST_TERM + 1).await;
     leader.want(&[("a", 5, "x")]);
-    let _third = start(&server.url(), state.path());
+    let third = start(&server.url(), state.path());
     let told = leader.hear("a heartbeat", |_| true).await;
     assert_eq!(told.supersedes, Some(known));
     leader
@@ -142,4 +142,12 @@ async fn sessions_that_never_connected_hide_no_former_one() {
             heartbeat.supersedes.is_none()
         })
         .await;
+    third.crash().await;
+
+    // The leader knew this one, so the next names it and no older one.
+    let _fourth = start(&server.url(), state.path());
+    let next = leader
+        .hear("a new session", |heartbeat| heartbeat.session != told.session)
+        .await;
+    assert_eq!(next.supersedes, Some(told.session));
 }

@@ -70,9 +70,11 @@ async fn answer(mut connection: TcpStream) -> std::io::Result<()> {
         _ => ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", false),
     };
     connection.write_all(head.as_bytes()).await?;
-    while forever {
-        connection.write_all(&[7; 4_000]).await?;
-        sleep(Duration::from_millis(50)).await;
+    if forever {
+        loop {
+            connection.write_all(&[7; 4_000]).await?;
+            sleep(Duration::from_millis(50)).await;
+        }
     }
     if matches!(path, "/stalls" | "/silent") {
         // Until the reader hangs up.

@@ -1,16 +1,19 @@
 //! `agent`: a worker that runs one command per stream, or reads streams itself.
 
+mod values;
+
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use streamkeeper_agent::{AgentConfig, CommandTemplate, Limits, OutputMode, Runner};
 use streamkeeper_worker::{Capacity, ConnectSource, WorkerId};
 
 use crate::failure::Failure;
 use crate::logging::LogArgs;
 use crate::{settings, shutdown};
+use values::{BuiltIn, Output, Strictness};
 
 /// The orchestrator's data folder, where nobody names one.
 const DEFAULT_DATA: &str = "streamkeeper-data";
@@ -18,8 +21,6 @@ const DEFAULT_DATA: &str = "streamkeeper-data";
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// See `--stall-after`.
 const DEFAULT_STALL: Duration = Duration::from_secs(10);
-/// Least bytes of `--memory-max`: with less, hardly a program starts.
-const MIN_MEMORY: u64 = 1024 * 1024;
 /// Threads of the runtime.
 const THREADS: usize = 2;
 /// Longest id.
@@ -55,7 +56,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_enum, value_name = "RUNNER")]
     runner: Option<BuiltIn>,
     /// After so long without a byte a stream that the agent reads itself has failed [default: 10s]
-    #[arg(long, value_name = "TIME", requires = "runner", value_parser = stall)]
+    #[arg(long, value_name = "TIME", conflicts_with = "exec", value_parser = values::patience)]
     stall_after: Option<Duration>,
     /// Where the output of commands goes
     #[arg(
@@ -67,10 +68,10 @@ pub(crate) struct AgentArgs {
     )]
     output: Output,
     /// Most memory of each command, such as 200M or 1G; one that needs more is killed and started again
-    #[arg(long, value_name = "BYTES", value_parser = bytes, conflicts_with = "runner")]
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes, conflicts_with = "runner")]
     memory_max: Option<u64>,
     /// Most processors of each command, such as 0.5; one that wants more has to wait
-    #[arg(long, value_name = "COUNT", value_parser = weight, conflicts_with = "runner")]
+    #[arg(long, value_name = "COUNT", value_parser = values::above_zero, conflicts_with = "runner")]
     cpu_max: Option<f64>,
     /// Where --memory-max and --cpu-max cannot be had (they need cgroup version 2): warn, or refuse to start
     #[arg(
@@ -103,7 +104,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     max_streams: u32,
     /// Sum of stream weights that counts as full; compared with other workers' to balance
-    #[arg(long, default_value_t = 100.0, value_parser = weight)]
+    #[arg(long, default_value_t = 100.0, value_parser = values::above_zero)]
     weight: f64,
     /// Label that streams may require; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = settings::assignment)]
@@ -116,32 +117,6 @@ pub(crate) struct AgentArgs {
     stop_grace: Duration,
     #[command(flatten)]
     log: LogArgs,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum BuiltIn {
-    /// Reads live HTTP and Icecast streams
-    Http,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Output {
-    /// Line by line into the log, passwords of URLs masked, at most 20 lines a second of each
-    #[default]
-    Log,
-    /// Nowhere; only the end of stderr is kept, as the reason of a failure
-    Discard,
-    /// To the agent's stderr as it is
-    Inherit,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Strictness {
-    /// Go on without
-    #[default]
-    Try,
-    /// Do not start
-    Required,
 }
 
 pub(crate) fn run(args: AgentArgs) -> Result<(), Failure> {
@@ -259,40 +234,6 @@ fn id_of_host(host: &str) -> String {
         .collect()
 }
 
-fn weight(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(weight) if weight.is_finite() && weight > 0.0 => Ok(weight),
-        _ => Err("write a number above 0".to_owned()),
-    }
-}
-
-fn stall(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if time.is_zero() => Err("write a time above 0, such as 10s".to_owned()),
-        Ok(time) => Ok(time),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// A number of bytes with one of the units K, M, G, each 1,024 times the one before.
-fn bytes(text: &str) -> Result<u64, String> {
-    let (number, shift) = match text.strip_suffix(['K', 'M', 'G']) {
-        Some(number) if text.ends_with('K') => (number, 10),
-        Some(number) if text.ends_with('M') => (number, 20),
-        Some(number) => (number, 30),
-        None => (text, 0),
-    };
-    let bytes = number
-        .parse()
-        .ok()
-        .and_then(|count: u64| count.checked_mul(1 << shift));
-    match bytes {
-        Some(bytes) if bytes >= MIN_MEMORY => Ok(bytes),
-        Some(_) => Err("write at least 1M".to_owned()),
-        None => Err("write a whole number with K, M or G, such as 200M".to_owned()),
-    }
-}
-
 /// An error with its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -355,7 +296,7 @@ mod tests {
             (&["--stop-grace", "soon"], "--stop-grace"),
             (&["--max-streams", "0"], "--max-streams"),
             (&["--runner", "http"], "cannot be used with"),
-            (&["--stall-after", "3s"], "--runner"),
+            (&["--stall-after", "3s"], "cannot be used with"),
             (&["--memory-max", "200MB"], "such as 200M"),
             (&["--memory-max", "99999999999G"], "such as 200M"),
             (&["--memory-max", "1023K"], "at least 1M"),

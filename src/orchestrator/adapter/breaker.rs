@@ -1,0 +1,273 @@
+//! A circuit breaker before the database: after some failures in a row it is left alone for a moment, and whoever asks
+//! meanwhile is refused at once instead of waiting for it. Signs of life always pass: health shows the database itself.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use streamkeeper_core::record::{Fence, Persisted, WriteBatch};
+use streamkeeper_protocol::Term;
+use streamkeeper_resilience::{Breaker, BreakerState};
+
+use crate::port::{Clock, Store, StoreError, TakenOver};
+
+/// How long the database is left alone. Not longer than the coordinator waits before it tries again, so that the breaker
+/// delays no recovery.
+const OPEN_TIME: Duration = Duration::from_secs(1);
+
+/// A store behind a breaker.
+pub struct BreakerStore {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    threshold: u32,
+    breaker: Mutex<Breaker>,
+}
+
+impl std::fmt::Debug for BreakerStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BreakerStore")
+            .field("breaker", &self.breaker)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BreakerStore {
+    /// Puts a breaker that opens after `threshold` failures in a row before `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, threshold: u32) -> Self {
+        Self {
+            store,
+            clock,
+            threshold,
+            breaker: Mutex::new(Breaker::new(threshold, OPEN_TIME)),
+        }
+    }
+
+    /// Asks whether a call may be made; the answer must be told how it went.
+    fn allow(&self) -> Result<Call<'_>, String> {
+        let allowed = self.change(|breaker, now| breaker.allow(now));
+        if allowed {
+            return Ok(Call {
+                store: self,
+                failed: true,
+            });
+        }
+        Err(format!(
+            "it failed {} times in a row (database.breaker_threshold) and is left alone for {OPEN_TIME:?}",
+            self.threshold
+        ))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Breaker, Duration) -> T) -> T {
+        let now = Duration::from_millis(self.clock.now().as_ms());
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = breaker.state();
+        let result = change(&mut breaker, now);
+        match (before, breaker.state()) {
+            (BreakerState::Closed, BreakerState::Open) => {
+                tracing::warn!(
+                    threshold = self.threshold,
+                    "the database fails; it is asked once a second until it answers"
+                );
+            }
+            (BreakerState::HalfOpen, BreakerState::Closed) => tracing::info!("the database answers again"),
+            _ => {}
+        }
+        result
+    }
+
+    async fn guarded<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let mut guard = self
+            .allow()
+            .map_err(|reason| StoreError::Unavailable { operation, reason })?;
+        let result = call.await;
+        // Whatever else it says, it answers.
+        guard.failed = matches!(result, Err(StoreError::Unavailable { .. }));
+        result
+    }
+}
+
+/// One call. It is reported when it ends, one that is given up as a failure: an unreported one would keep the breaker
+/// half-open for ever.
+struct Call<'a> {
+    store: &'a BreakerStore,
+    failed: bool,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let failed = self.failed;
+        self.store.change(|breaker, now| match failed {
+            true => breaker.failed(now),
+            false => breaker.succeeded(now),
+        });
+    }
+}
+
+#[async_trait]
+impl Store for BreakerStore {
+    async fn stored_term(&self) -> Result<Term, StoreError> {
+        self.guarded("stored_term", self.store.stored_term()).await
+    }
+
+    async fn take_over(&self, fence: Fence, lease: Duration) -> Result<TakenOver, StoreError> {
+        self.guarded("take_over", self.store.take_over(fence, lease))
+            .await
+    }
+
+    async fn persist(&self, fence: Fence, batch: &WriteBatch) -> Persisted {
+        let mut guard = match self.allow() {
+            Ok(guard) => guard,
+            Err(reason) => return Persisted::Failed { reason },
+        };
+        let outcome = self.store.persist(fence, batch).await;
+        guard.failed = matches!(outcome, Persisted::Failed { .. } | Persisted::Ambiguous { .. });
+        outcome
+    }
+
+    async fn ping(&self) -> Result<Duration, StoreError> {
+        self.store.ping().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+    use chrono::{DateTime, Utc};
+    use streamkeeper_core::time::Timestamp;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Behind {
+        down: AtomicBool,
+        hangs: AtomicBool,
+        calls: AtomicU32,
+        now_ms: AtomicU64,
+    }
+
+    impl Clock for Behind {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_ms(self.now_ms.load(Ordering::SeqCst))
+        }
+
+        fn wall(&self, _at: Timestamp) -> DateTime<Utc> {
+            DateTime::UNIX_EPOCH
+        }
+    }
+
+    #[async_trait]
+    impl Store for Behind {
+        async fn stored_term(&self) -> Result<Term, StoreError> {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            if self.hangs.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            match self.down.load(Ordering::SeqCst) {
+                true => Err(StoreError::Unavailable {
+                    operation: "stored_term",
+                    reason: "down".to_owned(),
+                }),
+                false => Ok(Term::default()),
+            }
+        }
+
+        async fn take_over(&self, _fence: Fence, _lease: Duration) -> Result<TakenOver, StoreError> {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            Err(StoreError::TermTaken(Term::default()))
+        }
+
+        async fn persist(&self, _fence: Fence, _batch: &WriteBatch) -> Persisted {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            match self.down.load(Ordering::SeqCst) {
+                true => Persisted::Failed {
+                    reason: "down".to_owned(),
+                },
+                false => Persisted::Committed { refused: Vec::new() },
+            }
+        }
+
+        async fn ping(&self) -> Result<Duration, StoreError> {
+            Ok(Duration::ZERO)
+        }
+    }
+
+    fn fence() -> Fence {
+        Fence {
+            term: Term::default(),
+            nonce: 1,
+        }
+    }
+
+    fn world() -> (Arc<Behind>, BreakerStore) {
+        let behind = Arc::new(Behind::default());
+        let store = BreakerStore::new(behind.clone(), behind.clone(), 3);
+        (behind, store)
+    }
+
+    #[tokio::test]
+    async fn a_failing_database_is_left_alone_and_asked_again() {
+        let (behind, store) = world();
+        behind.down.store(true, Ordering::SeqCst);
+        let batch = WriteBatch::default();
+        for _ in 0..3 {
+            assert!(matches!(
+                store.persist(fence(), &batch).await,
+                Persisted::Failed { .. }
+            ));
+        }
+        assert_eq!(behind.calls.load(Ordering::SeqCst), 3);
+        let refused = store.persist(fence(), &batch).await;
+        let Persisted::Failed { reason } = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(reason.contains("database.breaker_threshold"), "{reason}");
+        assert!(store.stored_term().await.is_err());
+        assert_eq!(
+            behind.calls.load(Ordering::SeqCst),
+            3,
+            "it was asked nevertheless"
+        );
+        assert!(store.ping().await.is_ok());
+
+        behind.down.store(false, Ordering::SeqCst);
+        behind.now_ms.store(1_000, Ordering::SeqCst);
+        for _ in 0..2 {
+            let outcome = store.persist(fence(), &batch).await;
+            assert!(matches!(outcome, Persisted::Committed { .. }), "{outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_that_refuses_does_answer() {
+        let (behind, store) = world();
+        for _ in 0..9 {
+            let refused = store.take_over(fence(), Duration::ZERO).await;
+            assert!(matches!(refused, Err(StoreError::TermTaken(_))));
+        }
+        assert_eq!(behind.calls.load(Ordering::SeqCst), 9);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_given_up_does_not_close_the_way_for_ever() {
+        let (behind, store) = world();
+        behind.down.store(true, Ordering::SeqCst);
+        for _ in 0..3 {
+            assert!(store.stored_term().await.is_err());
+        }
+        behind.hangs.store(true, Ordering::SeqCst);
+        behind.now_ms.store(1_000, Ordering::SeqCst);
+        let waited = tokio::time::timeout(Duration::from_millis(5), store.stored_term()).await;
+        assert!(waited.is_err(), "the probe does not hang");
+        behind.hangs.store(false, Ordering::SeqCst);
+        behind.down.store(false, Ordering::SeqCst);
+        assert!(store.stored_term().await.is_err(), "left alone once more");
+        behind.now_ms.store(2_000, Ordering::SeqCst);
+        assert!(store.stored_term().await.is_ok());
+    }
+}

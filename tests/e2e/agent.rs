@@ -1,0 +1,164 @@
+//! What the agent shows of its streams, the reader that is built into it, and how it ends.
+
+use rustix::process::Signal;
+use serde_json::Value;
+use streamkeeper_tests::fleet::{Agent, Orchestrator};
+use streamkeeper_tests::http::Api;
+use streamkeeper_tests::icecast::Icecast;
+use streamkeeper_tests::wait;
+use streamkeeper_tests::world::World;
+
+const CHANNELS: usize = 4;
+
+/// Waits until the API tells that the stream failed for a reason that holds every one of `parts`.
+async fn fails(api: &Api, stream: &str, parts: &[&str]) {
+    let told = wait::until(wait::GENEROUS, async || {
+        let found = api.get(&format!("/api/v1/streams/{stream}")).await?;
+        let reason = found["failure"].as_str().unwrap_or_default();
+        if parts.iter().all(|part| reason.contains(part)) {
+            Ok(())
+        } else {
+            Err(format!("{parts:?} is wanted, but: {found}"))
+        }
+    });
+    told.await.unwrap_or_else(|reason| panic!("{stream}: {reason}"));
+}
+
+/// The lines of commands in an agent's log: stream, output, text.
+fn lines(agent: &Agent) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let log = agent.process().output();
+    log.lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line["target"] == "stream")
+        .map(|line| {
+            let fields = if line["fields"].is_object() {
+                &line["fields"]
+            } else {
+                &line
+            };
+            (
+                text(&fields["stream"]),
+                text(&fields["fd"]),
+                text(&fields["line"]),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn what_commands_write_and_why_they_end_is_seen() {
+    let world = World::new("seen");
+    let orchestrator = Orchestrator::start(&world, &[]).await;
+    let data = orchestrator.data().to_string_lossy().into_owned();
+    // The source is the script.
+    let args = [
+        "--exec",
+        "sh -c {source}",
+        "--log-format",
+        "json",
+        "--data",
+        &data,
+    ];
+    let agent = Agent::start(&world, "seen-a", &args);
+    let api = orchestrator.api();
+    let scripts = [
+        (
+            "talks",
+            "echo hear rtsp://u:s3cret@h/live; echo me >&2; exec sleep 100000",
+        ),
+        ("fails", "echo rtsp://u:s3cret@h/live is off air >&2; exit 3"),
+        ("killed", "kill -KILL $$"),
+    ];
+    api.declare(&scripts).await;
+    fails(
+        &api,
+        "fails",
+        &["exit status 3", "rtsp://u:***@h/live is off air"],
+    )
+    .await;
+    fails(
+        &api,
+        "killed",
+        &["killed by signal 9 (SIGKILL)", "not by the agent"],
+    )
+    .await;
+    let wanted = [("stdout", "hear rtsp://u:***@h/live"), ("stderr", "me")]
+        .map(|(fd, line)| ("talks".to_owned(), fd.to_owned(), line.to_owned()));
+    let logged = wait::until(wait::GENEROUS, async || {
+        let lines = lines(&agent);
+        if wanted.iter().all(|line| lines.contains(line)) {
+            Ok(())
+        } else {
+            Err(format!("{lines:?}"))
+        }
+    });
+    logged.await.unwrap_or_else(|reason| panic!("{reason}"));
+    assert!(
+        !agent.process().output().contains("s3cret"),
+        "the log shows a password"
+    );
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_named() {
+    let world = World::new("not-there");
+    let orchestrator = Orchestrator::start(&world, &[]).await;
+    let data = orchestrator.data().to_string_lossy().into_owned();
+    let _agent = Agent::start(
+        &world,
+        "not-there-a",
+        &["--exec", "no-such-program", "--data", &data],
+    );
+    let api = orchestrator.api();
+    api.declare(&[("one", "x")]).await;
+    fails(&api, "one", &["no-such-program: not found; install it"]).await;
+}
+
+#[tokio::test]
+async fn the_built_in_reader_is_one_listener_of_each_channel() {
+    let world = World::new("reader");
+    let icecast = Icecast::start(&world, CHANNELS).await;
+    let orchestrator = Orchestrator::start(&world, &[]).await;
+    let data = orchestrator.data().to_string_lossy().into_owned();
+    let args = ["--runner", "http", "--data", &data];
+    let mut agents = ["reader-a", "reader-b"].map(|id| Agent::start(&world, id, &args));
+    let api = orchestrator.api();
+    let channels: Vec<(String, String)> = icecast
+        .mounts()
+        .iter()
+        .map(|mount| (mount.clone(), icecast.url(mount)))
+        .collect();
+    let mut streams: Vec<(&str, &str)> = channels
+        .iter()
+        .map(|(name, url)| (name.as_str(), url.as_str()))
+        .collect();
+    let nowhere = icecast.url("nowhere");
+    streams.push(("nowhere", &nowhere));
+    api.declare(&streams).await;
+    icecast.one_each(icecast.mounts()).await;
+    fails(&api, "nowhere", &["/nowhere: answers 404"]).await;
+
+    agents[0].kill9();
+    world.gone(agents[0].id()).await;
+    icecast.one_each(icecast.mounts()).await;
+    assert_eq!(agents[1].terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_agent_at_once_and_its_guard_cleans_up() {
+    let world = World::new("twice");
+    let orchestrator = Orchestrator::start(&world, &[]).await;
+    let data = orchestrator.data().to_string_lossy().into_owned();
+    let stubborn = "sh -c \"trap '' TERM; while :; do sleep 1; done\"";
+    let args = ["--exec", stubborn, "--stop-grace", "5s", "--data", &data];
+    let mut agent = Agent::start(&world, "twice-a", &args);
+    let api = orchestrator.api();
+    api.declare(&[("one", "x")]).await;
+    api.all_running(1).await;
+    // Two different ones: of two equal ones that come close together, the system may deliver one.
+    agent.process().signal(Signal::INT);
+    // In order it would end with 0, after the stop grace.
+    assert_eq!(agent.terminate().await.code(), Some(130));
+    world.gone(agent.id()).await;
+}
