@@ -13,14 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::settings::{Limits, OutputMode};
 use crate::supervisor::{Request, Supervisor};
+use crate::watched::watched;
 use crate::wire::Fd;
 
 /// Requests that wait for the supervisor.
 const MAX_REQUESTS: usize = 64;
-/// Lines of one command's output that wait to be taken.
-const MAX_LINES: usize = 64;
-/// Events of one command that are not lines: it starts, lines were dropped, it ends.
-pub(crate) const OTHER_EVENTS: usize = 3;
 
 /// How a guard is started.
 #[derive(Clone)]
@@ -140,16 +137,9 @@ impl Guard {
     /// Starts a command. Whether that went well is the first event.
     pub async fn launch(&self, launch: Launch) -> Run {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
-        let (sender, events) = mpsc::channel(OTHER_EVENTS + MAX_LINES);
-        // Without a supervisor the sender is dropped, and the run reads as ended.
-        let _ = self
-            .requests
-            .send(Request::Launch {
-                key,
-                launch,
-                events: sender,
-            })
-            .await;
+        let (run, events) = watched();
+        // Without a supervisor the other end is dropped, and the run reads as ended.
+        let _ = self.requests.send(Request::Launch { key, launch, run }).await;
         Run {
             key,
             requests: self.requests.clone(),

@@ -15,6 +15,7 @@ mod supervisor;
 mod template;
 mod tether;
 mod text;
+mod watched;
 mod wire;
 
 use std::collections::BTreeMap;

@@ -9,8 +9,9 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
-use crate::client::{GuardError, GuardSettings, Launch, OTHER_EVENTS, RunEvent};
+use crate::client::{GuardError, GuardSettings, Launch, RunEvent};
 use crate::process;
+use crate::watched::Watched;
 use crate::wire::{Hello, LineReader, Order, Outbox, Report, Start};
 
 /// How long a guard waits for the one before it, at least.
@@ -26,18 +27,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// What is asked of the supervisor.
 pub(crate) enum Request {
-    Launch {
-        key: u64,
-        launch: Launch,
-        events: mpsc::Sender<RunEvent>,
-    },
-    Stop {
-        key: u64,
-        grace: Duration,
-    },
-    End {
-        done: oneshot::Sender<()>,
-    },
+    Launch { key: u64, launch: Launch, run: Watched },
+    Stop { key: u64, grace: Duration },
+    End { done: oneshot::Sender<()> },
 }
 
 pub(crate) struct Supervisor {
@@ -47,13 +39,6 @@ pub(crate) struct Supervisor {
     requests: mpsc::Receiver<Request>,
     runs: HashMap<u64, Watched>,
     guard: Process,
-}
-
-/// A command whose events somebody takes.
-struct Watched {
-    events: mpsc::Sender<RunEvent>,
-    /// Lines that found no room.
-    lost: u64,
 }
 
 /// A guard that is ready.
@@ -131,7 +116,7 @@ impl Supervisor {
                     }
                 }
                 request = self.requests.recv(), if !self.guard.orders.is_full() => match request {
-                    Some(Request::Launch { key, launch, events }) => self.launch(key, launch, events),
+                    Some(Request::Launch { key, launch, run }) => self.launch(key, launch, run),
                     Some(Request::Stop { key, grace }) => self.stop(key, grace),
                     Some(Request::End { done }) => return Parting::End(Some(done)),
                     None => return Parting::End(None),
@@ -141,7 +126,7 @@ impl Supervisor {
         }
     }
 
-    fn launch(&mut self, key: u64, launch: Launch, events: mpsc::Sender<RunEvent>) {
+    fn launch(&mut self, key: u64, launch: Launch, run: Watched) {
         let order = Order::Start(Start {
             key,
             name: launch.name,
@@ -150,8 +135,8 @@ impl Supervisor {
             env: launch.env,
         });
         match self.guard.orders.push(&order) {
-            Ok(()) => drop(self.runs.insert(key, Watched { events, lost: 0 })),
-            Err(reason) => tell(&events, RunEvent::Ended { reason }),
+            Ok(()) => drop(self.runs.insert(key, run)),
+            Err(reason) => run.ended(reason),
         }
     }
 
@@ -164,7 +149,7 @@ impl Supervisor {
     /// A run that was dropped (its task was aborted) has nobody else to stop it. Until it has ended the order is
     /// repeated, which changes nothing.
     fn stop_abandoned(&mut self) {
-        let abandoned = self.runs.iter().filter(|(_, run)| run.events.is_closed());
+        let abandoned = self.runs.iter().filter(|(_, run)| run.is_abandoned());
         for key in abandoned.map(|(key, _)| *key).collect::<Vec<_>>() {
             self.stop(key, self.settings.stop_grace);
         }
@@ -174,19 +159,23 @@ impl Supervisor {
         match report {
             Report::Started { key, pid } => {
                 if let Some(run) = self.runs.get(&key) {
-                    tell(&run.events, RunEvent::Started { pid });
+                    run.started(pid);
                 }
             }
             Report::Failed { key, reason } => self.ended(key, reason),
-            Report::Line { key, fd, text } => self.wrote(key, 0, Some(RunEvent::Line { fd, text })),
-            Report::Dropped { key, lines } => self.wrote(key, lines, None),
+            Report::Line { key, fd, text } => {
+                if let Some(run) = self.runs.get_mut(&key) {
+                    run.line(RunEvent::Line { fd, text });
+                }
+            }
+            Report::Dropped { key, lines } => self.dropped(key, lines),
             Report::Exited {
                 key,
                 status,
                 stderr,
                 dropped,
             } => {
-                self.wrote(key, dropped, None);
+                self.dropped(key, dropped);
                 let reason = if stderr.is_empty() {
                     status
                 } else {
@@ -198,30 +187,15 @@ impl Supervisor {
         }
     }
 
-    /// Passes on a line, and before it that others are missing.
-    fn wrote(&mut self, key: u64, dropped: u64, line: Option<RunEvent>) {
-        let Some(run) = self.runs.get_mut(&key) else {
-            return;
-        };
-        run.lost += dropped;
-        let has_room = |run: &Watched| run.events.capacity() > OTHER_EVENTS;
-        if run.lost > 0 && has_room(run) {
-            let lines = std::mem::take(&mut run.lost);
-            tell(&run.events, RunEvent::Dropped { lines });
-        }
-        match line {
-            Some(line) if has_room(run) => tell(&run.events, line),
-            Some(_) => run.lost += 1,
-            None => {}
+    fn dropped(&mut self, key: u64, lines: u64) {
+        if let Some(run) = self.runs.get_mut(&key) {
+            run.dropped(lines);
         }
     }
 
     fn ended(&mut self, key: u64, reason: String) {
-        if let Some(Watched { events, lost }) = self.runs.remove(&key) {
-            if lost > 0 {
-                tell(&events, RunEvent::Dropped { lines: lost });
-            }
-            tell(&events, RunEvent::Ended { reason });
+        if let Some(run) = self.runs.remove(&key) {
+            run.ended(reason);
         }
     }
 
@@ -236,9 +210,8 @@ impl Supervisor {
         // The kernel killed the commands with their guard; what they had started became ours.
         process::kill_children(&self.spared).await;
         let reason = format!("the guard process was lost ({status}), and the stream was ended with it");
-        for (_, Watched { events, .. }) in self.runs.drain() {
-            let reason = reason.clone();
-            tell(&events, RunEvent::Ended { reason });
+        for (_, run) in self.runs.drain() {
+            run.ended(reason.clone());
         }
     }
 
@@ -257,7 +230,7 @@ impl Supervisor {
                 tokio::select! {
                     () = sleep_until(retry_at) => break,
                     request = self.requests.recv() => match request {
-                        Some(Request::Launch { events, .. }) => tell(&events, RunEvent::Ended { reason: reason.clone() }),
+                        Some(Request::Launch { run, .. }) => run.ended(reason.clone()),
                         // Nothing runs.
                         Some(Request::Stop { .. }) => {}
                         Some(Request::End { done }) => return Err(Some(done)),
@@ -364,11 +337,6 @@ impl Process {
             None => Err(failed(std::io::ErrorKind::BrokenPipe.into())),
         }
     }
-}
-
-/// The events of a run fit its channel, and one that nobody waits for may be lost.
-fn tell(events: &mpsc::Sender<RunEvent>, event: RunEvent) {
-    let _ = events.try_send(event);
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -222,10 +222,13 @@ async fn nats(config: &Config) -> Result<(), String> {
     };
     let mut reasons = Vec::new();
     for url in urls {
-        match greeting(&host_of(url)).await {
+        let host = host_of(url);
+        match greeting(&host).await {
             // One server of a cluster is enough.
             Ok(()) => return Ok(()),
-            Err(reason) => reasons.push(reason),
+            // A single one stands beside it already.
+            Err(reason) if config.nats.urls.len() == 1 => reasons.push(reason),
+            Err(reason) => reasons.push(format!("{host}: {reason}")),
         }
     }
     Err(reasons.join("; "))
@@ -258,18 +261,18 @@ fn host_of(url: &str) -> String {
 async fn greeting(host: &str) -> Result<(), String> {
     let connection = TcpStream::connect(host)
         .await
-        .map_err(|error| format!("{host}: {error}"))?;
+        .map_err(|error| error.to_string())?;
     let mut line = String::new();
     BufReader::new(connection.take(MAX_GREETING))
         .read_line(&mut line)
         .await
-        .map_err(|error| format!("{host}: {error}"))?;
+        .map_err(|error| error.to_string())?;
     let info = line
         .strip_prefix("INFO ")
         .and_then(|info| serde_json::from_str::<Value>(info).ok())
-        .ok_or_else(|| format!("{host}: something answers there that is no NATS server"))?;
+        .ok_or("something answers there that is no NATS server")?;
     if info["ldm"] == true {
-        return Err(format!("{host}: the server is shutting down"));
+        return Err("the server is shutting down".to_owned());
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! A [`Worker`] connects, tells the leader what it runs and carries out what it is told: each start calls
 //! [`StreamHandler::run`] on a task of its own, each stop cancels [`Job::stop`], and what ends by itself is started
-//! again with backoff. Streams go on while the leader or the message server is away.
+//! again with backoff. Streams go on while the leader or the message server is away; with a state folder
+//! ([`WorkerOptions::state_dir`]) `available` ones also come back when the worker restarts meanwhile.
 //!
 //! ```no_run
 //! use std::sync::Arc;

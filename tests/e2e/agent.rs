@@ -32,11 +32,7 @@ fn lines(agent: &Agent) -> Vec<(String, String, String)> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|line| line["target"] == "stream")
         .map(|line| {
-            let fields = if line["fields"].is_object() {
-                &line["fields"]
-            } else {
-                &line
-            };
+            let fields = &line["fields"];
             (
                 text(&fields["stream"]),
                 text(&fields["fd"]),

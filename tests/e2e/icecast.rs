@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reqwest::Method;
+use rustix::process::{Pid, Signal, kill_process};
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
 use streamkeeper_tests::icecast::{Icecast, Listeners};
+use streamkeeper_tests::postgres::Postgres;
 use streamkeeper_tests::state::per_worker;
 use streamkeeper_tests::wait;
 use streamkeeper_tests::world::World;
@@ -37,16 +39,17 @@ struct Scene {
 
 impl Scene {
     /// Twelve channels, one spare, three agents, and exactly one listener per channel.
-    async fn start(name: &str) -> Self {
+    async fn start(name: &str, more: &[&str]) -> Self {
         let world = World::new(name);
         let icecast = Icecast::start(&world, CHANNELS + 1).await;
-        let settings = [
+        let mut settings = vec![
             "--set",
             "http.fault_injection=true",
             // Evening out is to be over before the next fault comes.
             "--set",
             "balancer.stream_cooldown=1s",
         ];
+        settings.extend(more);
         let orchestrator = Orchestrator::start(&world, &settings).await;
         let data = orchestrator.data().to_string_lossy().into_owned();
         let command = "ffmpeg -nostdin -loglevel error -i {source} -f null -";
@@ -92,6 +95,26 @@ impl Scene {
         said.expect(0, &[]);
     }
 
+    /// Kills the managed message server, which comes back by itself.
+    async fn kill_message_server(&self) {
+        let servers = |scene: &Self| -> Vec<i32> {
+            let found = scene.world.living(scene.orchestrator.name());
+            let servers = found
+                .iter()
+                .filter(|process| process.command.contains("nats-server"));
+            servers.map(|process| process.pid).collect()
+        };
+        let before = servers(self);
+        assert_eq!(before.len(), 1, "one message server runs");
+        let pid = Pid::from_raw(before[0]).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        let back = wait::until(wait::GENEROUS, async || match servers(self) {
+            after if after.len() == 1 && after != before => Ok(()),
+            after => Err(format!("message servers: {after:?}")),
+        });
+        back.await.unwrap_or_else(|reason| panic!("{reason}"));
+    }
+
     async fn listeners(&self) -> Listeners {
         self.icecast.listeners().await.unwrap()
     }
@@ -121,8 +144,27 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn one_listener_on_every_channel_whatever_is_killed() {
-    let mut scene = Scene::start("killed").await;
+async fn one_listener_on_every_channel_whatever_is_killed_on_sqlite() {
+    let mut scene = Scene::start("killed", &[]).await;
+    whatever_is_killed(&mut scene).await;
+}
+
+#[tokio::test]
+async fn one_listener_on_every_channel_whatever_is_killed_on_postgresql() {
+    let mut postgres = Postgres::start().await;
+    let mut scene = Scene::start("killed-postgresql", &["--database", &postgres.url()]).await;
+    whatever_is_killed(&mut scene).await;
+
+    // Nobody notices that the database is gone for longer than any time-out.
+    let before = scene.listeners().await;
+    postgres.kill();
+    scene.nobody_reconnects(&before, PAST_GRACE).await;
+    postgres.start_again().await;
+    scene.orchestrator.api().all_running(CHANNELS).await;
+    scene.nobody_reconnects(&before, Duration::from_secs(5)).await;
+}
+
+async fn whatever_is_killed(scene: &mut Scene) {
     let before = scene.evened_out().await;
 
     // A worker's death moves its own streams and no other ones.
@@ -153,11 +195,17 @@ async fn one_listener_on_every_channel_whatever_is_killed() {
     scene.nobody_reconnects(&before, PAST_GRACE).await;
     assert_eq!(scene.icecast.one_each(scene.channels()).await, before);
     assert_eq!(scene.orchestrator.api().assignments().await.unwrap(), assignments);
+
+    // Nor that the message server is.
+    scene.kill_message_server().await;
+    scene.nobody_reconnects(&before, Duration::from_secs(15)).await;
+    scene.orchestrator.api().all_running(CHANNELS).await;
+    assert_eq!(scene.orchestrator.api().assignments().await.unwrap(), assignments);
 }
 
 #[tokio::test]
 async fn listeners_do_not_notice_a_panicking_actor() {
-    let scene = Scene::start("panics").await;
+    let scene = Scene::start("panics", &[]).await;
     let before = scene.evened_out().await;
     let api = scene.orchestrator.api();
     for actor in ACTORS {

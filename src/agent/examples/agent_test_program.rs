@@ -131,7 +131,7 @@ async fn run_agent(state: &str, url: &str, command: &str) -> Result<(), Box<dyn 
         zone: None,
         runner: match command {
             "http" => Runner::Http {
-                stall_after: Duration::from_millis(700),
+                stall_after: Duration::from_secs(3),
             },
             _ => Runner::Exec(CommandTemplate::parse(command)?),
         },

@@ -1,11 +1,14 @@
 //! The start's database phase: waits for a database that is not there yet.
 
+use std::path::Path;
 use std::time::Duration;
 
 use streamkeeper_resilience::Backoff;
 use tokio::time::Instant;
 
+use super::settings;
 use crate::adapter::store::{OpenError, SeaStore, StoreOptions, redact_url};
+use crate::config::Config;
 
 /// Delays between the attempts.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
@@ -29,12 +32,14 @@ pub(super) enum DatabaseError {
     },
 }
 
-/// Opens the database; while it cannot be reached, tries again until `timeout` is over.
-pub(super) async fn open(
-    url: &str,
-    options: &StoreOptions,
-    timeout: Duration,
-) -> Result<SeaStore, DatabaseError> {
+/// Opens the database of the settings; while it cannot be reached, tries again until the settings' time is over.
+pub(super) async fn open(config: &Config, data_dir: &Path) -> Result<SeaStore, DatabaseError> {
+    let url = settings::database_url(config, data_dir);
+    let options = settings::store(config);
+    wait_for(&url, &options, config.database.start_timeout).await
+}
+
+async fn wait_for(url: &str, options: &StoreOptions, timeout: Duration) -> Result<SeaStore, DatabaseError> {
     let start = Instant::now();
     let mut attempt = 0;
     loop {
@@ -77,7 +82,9 @@ mod tests {
             .port();
         let url = format!("postgres://u:secret@127.0.0.1:{port}/d");
         let timeout = Duration::from_millis(300);
-        let error = open(&url, &StoreOptions::default(), timeout).await.unwrap_err();
+        let error = wait_for(&url, &StoreOptions::default(), timeout)
+            .await
+            .unwrap_err();
         let text = error.to_string();
         let shown = format!("postgres://u:***@127.0.0.1:{port}/d");
         for part in [shown.as_str(), "refused", "300ms", "database.start_timeout"] {
@@ -89,7 +96,7 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_pass_is_not_waited_for() {
         let url = "mysql://u:secret@h/d";
-        let error = open(url, &StoreOptions::default(), Duration::MAX)
+        let error = wait_for(url, &StoreOptions::default(), Duration::MAX)
             .await
             .unwrap_err();
         assert!(

@@ -116,10 +116,7 @@ impl Parts {
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Self> {
         let data_dir = phase("data folder", async { DataDir::lock(&config.data_dir) }).await?;
-        let url = settings::database_url(config, data_dir.path());
-        let options = settings::store(config);
-        let opening = database::open(&url, &options, config.database.start_timeout);
-        let store = phase("database", opening).await?;
+        let store = phase("database", database::open(config, data_dir.path())).await?;
         let id = OrchestratorId::new(format!("o-{:08x}", rand::random::<u32>()))?;
         let managed = if config.nats.urls.is_empty() {
             let options = settings::managed_nats(config, data_dir.path(), tether);

@@ -54,7 +54,8 @@ pub(super) async fn run(source: ConnectSource, worker: WorkerId, events: mpsc::S
                 info!(%worker, server = line.bus.server(), "connected to the message server");
                 let since = Instant::now();
                 line.carry(&events).await;
-                if since.elapsed() >= STEADY_AFTER {
+                // One that was left was good enough to be replaced at once; how often it is left has its own limit.
+                if since.elapsed() >= STEADY_AFTER || line.bus.is_left() {
                     attempt = 0;
                 }
                 if line.bus.is_left() {

@@ -1,8 +1,11 @@
 //! What commands write, and what they may use, under a real guard.
 
-use serde_json::{Value, json};
+use std::path::Path;
 
-use crate::support::{TestGuard, hello};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::support::{TestGuard, hello, program};
 
 async fn guard(folder: &tempfile::TempDir, output: &str) -> TestGuard {
     let mut greeting = hello(&folder.path().join("lock"));
@@ -132,4 +135,28 @@ async fn limits_hold_or_are_told_to_be_missing() {
         let (status, _) = strict.exited(1).await;
         assert!(status.starts_with("out of memory: more than 64M"), "{status}");
     }
+}
+
+#[tokio::test]
+async fn a_program_joins_its_cgroup_or_is_not_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let tether = async |cgroup: &Path| {
+        let output = Command::new(program())
+            .args(["tether", "--cgroup"])
+            .arg(cgroup)
+            .args(["KILL", &std::process::id().to_string(), "--", "echo", "it runs"])
+            .output()
+            .await
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    // What a cgroup is asked with: 0 stands for whoever writes it.
+    let joined = tether(folder.path()).await;
+    assert_eq!(joined, (Some(0), "it runs\n".to_owned(), String::new()));
+    let procs = std::fs::read_to_string(folder.path().join("cgroup.procs")).unwrap();
+    assert_eq!(procs, "0");
+    let (code, stdout, stderr) = tether(&folder.path().join("none")).await;
+    assert_eq!((code, stdout.as_str()), (Some(126), ""));
+    assert!(stderr.contains("none: cannot be joined"), "{stderr}");
 }
