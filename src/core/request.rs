@@ -16,7 +16,7 @@ pub struct ApplyStreams {
     pub delete: Vec<StreamId>,
     /// Streams to switch on (true) or off, whatever else they are.
     pub enable: Vec<(StreamId, bool)>,
-    /// Streams to stop and start again on their worker, under a new epoch.
+    /// Streams to stop and start again on their worker, under a new epoch; those that are switched off stay off.
     pub restart: Vec<StreamId>,
     /// Deletes every stream that `streams` does not name.
     pub prune: bool,

@@ -108,6 +108,7 @@ async fn a_running_orchestrator_has_metrics_without_fault() {
     }
     for begin in [
         "streamkeeper_workers{",
+        "streamkeeper_acks_total ",
         "streamkeeper_heartbeats_total ",
         "streamkeeper_moves_total{reason=",
         "streamkeeper_persist_seconds_bucket{",

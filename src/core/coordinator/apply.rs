@@ -97,10 +97,12 @@ impl Coordinator {
             specs.push(spec);
         }
         for name in &change.restart {
-            if present(name).is_none() {
-                return Err(ApplyError::Unknown(name.clone()));
+            match present(name) {
+                None => return Err(ApplyError::Unknown(name.clone())),
+                Some(spec) if spec.enabled => applied.restarted.push(name.clone()),
+                // What is switched off cannot be started.
+                Some(_) => applied.unchanged.push(name.clone()),
             }
-            applied.restarted.push(name.clone());
         }
         for spec in &specs {
             let list = match present(&spec.name) {
@@ -109,7 +111,7 @@ impl Coordinator {
                 Some(_) => &mut applied.changed,
             };
             list.push(spec.name.clone());
-            if applied.unchanged.last() != Some(&spec.name) {
+            if present(&spec.name) != Some(spec) {
                 writes.push(StreamWrite::Put(spec.clone()));
             }
         }

@@ -24,8 +24,9 @@ impl Shell {
             Effect::Persist { ticket, fence, batch } => self.persist(ticket, fence, batch),
             Effect::Assign(assign) => {
                 // Lost while there is no connection: the next heartbeat is answered anew.
-                if let Err(error) = self.ports.bus.assign(&assign) {
-                    tracing::debug!(worker = %assign.worker, %error, "answer not sent");
+                match self.ports.bus.assign(&assign) {
+                    Ok(()) => metrics::counter!(names::ACKS).increment(1),
+                    Err(error) => tracing::debug!(worker = %assign.worker, %error, "answer not sent"),
                 }
             }
             Effect::Reply { request, outcome } => self.replies.answer(request, outcome),
