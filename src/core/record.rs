@@ -16,6 +16,12 @@ pub struct Assignment {
 }
 
 impl Assignment {
+    /// Whether the other one is the same assignment, claimed by another life of its worker.
+    #[must_use]
+    pub fn is_of_former_life(&self, other: &Self) -> bool {
+        self.worker == other.worker && self.epoch == other.epoch && self.session != other.session
+    }
+
     /// Whether this is a later assignment to the same session.
     #[must_use]
     pub fn supersedes(&self, earlier: &Self) -> bool {

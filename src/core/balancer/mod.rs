@@ -291,6 +291,11 @@ impl<'a> Bin<'a> {
 fn best(bins: &[Bin<'_>], record: &StreamRecord) -> Result<usize, UnplacedReason> {
     let mut reason = UnplacedReason::NoWorkers;
     let mut found: Option<(f64, usize)> = None;
+    // An orphan whose copy still runs, because its worker is back, stays where it is.
+    let home = match &record.slot {
+        Slot::Orphaned { last } => Some(last),
+        _ => None,
+    };
     for (index, bin) in bins.iter().enumerate() {
         let labels = &bin.worker.labels;
         if record
@@ -307,6 +312,9 @@ fn best(bins: &[Bin<'_>], record: &StreamRecord) -> Result<usize, UnplacedReason
         if !bin.has_room(record.spec.weight) {
             reason = UnplacedReason::NoCapacity;
             continue;
+        }
+        if home.is_some_and(|last| last.worker == bin.worker.id && last.session == bin.worker.session) {
+            return Ok(index);
         }
         let score = bin.score(record.spec.weight);
         if found.is_none_or(|(lowest, _)| score < lowest) {

@@ -85,6 +85,9 @@ fn declare(cluster: &mut ClusterState, spec: StreamSpec) {
         observed: None,
         unplaced: None,
         lost_at: None,
+        floor: Epoch::ZERO,
+        rerun: false,
+        claimed: false,
     };
     cluster.needs_worker.insert(name.clone());
     cluster.streams.insert(name, Arc::new(record));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use streamkeeper_protocol::{RunState, WorkerId};
+use streamkeeper_protocol::{Epoch, RunState, WorkerId};
 
 use crate::record::Assignment;
 use crate::spec::StreamSpec;
@@ -26,6 +26,12 @@ pub struct StreamRecord {
     pub unplaced: Option<UnplacedReason>,
     /// Since when it is known to have lost its worker, until it runs again.
     pub lost_at: Option<Timestamp>,
+    /// No copy at or below this epoch is adopted while the stream has no assignment: it was ended on purpose.
+    pub floor: Epoch,
+    /// Its session stopped it for a move that was not stored: it may start it again under the epoch that it had.
+    pub rerun: bool,
+    /// A new life of its worker runs it under the epoch of the former one: it needs a fresh epoch.
+    pub claimed: bool,
 }
 
 /// Who may run a stream.

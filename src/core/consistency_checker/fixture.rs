@@ -118,6 +118,9 @@ pub(crate) fn put_stream(cluster: &mut ClusterState, now: Timestamp, name: &str,
         observed: None,
         unplaced: None,
         lost_at: None,
+        floor: Epoch::ZERO,
+        rerun: false,
+        claimed: false,
     };
     cluster.streams.insert(name, Arc::new(record));
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use streamkeeper_protocol::StreamId;
+use streamkeeper_protocol::{Epoch, StreamId};
 
 use super::{Command, Coordinator};
 use crate::cluster::{MoveReason, Slot};
@@ -178,7 +178,8 @@ impl Coordinator {
                     .get(&spec.name)
                     .map(|record| record.spec.clone())
                 else {
-                    return self.insert_stream(now, spec);
+                    let floor = Epoch::new(self.cluster.leadership.term, self.counter);
+                    return self.insert_stream(now, spec, floor);
                 };
                 let name = spec.name.clone();
                 let restart = before.needs_restart(&spec) && spec.enabled;

@@ -23,6 +23,8 @@ pub struct Config {
     pub persist_timeout: Duration,
     /// Pause after a failed transaction or takeover.
     pub retry_delay: Duration,
+    /// No stream is moved for the sake of balance for so long after a failed transaction.
+    pub calm_after_failure: Duration,
     /// A worker that is gone and owns nothing is forgotten after this time.
     pub forget_after: Duration,
     /// Most changes that wait for the database.
@@ -37,6 +39,7 @@ impl Default for Config {
             margin: Duration::from_millis(500),
             persist_timeout: Duration::from_secs(10),
             retry_delay: Duration::from_secs(1),
+            calm_after_failure: Duration::from_secs(60),
             forget_after: Duration::from_secs(600),
             max_waiting_requests: 1_024,
         }

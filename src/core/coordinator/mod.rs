@@ -52,6 +52,8 @@ pub struct Coordinator {
     deleted: BTreeSet<StreamId>,
     writes: Writes,
     retry_at: Option<Timestamp>,
+    /// When a transaction failed last.
+    failed_at: Option<Timestamp>,
     /// When workers that are gone are looked through next.
     forget_at: Option<Timestamp>,
     highest_term: Term,
@@ -84,6 +86,7 @@ impl Coordinator {
             deleted: BTreeSet::new(),
             writes: Writes::default(),
             retry_at: None,
+            failed_at: None,
             forget_at: None,
             highest_term: Term::ZERO,
             behind: BTreeSet::new(),
@@ -350,6 +353,12 @@ impl Coordinator {
         }
     }
 
+    /// Whether a move may be begun: one that cannot be stored would stop a stream for nothing.
+    fn database_is_well(&self, now: Timestamp) -> bool {
+        self.failed_at
+            .is_none_or(|at| now.since(at) >= self.config.calm_after_failure)
+    }
+
     fn propose(&mut self, now: Timestamp, proposal: &Proposal) {
         let Some(record) = self.cluster.streams.get(&proposal.stream) else {
             return;
@@ -368,7 +377,7 @@ impl Coordinator {
             Slot::Vacant | Slot::Orphaned { .. } => {
                 self.grant(now, &proposal.stream, &proposal.to, proposal.reason);
             }
-            Slot::Held(from) if from.worker != proposal.to => {
+            Slot::Held(from) if from.worker != proposal.to && self.database_is_well(now) => {
                 let slot = Slot::Releasing {
                     from: from.clone(),
                     to: Some(proposal.to.clone()),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use streamkeeper_protocol::{Generation, RunState, RunningStream, StreamId, WorkerId};
+use streamkeeper_protocol::{Epoch, Generation, RunState, RunningStream, StreamId, WorkerId};
 
 use super::Coordinator;
 use crate::cluster::{MoveReason, Observed, Slot};
@@ -31,18 +31,27 @@ impl Coordinator {
             seat.generation = applied + 1;
             self.behind.insert(worker.clone());
         }
-        let settled = first || applied == generation;
+        // What a former term granted is not told again, so its first inventory decides; what this term granted counts only
+        // once the session has applied it.
+        let term = self.cluster.leadership.term;
+        let settled = |epoch: Epoch| {
+            if first {
+                epoch.term() != term
+            } else {
+                applied == generation
+            }
+        };
         for running in reported.values() {
             let held = Assignment {
                 worker: worker.clone(),
                 session: record.session,
                 epoch: running.epoch,
             };
-            self.take_in(now, running, held, first, settled);
+            self.take_in(now, running, held, first, &settled);
         }
         for stream in &record.assigned {
             if !reported.contains_key(stream) {
-                self.absent(now, stream, record.session, settled);
+                self.absent(now, stream, record.session, &settled);
             }
         }
     }
@@ -53,7 +62,7 @@ impl Coordinator {
         running: &RunningStream,
         held: Assignment,
         first: bool,
-        settled: bool,
+        settled: &impl Fn(Epoch) -> bool,
     ) {
         let Some(record) = self.cluster.streams.get(&running.stream) else {
             return;
@@ -72,16 +81,25 @@ impl Coordinator {
             }
             // The grant never reached it, and it still runs what it held before. A grant of an earlier term cannot be
             // repeated, so it gets a fresh one.
-            Slot::Held(assignment) if settled && assignment.supersedes(&held) => {
+            Slot::Held(assignment) if settled(assignment.epoch) && assignment.supersedes(&held) => {
                 let last = assignment.clone();
                 self.set_slot(now, &running.stream, Slot::Orphaned { last }, MoveReason::Missing);
                 return;
             }
+            // The worker came back and started it again from what it had saved. The epoch names its former session, so a
+            // fresh one is granted; until that is stored, the copy goes on.
+            Slot::Orphaned { last } if last.is_of_former_life(&held) => {
+                let reason = record.reason;
+                self.set_slot(now, &running.stream, Slot::Orphaned { last: held }, reason);
+                self.update_stream(&running.stream, |record| record.claimed = true);
+                return;
+            }
+            Slot::Orphaned { .. } if record.claimed => false,
             Slot::Held(assignment) | Slot::Orphaned { last: assignment } => {
                 let same = *assignment == held;
                 same || (first && held.epoch > assignment.epoch)
             }
-            Slot::Vacant => first && record.spec.enabled,
+            Slot::Vacant => first && record.spec.enabled && held.epoch > record.floor,
             Slot::Committing { .. } | Slot::Releasing { .. } => false,
         };
         if !adopts || running.state == RunState::Stopping {
@@ -123,16 +141,16 @@ impl Coordinator {
         now: Timestamp,
         stream: &StreamId,
         session: streamkeeper_protocol::SessionId,
-        settled: bool,
+        settled: &impl Fn(Epoch) -> bool,
     ) {
         let Some(record) = self.cluster.streams.get(stream) else {
             return;
         };
         match record.slot.clone() {
-            Slot::Releasing { from, to } if settled && from.session == session => {
+            Slot::Releasing { from, to } if settled(from.epoch) && from.session == session => {
                 self.released(now, stream, from, to);
             }
-            Slot::Held(last) if settled && last.session == session => {
+            Slot::Held(last) if settled(last.epoch) && last.session == session => {
                 self.set_slot(now, stream, Slot::Orphaned { last }, MoveReason::Missing);
             }
             _ => {}

@@ -290,9 +290,11 @@ impl Coordinator {
             let Some(assignment) = record.slot.wanted() else {
                 continue;
             };
-            // Only what was granted in this term may be started; everything else goes on where it runs.
+            // Only what was granted in this term, or stopped for a move that was not stored, may be started; everything
+            // else goes on where it runs.
             let held = matches!(record.slot, Slot::Held(_));
-            let granted = held && assignment.epoch.term() == self.cluster.leadership.term;
+            let own = assignment.epoch.term() == self.cluster.leadership.term;
+            let granted = held && (own || record.rerun);
             let spec = granted.then(|| RunSpec {
                 source: record.spec.source.clone(),
                 ownership: record.spec.ownership,

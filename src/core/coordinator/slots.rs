@@ -27,7 +27,7 @@ impl Coordinator {
         for spec in loaded.streams {
             let name = spec.name.clone();
             orphans.remove(&name);
-            self.insert_stream(now, spec);
+            self.insert_stream(now, spec, Epoch::ZERO);
             if let Some(assignment) = assignments.get(&name) {
                 self.set_slot(now, &name, Slot::Held(assignment.clone()), MoveReason::Adopted);
             }
@@ -39,7 +39,8 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn insert_stream(&mut self, now: Timestamp, spec: StreamSpec) {
+    /// A stream that is new here. Copies of it at or below `floor` belong to a stream of this name that was deleted.
+    pub(super) fn insert_stream(&mut self, now: Timestamp, spec: StreamSpec, floor: Epoch) {
         let name = spec.name.clone();
         if spec.enabled {
             self.cluster.needs_worker.insert(name.clone());
@@ -52,6 +53,9 @@ impl Coordinator {
             observed: None,
             unplaced: None,
             lost_at: None,
+            floor,
+            rerun: false,
+            claimed: false,
         };
         self.cluster.streams.insert(name, Arc::new(record));
         self.dirty = true;
@@ -144,7 +148,14 @@ impl Coordinator {
             if lost {
                 record.lost_at.get_or_insert(now);
             }
+            if matches!(slot, Slot::Vacant)
+                && let Some(ended) = record.slot.assignment()
+            {
+                record.floor = record.floor.max(ended.epoch);
+            }
             record.slot = slot;
+            record.rerun = false;
+            record.claimed = false;
             record.since = now;
             record.reason = reason;
             record.observed = None;

@@ -178,9 +178,39 @@ impl Coordinator {
         }
     }
 
+    /// A grant was not stored. Who gave the stream up for it, and lives, gets it back (OWNERSHIP rule 12).
+    fn restore(&mut self, now: Timestamp, stream: &StreamId, last: Option<Assignment>) {
+        let Some(last) = last else {
+            return self.set_slot(now, stream, Slot::Vacant, MoveReason::Declared);
+        };
+        let key = (last.worker.clone(), last.session);
+        let seated = self
+            .cluster
+            .workers
+            .get(&last.worker)
+            .is_some_and(|worker| worker.heard && worker.session == last.session);
+        let reason = self
+            .cluster
+            .streams
+            .get(stream)
+            .map_or(MoveReason::WorkerLost, |record| record.reason);
+        let given_up = matches!(
+            reason,
+            MoveReason::Balance | MoveReason::Drain | MoveReason::Changed | MoveReason::Restart
+        );
+        if given_up && seated && !self.lost.contains(&key) && !self.dead.contains(&key) {
+            self.set_slot(now, stream, Slot::Held(last.clone()), reason);
+            self.update_stream(stream, |record| record.rerun = true);
+            self.desired_changed(&last);
+        } else {
+            self.set_slot(now, stream, Slot::Orphaned { last }, reason);
+        }
+    }
+
     /// Nothing was written: memory goes back to what the database says, and the callers are told.
     fn failed(&mut self, now: Timestamp, in_flight: InFlight, reason: &str, out: &mut Vec<Command>) {
         self.retry_at = Some(now + self.config.retry_delay);
+        self.failed_at = Some(now);
         for planned in in_flight.planned {
             let outcome = Err(ApplyError::Store(reason.to_owned()));
             out.push(Command::Reply {
@@ -196,8 +226,7 @@ impl Coordinator {
                 .get(&stream)
                 .map(|record| record.slot.clone());
             if let Some(Slot::Committing { last, .. }) = slot {
-                let restored = last.map_or(Slot::Vacant, |last| Slot::Orphaned { last });
-                self.set_slot(now, &stream, restored, MoveReason::WorkerLost);
+                self.restore(now, &stream, last);
                 self.settle(now, &stream);
             } else {
                 // An adoption or a removal still holds: it goes into the next transaction.

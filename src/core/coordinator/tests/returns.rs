@@ -1,0 +1,128 @@
+//! What comes back: streams whose move was not stored, copies of former lives, copies of deleted streams.
+
+use streamkeeper_protocol::{Heartbeat, Phase};
+
+use super::*;
+
+#[test]
+fn a_stream_that_was_stopped_for_a_move_that_is_not_stored_runs_again_where_it_was() {
+    let mut world = running_world();
+    let epoch = world.rows[&id("s1")].epoch;
+    world.broken.extend(std::iter::repeat_n(
+        Persisted::Failed {
+            reason: "database away".into(),
+        },
+        3,
+    ));
+    world.send(Event::Propose(vec![Proposal {
+        stream: id("s1"),
+        planned_on: Some(epoch),
+        to: worker("b"),
+        reason: MoveReason::Balance,
+    }]));
+    world.assert_runs("s1", &["a"]);
+    assert_eq!(world.state("s1"), StreamState::Running);
+    assert_eq!(world.rows[&id("s1")].epoch, epoch);
+
+    // As long as transactions fail, nothing is stopped for a move.
+    let starts = world.starts.len();
+    world.now += 2_000;
+    world.send(Event::Tick);
+    world.send(Event::Propose(vec![Proposal {
+        stream: id("s2"),
+        planned_on: Some(world.rows[&id("s2")].epoch),
+        to: worker("b"),
+        reason: MoveReason::Balance,
+    }]));
+    world.assert_runs("s2", &["a"]);
+    assert_eq!(world.starts.len(), starts);
+}
+
+#[test]
+fn a_stream_that_is_granted_before_the_first_inventory_is_granted_once() {
+    let mut world = World::new();
+    world.declare(&["s1"]);
+    let beat = |seq, whole: bool| {
+        let mut heartbeat = first_heartbeat();
+        heartbeat.seq = seq;
+        if seq > 1 {
+            heartbeat.applied.term = Term::new(16).unwrap();
+            heartbeat.highest_term = heartbeat.applied.term;
+        }
+        heartbeat.inventory.parts = u32::from(whole);
+        Event::Heartbeat(Box::new(heartbeat))
+    };
+    world.send(beat(1, true));
+    world.place_all("a");
+    let granted = world.rows[&id("s1")].epoch;
+    world.send(beat(2, true));
+    world.place_all("a");
+    assert_eq!(world.rows[&id("s1")].epoch, granted);
+    assert_eq!(world.state("s1"), StreamState::Starting);
+}
+
+/// Of worker `a` in session 1, which runs nothing.
+fn first_heartbeat() -> Heartbeat {
+    let mut sample = World::new();
+    sample.join("a", 1);
+    sample.workers.get_mut(&worker("a")).unwrap().applied = Default::default();
+    let mut heartbeat = sample.report(&worker("a")).unwrap();
+    heartbeat.phase = Phase::Ready;
+    heartbeat
+}
+
+#[test]
+fn an_old_copy_of_a_stream_that_was_deleted_and_declared_anew_is_not_adopted() {
+    let mut world = running_world();
+    world.deaf.insert(worker("a"));
+    world.judge("a", 1, Availability::Lost);
+    world.send(Event::Apply {
+        request: 2,
+        change: ApplyStreams {
+            delete: vec![id("s1")],
+            ..ApplyStreams::default()
+        },
+    });
+    world.declare(&["s1"]);
+    world.workers.get_mut(&worker("a")).unwrap().applied = Default::default();
+    // Its seat was taken meanwhile and is free again, so that its inventory is the first one.
+    world.coordinator.as_mut().unwrap().seats.remove(&worker("a"));
+    world.deaf.clear();
+    world.beat("a");
+    world.beat("a");
+    assert_ne!(
+        world.state("s1"),
+        StreamState::Running,
+        "{:?}",
+        world.cluster().streams[&id("s1")].slot
+    );
+    world.place_all("b");
+    world.assert_runs("s1", &["b"]);
+}
+
+#[test]
+fn a_copy_that_a_new_life_started_from_what_it_had_saved_goes_on_until_a_fresh_epoch_is_stored() {
+    let mut world = running_world();
+    let epoch = world.rows[&id("s1")].epoch;
+    let former = world.workers.remove(&worker("a")).unwrap();
+    world.restart();
+    world.beat("b");
+    world.judge("a", 1, Availability::Dead);
+    assert_eq!(world.state("s1"), StreamState::Orphaned);
+    world.join("a", 3);
+    world.workers.get_mut(&worker("a")).unwrap().running = former.running;
+    world.workers.get_mut(&worker("a")).unwrap().version += 1;
+    world.restart();
+    world.judge("a", 1, Availability::Dead);
+    world.beat("a");
+    world.beat("a");
+    world.assert_runs("s1", &["a"]);
+    world.place_all("a");
+    assert!(
+        world.rows[&id("s1")].epoch > epoch,
+        "{:?} {:?}",
+        world.cluster().streams[&id("s1")],
+        world.cluster().workers
+    );
+    assert_eq!(world.rows[&id("s1")].session, SessionId::from_u128(3));
+}
