@@ -94,11 +94,20 @@ impl World {
         ) {
             return;
         }
+        let seats = self
+            .orchestrator
+            .as_ref()
+            .map(|orchestrator| orchestrator.coordinator.cluster().workers.clone())
+            .unwrap_or_default();
         let calm = self.now > self.touched + HEALTHY_MS && !self.stormy;
         for node in &self.nodes {
             let child = node.children.get(stream);
             let runs = child.is_some_and(|child| child.epoch < *epoch && !child.stopping);
-            let healthy = node.session.is_some() && self.now > node.touched + HEALTHY_MS && calm;
+            // Who was refused, because another process had its id, has nothing to lose.
+            let seated = seats
+                .get(&node.id)
+                .is_some_and(|seat| seat.session == node.session_id);
+            let healthy = seated && node.session.is_some() && self.now > node.touched + HEALTHY_MS && calm;
             assert!(
                 !(runs && healthy),
                 "S5 no-needless-move: {} is healthy, runs {stream}, and it is given to {worker} ({})",

@@ -9,7 +9,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use streamkeeper_protocol::{StreamId, WorkerId};
@@ -70,7 +69,6 @@ pub struct Balancer {
     config: Config,
     cluster: ClusterState,
     next_round: Option<Timestamp>,
-    last_move: BTreeMap<StreamId, Timestamp>,
 }
 
 impl Balancer {
@@ -81,7 +79,6 @@ impl Balancer {
             config,
             cluster: ClusterState::default(),
             next_round: None,
-            last_move: BTreeMap::new(),
         }
     }
 
@@ -163,12 +160,10 @@ impl Balancer {
         if !leading || self.cluster.streams.values().any(|record| in_motion(record)) {
             return Vec::new();
         }
-        self.last_move
-            .retain(|_, at| now.since(*at) < self.config.stream_cooldown);
         let mut bins = Bin::all(&self.cluster);
         let mut moves: Vec<Proposal> = Vec::new();
         while moves.len() < self.config.max_moves_per_round {
-            let Some((from, to, name)) = self.next_move(&bins) else {
+            let Some((from, to, name)) = self.next_move(now, &bins, &moves) else {
                 break;
             };
             let Some(record) = self.cluster.streams.get(&name) else {
@@ -182,13 +177,17 @@ impl Balancer {
                 bin.add(weight);
                 moves.push(proposal(record, &bin.worker.id, MoveReason::Balance));
             }
-            self.last_move.insert(name, now);
         }
         moves
     }
 
     /// The move that helps most between the fullest worker and any other, if the fleet is outside the band.
-    fn next_move(&self, bins: &[Bin<'_>]) -> Option<(usize, usize, StreamId)> {
+    fn next_move(
+        &self,
+        now: Timestamp,
+        bins: &[Bin<'_>],
+        moves: &[Proposal],
+    ) -> Option<(usize, usize, StreamId)> {
         let by_load =
             |a: &&(usize, &Bin<'_>), b: &&(usize, &Bin<'_>)| a.1.score(0.0).total_cmp(&b.1.score(0.0));
         let indexed: Vec<(usize, &Bin<'_>)> = bins.iter().enumerate().collect();
@@ -207,7 +206,10 @@ impl Balancer {
             let Some(record) = self.cluster.streams.get(name) else {
                 continue;
             };
-            if self.last_move.contains_key(name) || !matches!(record.slot, Slot::Held(_)) {
+            let moved = moves.iter().any(|planned| planned.stream == *name);
+            let rests =
+                record.reason == MoveReason::Balance && now.since(record.since) < self.config.stream_cooldown;
+            if moved || rests || !matches!(record.slot, Slot::Held(_)) {
                 continue;
             }
             let Ok(to) = best(bins, record) else { continue };
