@@ -164,6 +164,23 @@ impl StreamState {
 }
 
 impl StreamRecord {
+    /// A stream that nobody runs.
+    #[must_use]
+    pub const fn new(spec: Arc<StreamSpec>, since: Timestamp) -> Self {
+        Self {
+            spec,
+            slot: Slot::Vacant,
+            since,
+            reason: MoveReason::Declared,
+            observed: None,
+            unplaced: None,
+            lost_at: None,
+            floor: Epoch::ZERO,
+            rerun: false,
+            claimed: false,
+        }
+    }
+
     /// How the stream is, as users see it.
     #[must_use]
     pub fn state(&self) -> StreamState {

@@ -267,6 +267,7 @@ impl Coordinator {
         } in changes
         {
             let key = (worker.clone(), *session);
+            let known_dead = self.dead.contains(&key);
             match availability {
                 Availability::Alive | Availability::Warning => {
                     self.lost.remove(&key);
@@ -285,11 +286,13 @@ impl Coordinator {
                     record.since = now;
                 }
             });
-            self.notices.push(Notice::WorkerAvailability {
-                worker: worker.clone(),
-                session: *session,
-                availability: *availability,
-            });
+            if !known_dead {
+                self.notices.push(Notice::WorkerAvailability {
+                    worker: worker.clone(),
+                    session: *session,
+                    availability: *availability,
+                });
+            }
             let gone = match availability {
                 Availability::Dead => true,
                 // Within the grace a silent session may still hold a predecessor's lease (OWNERSHIP rule 8).

@@ -80,8 +80,12 @@ impl Coordinator {
                 return;
             }
             // The grant never reached it, and it still runs what it held before. A grant of an earlier term cannot be
-            // repeated, so it gets a fresh one.
-            Slot::Held(assignment) if settled(assignment.epoch) && assignment.supersedes(&held) => {
+            // repeated, so it gets a fresh one. A copy that stops is making room for the granted one.
+            Slot::Held(assignment)
+                if settled(assignment.epoch)
+                    && assignment.supersedes(&held)
+                    && running.state != RunState::Stopping =>
+            {
                 let last = assignment.clone();
                 self.set_slot(now, &running.stream, Slot::Orphaned { last }, MoveReason::Missing);
                 return;

@@ -46,16 +46,8 @@ impl Coordinator {
             self.cluster.needs_worker.insert(name.clone());
         }
         let record = StreamRecord {
-            spec: Arc::new(spec),
-            slot: Slot::Vacant,
-            since: now,
-            reason: MoveReason::Declared,
-            observed: None,
-            unplaced: None,
-            lost_at: None,
             floor,
-            rerun: false,
-            claimed: false,
+            ..StreamRecord::new(Arc::new(spec), now)
         };
         self.cluster.streams.insert(name, Arc::new(record));
         self.dirty = true;

@@ -166,7 +166,8 @@ impl HeartbeatTracker {
         supersedes: Option<SessionId>,
     ) -> Vec<Command> {
         if self.dead.contains(&key) {
-            return Vec::new();
+            // Whoever was restarted since may have forgotten it and take the late message for a sign of life.
+            return told(vec![change(&key, Availability::Dead)]);
         }
         let mut changes = Vec::new();
         if let Some(previous) = supersedes.filter(|previous| *previous != key.1) {

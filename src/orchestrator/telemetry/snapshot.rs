@@ -121,17 +121,10 @@ mod tests {
     }
 
     fn stream(assignment: Assignment) -> Arc<StreamRecord> {
+        let spec = StreamSpec::new(StreamId::new("radio").unwrap(), "http://localhost/a");
         Arc::new(StreamRecord {
-            spec: Arc::new(StreamSpec::new(
-                StreamId::new("radio").unwrap(),
-                "http://localhost/a",
-            )),
             slot: streamkeeper_core::cluster::Slot::Held(assignment),
-            since: Timestamp::ZERO,
-            lost_at: None,
-            reason: Default::default(),
-            observed: None,
-            unplaced: None,
+            ..StreamRecord::new(Arc::new(spec), Timestamp::ZERO)
         })
     }
 

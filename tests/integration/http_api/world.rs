@@ -11,7 +11,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use streamkeeper_core::alert_manager::ActiveAlert;
 use streamkeeper_core::cluster::{
-    Availability, ClusterState, MoveReason, Observed, Role, Slot, StreamRecord, WorkerRecord,
+    Availability, ClusterState, Observed, Role, Slot, StreamRecord, WorkerRecord,
 };
 use streamkeeper_core::consistency_checker::Finding;
 use streamkeeper_core::record::{Assignment, Fence, Persisted, WriteBatch};
@@ -249,14 +249,10 @@ pub(super) fn assignment(worker: &str) -> Assignment {
 
 /// A stream in a slot, since an hour before [`NOW`] less a second.
 pub(super) fn record(name: &str, slot: Slot) -> StreamRecord {
+    let spec = StreamSpec::new(stream_id(name), format!("http://host/{name}"));
     StreamRecord {
-        spec: Arc::new(StreamSpec::new(stream_id(name), format!("http://host/{name}"))),
         slot,
-        since: Timestamp::from_ms(1_000),
-        reason: MoveReason::Declared,
-        observed: None,
-        unplaced: None,
-        lost_at: None,
+        ..StreamRecord::new(Arc::new(spec), Timestamp::from_ms(1_000))
     }
 }
 
