@@ -8,6 +8,7 @@
 mod client;
 mod guard;
 mod handler;
+mod host;
 mod http;
 mod process;
 mod settings;
@@ -27,10 +28,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use streamkeeper_worker::{
-    Capacity, ConnectSource, Identity, SessionConfig, SessionId, StreamHandler, Worker, WorkerError,
-    WorkerId, WorkerOptions,
+    Capacity, ConnectSource, HostMetrics, Identity, SessionConfig, SessionId, StreamHandler, Worker,
+    WorkerError, WorkerId, WorkerOptions,
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use client::{Guard, GuardError, GuardSettings, Launch, Run, RunEvent};
 pub use guard::guard_main;
@@ -166,7 +169,10 @@ async fn work(
             Arc::new(http::HttpHandler::new(*stall_after).map_err(AgentError::Http)?)
         }
     };
-    let options = options(config, session);
+    let (host, measuring) = host::measure();
+    // Ends with this function, however it ends.
+    let _measuring = AbortOnDropHandle::new(measuring);
+    let options = options(config, session, host);
     let stop = shutdown.child_token();
     let mut worker = Box::pin(Worker::new(options, handler).run(stop.clone()));
     tokio::select! {
@@ -180,7 +186,11 @@ async fn work(
     }
 }
 
-fn options(config: AgentConfig, session_id: SessionId) -> WorkerOptions {
+fn options(
+    config: AgentConfig,
+    session_id: SessionId,
+    host: watch::Receiver<Option<HostMetrics>>,
+) -> WorkerOptions {
     let mut session = SessionConfig::new(config.worker, config.capacity);
     session.labels = config.labels;
     session.zone = config.zone;
@@ -196,5 +206,6 @@ fn options(config: AgentConfig, session_id: SessionId) -> WorkerOptions {
         connect: config.connect,
         state_dir: Some(config.state_dir),
         session_id: Some(session_id),
+        host: Some(host),
     }
 }

@@ -6,13 +6,21 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
+use rustix::process::{Pid, Resource, Signal, WaitId, WaitIdOptions, WaitOptions, getrlimit, setrlimit};
 
 /// Set in the environment of every command to a value of its own. A process that has left its group and lost its
 /// parent is still recognized by it.
 pub(crate) const RUN_VARIABLE: &str = "STREAMKEEPER_RUN";
 /// Between two looks at processes that are being killed.
 pub(crate) const POLL: Duration = Duration::from_millis(10);
+
+/// Two pipes per command: with the usual soft limit of 1,024 open files a guard would end at some 500 commands. Where
+/// it may not be raised, a start that goes beyond it fails and says so.
+pub(crate) fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+}
 
 /// Makes this process the parent of every descendant that loses its own.
 pub(crate) fn become_subreaper() -> rustix::io::Result<()> {

@@ -42,6 +42,7 @@
 //!     },
 //!     state_dir: Some("state".into()),
 //!     session_id: None,
+//!     host: None,
 //! };
 //! let shutdown = CancellationToken::new();
 //! Worker::new(options, Arc::new(Listener)).run(shutdown).await?;
@@ -59,5 +60,5 @@ pub use driver::{Identity, Worker, WorkerError, WorkerOptions, send_farewell};
 pub use handler::{Job, StreamHandler};
 pub use session::{Command, Event, Millis, SavedSet, SavedStream, Session, SessionConfig};
 pub use streamkeeper_protocol::{
-    Capacity, Epoch, IdError, Ownership, RunSpec, SessionId, StreamId, WorkerId,
+    Capacity, Epoch, HostMetrics, IdError, Ownership, RunSpec, SessionId, StreamId, WorkerId,
 };

@@ -158,3 +158,23 @@ async fn a_second_signal_ends_the_agent_at_once_and_its_guard_cleans_up() {
     assert_eq!(agent.terminate().await.code(), Some(130));
     world.gone(agent.id()).await;
 }
+
+#[tokio::test]
+async fn an_agent_tells_the_load_of_its_machine() {
+    let world = World::new("load");
+    let orchestrator = Orchestrator::start(&world, &[]).await;
+    let data = orchestrator.data().to_string_lossy().into_owned();
+    let _agent = Agent::start(&world, "load-a", &["--exec", "sleep 1000", "--data", &data]);
+    let api = orchestrator.api();
+    let told = wait::until(wait::GENEROUS, async || {
+        let found = api.get("/api/v1/workers/load-a").await?;
+        let total = found["host"]["memory_total_bytes"].as_u64().unwrap_or(0);
+        let used = found["host"]["memory_used_bytes"].as_u64().unwrap_or(0);
+        if total > used && used > 0 {
+            Ok(())
+        } else {
+            Err(format!("no load in {found}"))
+        }
+    });
+    told.await.unwrap_or_else(|reason| panic!("{reason}"));
+}

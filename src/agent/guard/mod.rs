@@ -40,6 +40,7 @@ const EXIT_USAGE: u8 = 2;
 ///
 /// Must be called on the main thread: the commands are tied to the life of the thread that starts them.
 pub fn guard_main() -> ExitCode {
+    process::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime.and_then(|runtime| {
         let result = runtime.block_on(guard());

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_nats::Message;
 use streamkeeper_protocol::{
-    Assign, AssignKind, Control, ControlKind, ControlReply, Epoch, Heartbeat, PROTOCOL_VERSION, StreamId,
-    Term, WorkerId, decode,
+    Assign, AssignKind, Control, ControlKind, ControlReply, Epoch, Heartbeat, HostMetrics, PROTOCOL_VERSION,
+    StreamId, Term, WorkerId, decode,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
@@ -43,6 +43,7 @@ pub(super) struct Driver {
     state: Option<StateFolder>,
     /// There is one where there is a state folder.
     keeper: Option<Keeper>,
+    host: Option<watch::Receiver<Option<HostMetrics>>>,
     orders: Orders,
     refusals: Refusals,
     left: bool,
@@ -54,6 +55,7 @@ impl Driver {
         session: Session,
         handler: Arc<dyn StreamHandler>,
         state: Option<StateFolder>,
+        host: Option<watch::Receiver<Option<HostMetrics>>>,
     ) -> Self {
         let (up, ups) = mpsc::channel(MAX_REPORTS);
         Self {
@@ -65,6 +67,7 @@ impl Driver {
             keeper: state.as_ref().map(|state| Keeper::new(state, identity.clone())),
             state,
             identity,
+            host,
             orders: Orders::default(),
             refusals: Refusals::default(),
             left: false,
@@ -151,7 +154,7 @@ impl Driver {
         while let Some(event) = events.pop_front() {
             for command in self.session.handle(clock::now(), rand::random(), event) {
                 match command {
-                    Command::Heartbeat(heartbeat) => self.beat(&heartbeat).await,
+                    Command::Heartbeat(heartbeat) => self.beat(*heartbeat).await,
                     Command::Start {
                         stream,
                         epoch,
@@ -286,10 +289,11 @@ impl Driver {
         self.feed(event).await;
     }
 
-    async fn beat(&mut self, heartbeat: &Heartbeat) {
+    async fn beat(&mut self, mut heartbeat: Heartbeat) {
+        heartbeat.host = self.host.as_ref().and_then(|host| *host.borrow());
         let Some(bus) = &self.bus else { return };
         let subject = bus.subjects().heartbeat(&self.worker);
-        if let Err(problem) = bus.publish(subject, heartbeat).await {
+        if let Err(problem) = bus.publish(subject, &heartbeat).await {
             self.refusals.log(&self.worker, "heartbeat", &problem);
         }
     }

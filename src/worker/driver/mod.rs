@@ -17,7 +17,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use streamkeeper_protocol::codec::Message;
-use streamkeeper_protocol::{SessionId, Term};
+use streamkeeper_protocol::{HostMetrics, SessionId, Term};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use farewell::send_farewell;
@@ -42,6 +43,8 @@ pub struct WorkerOptions {
     pub state_dir: Option<PathBuf>,
     /// This life of the worker; a fresh random one if none is given.
     pub session_id: Option<SessionId>,
+    /// The newest load of the machine, sent with every heartbeat, where somebody measures it.
+    pub host: Option<watch::Receiver<Option<HostMetrics>>>,
 }
 
 /// Why a worker could not run.
@@ -118,7 +121,7 @@ impl Worker {
         if let Some(saved) = saved {
             session.restore(clock::now(), saved);
         }
-        let driver = Driver::new(identity, session, handler, state);
+        let driver = Driver::new(identity, session, handler, state, options.host);
         driver.run(options.connect, shutdown).await;
         Ok(())
     }

@@ -130,6 +130,7 @@ fn options(worker: &str, connect: ConnectSource, state_dir: Option<PathBuf>) -> 
         connect,
         state_dir,
         session_id: None,
+        host: None,
     }
 }
 
