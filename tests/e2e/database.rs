@@ -103,20 +103,6 @@ async fn refused_change(api: &Api) -> (u16, Option<String>) {
     (response.status().as_u16(), again)
 }
 
-/// With all workers there from the start, nothing has to be evened out while the database is away.
-async fn everybody_is_heard(api: &Api, count: usize) {
-    let heard = wait::until(wait::GENEROUS, async || {
-        let workers = api.list("workers").await?;
-        let alive = workers.iter().filter(|worker| worker["availability"] == "alive");
-        if alive.count() == count {
-            Ok(())
-        } else {
-            Err(format!("{count} workers are to be alive, but: {workers:#?}"))
-        }
-    });
-    heard.await.unwrap_or_else(|reason| panic!("{reason}"));
-}
-
 /// Nobody counts as late, let alone lost.
 async fn nobody_is_missed(api: &Api) {
     let workers = api.list("workers").await.unwrap();
@@ -134,7 +120,7 @@ async fn streams_go_on_without(world: &World, mut database: Database) {
     let data = orchestrator.data().to_string_lossy().into_owned();
     let agents = ["database-a", "database-b"]
         .map(|id| Agent::start(world, id, &["--exec", "sleep {source}", "--data", &data]));
-    everybody_is_heard(&api, agents.len()).await;
+    api.workers_alive(agents.len()).await;
     let names: Vec<String> = (1..=STREAMS).map(|number| format!("sleeper-{number}")).collect();
     let streams: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "100000")).collect();
     api.declare(&streams).await;

@@ -14,7 +14,9 @@ use streamkeeper_tests::world::World;
 
 const STREAMS: usize = 6;
 
+/// Both agents are there before, so that nothing has to be evened out later.
 async fn declare_sleepers(api: &Api) {
+    api.workers_alive(2).await;
     let names: Vec<String> = (1..=STREAMS).map(|number| format!("sleeper-{number}")).collect();
     let streams: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "100000")).collect();
     api.declare(&streams).await;

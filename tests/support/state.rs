@@ -75,6 +75,24 @@ impl Api {
         all.await.unwrap_or_else(|reason| panic!("{reason}"))
     }
 
+    /// Waits until exactly `count` workers are heard: streams that are declared before the last one joins are evened out
+    /// later, which stops and starts some of them.
+    ///
+    /// # Panics
+    /// Panics with the last picture where that does not happen.
+    pub async fn workers_alive(&self, count: usize) {
+        let heard = wait::until(wait::GENEROUS, async || {
+            let workers = self.list("workers").await?;
+            let alive = workers.iter().filter(|worker| worker["availability"] == "alive");
+            if alive.count() == count {
+                Ok(())
+            } else {
+                Err(format!("{count} workers are to be alive, but: {workers:#?}"))
+            }
+        });
+        heard.await.unwrap_or_else(|reason| panic!("{reason}"));
+    }
+
     /// How often an actor was restarted.
     ///
     /// # Errors
