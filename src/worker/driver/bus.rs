@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_nats::client::{Request, RequestErrorKind};
 use async_nats::{Client, ConnectOptions, Event, PublishErrorKind, ReconnectToServer, Subscriber};
 use streamkeeper_protocol::codec::Message;
 use streamkeeper_protocol::{Subjects, WorkerId, encode};
@@ -132,12 +133,19 @@ impl Bus {
         }
     }
 
-    /// Waits until everything is handed to the network, or says that it is not.
+    /// Waits until the server has everything, or says that it has not.
     pub(super) async fn flush(&self, longest: Duration) -> Result<(), String> {
+        // The client's own flush ends when the socket took the bytes, also where the server is dead already. The server
+        // reads in order: once it answers for an inbox that nobody listens on, it has read what was sent before.
+        let nobody = Request::new().timeout(None);
         let flushed = async {
             tokio::select! {
                 () = self.lost() => Err("the connection is lost".to_owned()),
-                flushed = self.client.flush() => flushed.map_err(|error| error.to_string()),
+                answer = self.client.send_request(self.client.new_inbox(), nobody) => match answer {
+                    Ok(_) => Ok(()),
+                    Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
+                    Err(error) => Err(error.to_string()),
+                },
             }
         };
         timeout(longest, flushed)
