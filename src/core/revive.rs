@@ -1,6 +1,8 @@
 //! How each machine begins, at the start and after a crash: empty, plus what it is told of what outlives it. There is no
 //! other way to begin, so that a restart is the happy path.
 
+use std::collections::BTreeSet;
+
 use crate::alert_manager::{self, ActiveAlert, AlertManager};
 use crate::balancer::{self, Balancer};
 use crate::cluster::ClusterState;
@@ -37,8 +39,15 @@ impl Revive for Coordinator {
 impl Revive for HeartbeatTracker {
     fn revive(outliving: Outliving) -> Vec<heartbeat_tracker::Event> {
         let workers = outliving.cluster.workers.values();
-        let sessions = workers.map(|worker| (worker.id.clone(), worker.session));
-        vec![heartbeat_tracker::Event::Expect(sessions.collect())]
+        let mut sessions: BTreeSet<_> = workers
+            .map(|worker| (worker.id.clone(), worker.session))
+            .collect();
+        // A stream may still count on a former life of its worker, whose seat another life has: its silence has to be
+        // noticed as well.
+        let streams = outliving.cluster.streams.values();
+        let owners = streams.filter_map(|record| record.slot.assignment());
+        sessions.extend(owners.map(|owner| (owner.worker.clone(), owner.session)));
+        vec![heartbeat_tracker::Event::Expect(sessions.into_iter().collect())]
     }
 }
 
