@@ -32,6 +32,8 @@ use writes::Writes;
 
 /// Terms that a heartbeat may be ahead; more is a broken or hostile sender, not another leader.
 const MAX_TERM_JUMP: u32 = 1 << 20;
+/// Generations count one by one, so that no honest session ever applied a higher one.
+const MAX_GENERATION: u64 = 1 << 62;
 
 /// The machine.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use streamkeeper_protocol::{
     RunningStream, SessionId, Version, WorkerId,
 };
 
-use super::{Command, Coordinator, MAX_TERM_JUMP};
+use super::{Command, Coordinator, MAX_GENERATION, MAX_TERM_JUMP};
 use crate::cluster::{Availability, Slot, WorkerRecord};
 use crate::notice::Notice;
 use crate::record::Assignment;
@@ -71,7 +71,8 @@ impl Coordinator {
     pub(super) fn heartbeat(&mut self, now: Timestamp, heartbeat: &Heartbeat, out: &mut Vec<Command>) {
         let Some(fence) = self.fence else { return };
         let key = (heartbeat.worker.clone(), heartbeat.session);
-        if heartbeat.phase == Phase::Gone || self.dead.contains(&key) {
+        let implausible = heartbeat.applied.generation > MAX_GENERATION;
+        if heartbeat.phase == Phase::Gone || implausible || self.dead.contains(&key) {
             return;
         }
         if heartbeat.highest_term > fence.term {

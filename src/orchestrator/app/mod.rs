@@ -32,10 +32,6 @@ use phase::phase;
 const IO_THREADS: usize = 2;
 /// Time between two signs of life of the leader.
 const BEACON_INTERVAL: Duration = Duration::from_secs(1);
-/// Time between two looks of the metrics at the state.
-const METRICS_INTERVAL: Duration = Duration::from_secs(1);
-/// Time between two clean-ups of the metrics' own memory.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the end may take before the process ends all the same.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -158,7 +154,7 @@ impl Parts {
             store: ports.store,
             bus: ports.bus,
             clock: ports.clock,
-            metrics: metrics.clone(),
+            metrics,
             started: starting,
             version: env!("CARGO_PKG_VERSION"),
             id: id.clone(),
@@ -167,8 +163,7 @@ impl Parts {
         let api_url = format!("http://{}", http.addr());
         let cluster = actors.view().cluster;
         let mut tasks = JoinSet::new();
-        tasks.spawn(beacons(bus.clone(), cluster.clone(), id, api_url.clone()));
-        tasks.spawn(record_metrics(cluster, metrics));
+        tasks.spawn(beacons(bus.clone(), cluster, id, api_url.clone()));
         // Last: whoever waits for the start waits for all of it.
         started.send_replace(true);
         tracing::info!(api_url, data = %data_dir.path().display(), "started");
@@ -224,25 +219,6 @@ async fn beacons(
             };
             // Without a connection nobody hears it; the next one comes in a second.
             let _ = bus.beacon(&beacon);
-        }
-    }
-}
-
-async fn record_metrics(cluster: watch::Receiver<ClusterState>, metrics: PrometheusHandle) {
-    let mut interval = tokio::time::interval(METRICS_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut upkeep = tokio::time::Instant::now();
-    let mut recorded = None;
-    loop {
-        interval.tick().await;
-        let state = cluster.borrow().clone();
-        if recorded != Some(state.revision) {
-            recorded = Some(state.revision);
-            telemetry::record_snapshot(&state);
-        }
-        if upkeep.elapsed() >= UPKEEP_INTERVAL {
-            upkeep = tokio::time::Instant::now();
-            metrics.run_upkeep();
         }
     }
 }

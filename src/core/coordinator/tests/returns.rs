@@ -126,3 +126,14 @@ fn a_copy_that_a_new_life_started_from_what_it_had_saved_goes_on_until_a_fresh_e
     );
     assert_eq!(world.rows[&id("s1")].session, SessionId::from_u128(3));
 }
+
+#[test]
+fn a_generation_that_nobody_ever_told_is_not_counted_on() {
+    let mut world = running_world();
+    let mut heartbeat = world.report(&worker("a")).unwrap();
+    heartbeat.applied.generation = u64::MAX;
+    world.send(Event::Heartbeat(Box::new(heartbeat)));
+    world.beat("a");
+    world.assert_runs("s1", &["a"]);
+    assert_eq!(world.state("s1"), StreamState::Running);
+}
