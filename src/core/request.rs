@@ -48,6 +48,12 @@ pub enum ApplyError {
     /// A stream to delete, switch or restart does not exist.
     #[error("stream {0} does not exist")]
     Unknown(StreamId),
+    /// Copies of an available stream may run on workers that are cut off; nobody can promise that they ended.
+    #[error(
+        "stream {0} is \"available\" and cannot become \"exclusive\": a worker that is cut off may still run it; declare it \
+         under another name, or delete it and declare it anew when no copy runs any more"
+    )]
+    NotExclusive(StreamId),
     /// Too many writes wait for the database.
     #[error("{0} writes wait for the database already; ask again in a moment")]
     Busy(usize),

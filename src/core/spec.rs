@@ -60,9 +60,6 @@ impl StreamSpec {
         if !(self.weight.is_finite() && self.weight > 0.0 && self.weight <= MAX_WEIGHT) {
             errors.push(SpecError::Weight(self.weight.to_string()));
         }
-        if self.ownership == Ownership::Exclusive {
-            errors.push(SpecError::ExclusiveUnsupported);
-        }
         for (field, labels) in [("labels", &self.labels), ("requires", &self.requires)] {
             if labels.len() > MAX_LABELS {
                 errors.push(SpecError::TooManyLabels {
@@ -117,12 +114,6 @@ pub enum SpecError {
     /// Weight out of range.
     #[error("weight: is {0}, must be a number above 0 and at most {MAX_WEIGHT}")]
     Weight(String),
-    /// `exclusive` needs leases, which this version does not have.
-    #[error(
-        "ownership: \"exclusive\" is not supported by this version, because it has no worker leases yet; \
-         write \"available\" (at least one copy, replaced at once when its worker is lost)"
-    )]
-    ExclusiveUnsupported,
     /// Too many labels.
     #[error("{field}: has {count} entries, at most {MAX_LABELS} are allowed")]
     TooManyLabels {
@@ -154,10 +145,9 @@ mod tests {
         );
         spec.source = " ".into();
         spec.weight = f64::NAN;
-        spec.ownership = Ownership::Exclusive;
         spec.labels.insert("key".into(), "a\0b".into());
         let errors = spec.validate().unwrap_err();
-        assert_eq!(errors.len(), 4, "{errors:?}");
+        assert_eq!(errors.len(), 3, "{errors:?}");
         assert_eq!(
             StreamSpec::new(StreamId::new("s").unwrap(), "http://x").validate(),
             Ok(())

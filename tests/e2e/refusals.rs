@@ -15,9 +15,9 @@ const REFUSED: i32 = 4;
 /// (contents of a stream file, exit code, texts that the message must hold)
 const BAD_FILES: &[(&str, i32, &[&str])] = &[
     (
-        "streams:\n  - name: cam\n    source: rtsp://camera/1\n    ownership: exclusive\n",
+        "streams:\n  - name: cam\n    source: rtsp://camera/1\n    ownership: mine\n",
         REFUSED,
-        &["ownership", "exclusive", "available"],
+        &["ownership", "mine", "available", "exclusive"],
     ),
     (
         "streams:\n  - name: cam\n    source: ''\n",

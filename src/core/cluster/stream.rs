@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use streamkeeper_protocol::{Epoch, RunState, WorkerId};
+use streamkeeper_protocol::{Epoch, Ownership, RunState, WorkerId};
 
 use crate::record::Assignment;
 use crate::spec::StreamSpec;
@@ -76,13 +76,15 @@ impl Slot {
     }
 
     /// The assignment whose session may go on running the stream: an orphan, and one whose replacement is not stored
-    /// yet, runs on where it is, if it still does (S6).
+    /// yet, runs on where it is, if it still does (S6). Not so an exclusive one: it is taken away before anything is
+    /// stored (OWNERSHIP rule 12).
     #[must_use]
-    pub const fn wanted(&self) -> Option<&Assignment> {
+    pub const fn wanted(&self, exclusive: bool) -> Option<&Assignment> {
         match self {
-            Self::Held(assignment) | Self::Orphaned { last: assignment } => Some(assignment),
-            Self::Committing { last, .. } => last.as_ref(),
-            Self::Vacant | Self::Releasing { .. } => None,
+            Self::Held(assignment) => Some(assignment),
+            Self::Orphaned { last } if !exclusive => Some(last),
+            Self::Committing { last, .. } if !exclusive => last.as_ref(),
+            Self::Vacant | Self::Releasing { .. } | Self::Orphaned { .. } | Self::Committing { .. } => None,
         }
     }
 
@@ -181,6 +183,18 @@ impl StreamRecord {
         }
     }
 
+    /// Whether at most one copy of it may run, ever.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        self.spec.ownership == Ownership::Exclusive
+    }
+
+    /// The assignment whose session may go on running it; see [`Slot::wanted`].
+    #[must_use]
+    pub fn wanted(&self) -> Option<&Assignment> {
+        self.slot.wanted(self.is_exclusive())
+    }
+
     /// How the stream is, as users see it.
     #[must_use]
     pub fn state(&self) -> StreamState {
@@ -252,7 +266,9 @@ pub enum UnplacedReason {
     NoWorkers,
     /// Workers there are; none has the labels that the stream requires.
     NoLabels,
-    /// Workers with the labels there are; all are full.
+    /// It is exclusive, and none of the workers with the labels ends such streams by itself when its lease is over.
+    NoGuard,
+    /// Workers that fit there are; all are full.
     NoCapacity,
 }
 
@@ -263,6 +279,7 @@ impl UnplacedReason {
         match self {
             Self::NoWorkers => "no_workers",
             Self::NoLabels => "no_labels",
+            Self::NoGuard => "no_guard",
             Self::NoCapacity => "no_capacity",
         }
     }
@@ -273,6 +290,9 @@ impl fmt::Display for UnplacedReason {
         f.write_str(match self {
             Self::NoWorkers => "no worker is ready; start one with `streamkeeper agent`",
             Self::NoLabels => "no ready worker has the labels that the stream requires",
+            Self::NoGuard => {
+                "it is exclusive, and no ready worker guards such streams; start one with `streamkeeper agent --exec`"
+            }
             Self::NoCapacity => "every worker that fits is full; add a worker or raise max_streams",
         })
     }

@@ -116,7 +116,7 @@ impl Compared {
             if running.state == RunState::Stopping || !is_settled(worker) {
                 continue;
             }
-            let owner = record.and_then(|record| record.slot.wanted());
+            let owner = record.and_then(StreamRecord::wanted);
             match owner {
                 Some(owner) if owner.worker == worker.id && owner.session == worker.session => {
                     if owner.epoch != running.epoch {
@@ -150,7 +150,7 @@ impl Compared {
         if copies().count() < 2 {
             return;
         }
-        let owner = record.and_then(|record| record.slot.wanted());
+        let owner = record.and_then(StreamRecord::wanted);
         let is_owner = |report: &&Report<'_>| {
             owner.is_some_and(|owner| {
                 owner.worker == report.worker.id && owner.session == report.worker.session

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use streamkeeper_protocol::{Epoch, StreamId};
+use streamkeeper_protocol::{Epoch, Ownership, StreamId};
 
 use super::{Command, Coordinator};
 use crate::cluster::{MoveReason, Slot};
@@ -106,6 +106,12 @@ impl Coordinator {
         }
         for spec in &specs {
             let list = match present(&spec.name) {
+                // OWNERSHIP rule 15, in its simplest form.
+                Some(before)
+                    if before.ownership == Ownership::Available && spec.ownership == Ownership::Exclusive =>
+                {
+                    return Err(ApplyError::NotExclusive(spec.name.clone()));
+                }
                 None => &mut applied.created,
                 Some(before) if before == spec => &mut applied.unchanged,
                 Some(_) => &mut applied.changed,
@@ -210,6 +216,8 @@ impl Coordinator {
         } else {
             self.cluster.needs_worker.remove(name);
         }
+        let after = record.slot.wanted(spec.ownership == Ownership::Exclusive);
+        self.wants(name, record.wanted(), after);
         self.update_stream(name, |record| record.spec = Arc::new(spec));
         self.settle(now, name);
     }

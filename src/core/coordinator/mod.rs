@@ -5,6 +5,7 @@
 //! refused row) it does not guess: it takes a new term and reads everything again, which moves no stream.
 
 mod apply;
+mod lease;
 mod message;
 mod reconcile;
 mod seat;
@@ -26,6 +27,7 @@ use crate::notice::Notice;
 use crate::record::{Fence, Loaded};
 use crate::request::ApplyError;
 use crate::time::Timestamp;
+use lease::Leases;
 pub use message::{Command, Config, Event, Proposal};
 use seat::Seat;
 use writes::Writes;
@@ -52,6 +54,7 @@ pub struct Coordinator {
     lost: BTreeSet<(WorkerId, SessionId)>,
     /// Streams that the user deleted and that still have to stop.
     deleted: BTreeSet<StreamId>,
+    leases: Leases,
     writes: Writes,
     retry_at: Option<Timestamp>,
     /// When a transaction failed last.
@@ -86,6 +89,7 @@ impl Coordinator {
             dead: Graveyard::default(),
             lost: BTreeSet::new(),
             deleted: BTreeSet::new(),
+            leases: Leases::default(),
             writes: Writes::default(),
             retry_at: None,
             failed_at: None,
@@ -174,6 +178,7 @@ impl Machine for Coordinator {
             self.writes.deadline(),
             in_grace,
             snapshot,
+            self.next_lease_end(),
         ]
         .into_iter()
         .flatten()
@@ -232,8 +237,12 @@ impl Coordinator {
             revision,
             ..ClusterState::default()
         };
-        let wait = longest_lease.mul_f64(1.0 + self.config.drift) + self.config.margin;
-        let grace_until = if longest_lease.is_zero() { now } else { now + wait };
+        self.leases.new_term(now);
+        let grace_until = if longest_lease.is_zero() {
+            now
+        } else {
+            now + self.longest(longest_lease)
+        };
         self.cluster.leadership = Leadership {
             role: Role::Leading,
             term: fence.term,
@@ -352,10 +361,12 @@ impl Coordinator {
             && leadership.grace_until <= now
         {
             leadership.grace_until = leadership.since;
+            self.dirty = true;
             for (worker, session) in self.lost.clone() {
                 self.orphan_session(now, &worker, session);
             }
         }
+        self.end_leases(now);
     }
 
     /// Whether a move may be begun: one that cannot be stored would stop a stream for nothing.
@@ -375,7 +386,9 @@ impl Coordinator {
             .get(&proposal.to)
             .is_some_and(|worker| worker.takes_streams());
         let settled = self.retry_at.is_none() && record.spec.enabled && planned_on == proposal.planned_on;
-        if !self.leads() || !fits || !settled {
+        // Within the grace somebody may hold it who was not heard yet (OWNERSHIP rule 8).
+        let held_by_a_stranger = record.is_exclusive() && now < self.cluster.leadership.grace_until;
+        if !self.leads() || !fits || !settled || held_by_a_stranger {
             return;
         }
         match &record.slot {

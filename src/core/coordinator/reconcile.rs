@@ -80,19 +80,26 @@ impl Coordinator {
                 return;
             }
             // The grant never reached it, and it still runs what it held before. A grant of an earlier term cannot be
-            // repeated, so it gets a fresh one. A copy that stops is making room for the granted one.
+            // repeated, so it gets a fresh one; where only one copy may run, once the old one has stopped. A copy that
+            // stops is making room for the granted one.
             Slot::Held(assignment)
                 if settled(assignment.epoch)
                     && assignment.supersedes(&held)
                     && running.state != RunState::Stopping =>
             {
-                let last = assignment.clone();
-                self.set_slot(now, &running.stream, Slot::Orphaned { last }, MoveReason::Missing);
+                let slot = if record.is_exclusive() {
+                    let to = Some(held.worker.clone());
+                    Slot::Releasing { from: held, to }
+                } else {
+                    let last = assignment.clone();
+                    Slot::Orphaned { last }
+                };
+                self.set_slot(now, &running.stream, slot, MoveReason::Missing);
                 return;
             }
             // The worker came back and started it again from what it had saved. The epoch names its former session, so a
             // fresh one is granted; until that is stored, the copy goes on.
-            Slot::Orphaned { last } if last.is_of_former_life(&held) => {
+            Slot::Orphaned { last } if last.is_of_former_life(&held) && !record.is_exclusive() => {
                 let reason = record.reason;
                 self.set_slot(now, &running.stream, Slot::Orphaned { last: held }, reason);
                 self.update_stream(&running.stream, |record| record.claimed = true);

@@ -109,6 +109,8 @@ impl Coordinator {
         let complete = seat.inventory_version == Some(heartbeat.inventory.version);
         // The failure detector that told the loss may have been restarted since and not know of it.
         self.lost.remove(&key);
+        self.leases.returned(&key);
+        self.renew_lease(now, key);
         self.note(now, heartbeat, whole);
         if complete && heartbeat.applied.term == fence.term {
             self.reconcile(now, &heartbeat.worker, heartbeat.applied.generation);
@@ -141,6 +143,7 @@ impl Coordinator {
         {
             self.orphan_session(now, worker, previous);
             self.lost.remove(&(worker.clone(), previous));
+            self.leases.forget_former(now, worker);
         }
         let known = self.seats.get(worker);
         if known.is_none_or(|seat| seat.session != heartbeat.session) {
@@ -288,7 +291,7 @@ impl Coordinator {
             let Some(record) = self.cluster.streams.get(stream) else {
                 continue;
             };
-            let Some(assignment) = record.slot.wanted() else {
+            let Some(assignment) = record.wanted() else {
                 continue;
             };
             // Only what was granted in this term, or stopped for a move that was not stored, may be started; everything

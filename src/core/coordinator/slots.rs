@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::OrdSet;
-use streamkeeper_protocol::{Capacity, Epoch, Mode, Phase, SessionId, StreamId, Version, WorkerId};
+use streamkeeper_protocol::{
+    Capacity, Epoch, Mode, Ownership, Phase, SessionId, StreamId, Version, WorkerId,
+};
 
 use super::Coordinator;
 use crate::cluster::{Availability, MoveReason, Slot, StreamRecord, WorkerRecord};
@@ -120,14 +122,8 @@ impl Coordinator {
                 worker.load += weight;
             });
         }
-        if record.slot.wanted() != slot.wanted() {
-            if let Some(before) = record.slot.wanted() {
-                self.unwant(stream, before);
-            }
-            if let Some(after) = slot.wanted() {
-                self.want(stream, after);
-            }
-        }
+        let exclusive = record.spec.ownership == Ownership::Exclusive;
+        self.wants(stream, record.wanted(), slot.wanted(exclusive));
         let needs = record.spec.enabled && matches!(slot, Slot::Vacant | Slot::Orphaned { .. });
         if needs {
             self.cluster.needs_worker.insert(stream.clone());
@@ -153,6 +149,24 @@ impl Coordinator {
             record.observed = None;
             record.unplaced = None;
         });
+    }
+
+    /// The session that is to run a stream changes.
+    pub(super) fn wants(
+        &mut self,
+        stream: &StreamId,
+        before: Option<&Assignment>,
+        after: Option<&Assignment>,
+    ) {
+        if before == after {
+            return;
+        }
+        if let Some(before) = before {
+            self.unwant(stream, before);
+        }
+        if let Some(after) = after {
+            self.want(stream, after);
+        }
     }
 
     fn want(&mut self, stream: &StreamId, assignment: &Assignment) {
@@ -196,15 +210,22 @@ impl Coordinator {
         self.set_slot(now, stream, Slot::Committing { next, last }, reason);
     }
 
-    /// Takes every stream of a session that is lost or dead.
+    /// Takes every stream of a session that is lost or dead. An exclusive one stays until its lease is over.
     pub(super) fn orphan_session(&mut self, now: Timestamp, worker: &WorkerId, session: SessionId) {
         let Some(record) = self.cluster.workers.get(worker) else {
             return;
         };
+        let key = (worker.clone(), session);
+        let may_hold = self.may_hold(now, &key);
         for stream in record.assigned.clone() {
             let Some(record) = self.cluster.streams.get(&stream) else {
                 continue;
             };
+            let ends = matches!(&record.slot, Slot::Held(owner) | Slot::Releasing { from: owner, .. } if owner.session == session);
+            if ends && may_hold && record.is_exclusive() {
+                self.leases.wait(key.clone());
+                continue;
+            }
             match record.slot.clone() {
                 Slot::Held(last) if last.session == session => {
                     self.set_slot(now, &stream, Slot::Orphaned { last }, MoveReason::WorkerLost);

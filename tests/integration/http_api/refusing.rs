@@ -77,9 +77,9 @@ async fn every_mistake_of_a_body_is_named_with_its_pointer() {
             ],
         ),
         (
-            json!({"streams": [{"name": "b", "source": "s", "wieght": 1, "ownership": "exclusive"}]}),
+            json!({"streams": [{"name": "b", "source": "s", "wieght": 1, "ownership": "exclusiv"}]}),
             &[
-                ("/streams/0/ownership", "not supported"),
+                ("/streams/0/ownership", "write \"available\" or \"exclusive\""),
                 ("/streams/0/wieght", "unknown field"),
             ],
         ),

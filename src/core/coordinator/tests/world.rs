@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use streamkeeper_protocol::{
-    Action, Assign, AssignKind, Capacity, Epoch, Heartbeat, Inventory, Mode, Phase, RunState, RunningStream,
-    Version,
+    Action, Assign, AssignKind, Capacity, Epoch, Heartbeat, Inventory, Mode, Ownership, Phase, RunState,
+    RunningStream, Version,
 };
 
 use super::super::*;
@@ -253,10 +253,15 @@ impl World {
     }
 
     pub(super) fn declare(&mut self, names: &[&str]) {
-        let streams = names
-            .iter()
-            .map(|name| StreamSpec::new(id(name), "http://source"))
-            .collect();
+        self.declare_as(names, Ownership::Available);
+    }
+
+    pub(super) fn declare_as(&mut self, names: &[&str], ownership: Ownership) {
+        let spec = |name: &&str| StreamSpec {
+            ownership,
+            ..StreamSpec::new(id(name), "http://source")
+        };
+        let streams = names.iter().map(spec).collect();
         self.send(Event::Apply {
             request: 1,
             change: ApplyStreams {

@@ -261,7 +261,6 @@ fn place_of(error: &SpecError) -> (String, &'static str) {
     match error {
         SpecError::EmptySource | SpecError::SourceTooLong(_) => ("source".to_owned(), "source"),
         SpecError::Weight(_) => ("weight".to_owned(), "weight"),
-        SpecError::ExclusiveUnsupported => ("ownership".to_owned(), "ownership"),
         SpecError::ControlCharacter { field } | SpecError::TooManyLabels { field, .. } => {
             ((*field).to_owned(), field)
         }

@@ -25,6 +25,7 @@ impl From<ApplyError> for Problem {
                 .suggest("look at GET /health; nothing was changed, and running streams go on"),
             ApplyError::Unknown(_) => Self::new(Kind::UnknownStream, detail)
                 .suggest("GET /api/v1/streams lists the streams; nothing was changed"),
+            ApplyError::NotExclusive(_) => Self::new(Kind::InvalidChange, detail),
             ApplyError::Ambiguous(_) => Self::new(Kind::OutcomeUnknown, detail).suggest(READ_AGAIN),
         }
     }
