@@ -7,6 +7,27 @@ use serde::{Deserialize, Serialize};
 use crate::epoch::{Epoch, Generation, Term, Version};
 use crate::id::{SessionId, StreamId, WorkerId};
 
+/// [`Assign::stop_budget_ms`] of an answer that does not say it.
+pub const DEFAULT_STOP_BUDGET_MS: u64 = 2_000;
+/// [`Assign::kill_margin_ms`] of an answer that does not say it.
+pub const DEFAULT_KILL_MARGIN_MS: u64 = 500;
+
+const fn default_stop_budget_ms() -> u64 {
+    DEFAULT_STOP_BUDGET_MS
+}
+
+const fn default_kill_margin_ms() -> u64 {
+    DEFAULT_KILL_MARGIN_MS
+}
+
+const fn is_default_stop_budget(ms: &u64) -> bool {
+    *ms == DEFAULT_STOP_BUDGET_MS
+}
+
+const fn is_default_kill_margin(ms: &u64) -> bool {
+    *ms == DEFAULT_KILL_MARGIN_MS
+}
+
 /// One answer. The desired set is always whole: a stream that it does not name is stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assign {
@@ -24,6 +45,18 @@ pub struct Assign {
     pub generation: Generation,
     /// How long the session's lease lasts, in milliseconds, counted from the sending of heartbeat `ack_seq`.
     pub lease_ms: u64,
+    /// So many milliseconds before the lease ends, the worker orders its exclusive streams to end.
+    #[serde(
+        default = "default_stop_budget_ms",
+        skip_serializing_if = "is_default_stop_budget"
+    )]
+    pub stop_budget_ms: u64,
+    /// So many milliseconds before the lease ends, what is left of them is killed.
+    #[serde(
+        default = "default_kill_margin_ms",
+        skip_serializing_if = "is_default_kill_margin"
+    )]
+    pub kill_margin_ms: u64,
     /// Asks for the whole inventory in the next heartbeat.
     #[serde(default)]
     pub whole_inventory: bool,

@@ -32,6 +32,10 @@ pub struct Heartbeat {
     /// What is left of the lease for exclusive streams, in milliseconds; 0 without one.
     #[serde(default)]
     pub lease_left_ms: u64,
+    /// Whether the runner ends exclusive streams by itself when the lease ends, also while the worker's process is
+    /// frozen. Exclusive streams are granted to such workers only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guarded: bool,
     /// Where the worker is in its life.
     pub phase: Phase,
     /// What the worker can carry.

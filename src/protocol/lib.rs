@@ -16,7 +16,10 @@ pub mod limit;
 pub mod subject;
 
 pub use alert::{Alert, AlertStatus, Severity};
-pub use assign::{Action, Assign, AssignKind, DesiredEntry, Ownership, RunSpec};
+pub use assign::{
+    Action, Assign, AssignKind, DEFAULT_KILL_MARGIN_MS, DEFAULT_STOP_BUDGET_MS, DesiredEntry, Ownership,
+    RunSpec,
+};
 pub use codec::{DecodeError, decode, encode};
 pub use connect::Connect;
 pub use control::{Control, ControlKind, ControlReply};

@@ -296,6 +296,7 @@ fn farewell(worker: &WorkerId, session: SessionId) -> Heartbeat {
         highest_term: Term::ZERO,
         mode: Mode::Connected,
         lease_left_ms: 0,
+        guarded: false,
         phase: Phase::Gone,
         capacity: Capacity {
             max_streams: 0,

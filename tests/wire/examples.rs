@@ -6,9 +6,9 @@ use serde_json::Value;
 use streamkeeper_protocol::codec::Message;
 use streamkeeper_protocol::{
     Action, Alert, AlertStatus, Assign, AssignKind, Beacon, Capacity, Control, ControlKind, ControlReply,
-    DecodeError, DesiredEntry, Epoch, Event, Heartbeat, HostMetrics, Inventory, Mode, OrchestratorId,
-    Ownership, Phase, RunSpec, RunState, RunningStream, SessionId, StreamId, Term, Version, WorkerId, decode,
-    encode,
+    DEFAULT_KILL_MARGIN_MS, DEFAULT_STOP_BUDGET_MS, DecodeError, DesiredEntry, Epoch, Event, Heartbeat,
+    HostMetrics, Inventory, Mode, OrchestratorId, Ownership, Phase, RunSpec, RunState, RunningStream,
+    SessionId, StreamId, Term, Version, WorkerId, decode, encode,
 };
 
 /// Numbers that need all bytes of their type: a reader that cuts them is found out.
@@ -112,6 +112,7 @@ fn heartbeats() -> Vec<Example> {
         highest_term: term(16),
         mode: Mode::Connected,
         lease_left_ms: 0,
+        guarded: false,
         phase: Phase::Ready,
         capacity: Capacity {
             max_streams: 100,
@@ -174,6 +175,10 @@ fn heartbeats() -> Vec<Example> {
         }),
         ..digest.clone()
     };
+    let guarded = Heartbeat {
+        guarded: true,
+        ..whole.clone()
+    };
     let empty = Heartbeat {
         seq: 1,
         applied: Version::default(),
@@ -196,7 +201,8 @@ fn heartbeats() -> Vec<Example> {
         Example::new("heartbeat_gone", false, with_phase(Phase::Gone)),
         Example::new("heartbeat_digest", false, digest),
         Example::new("heartbeat_empty", false, empty),
-        Example::new("heartbeat_whole", true, whole),
+        Example::new("heartbeat_guarded", true, guarded),
+        Example::new("heartbeat_whole", false, whole),
     ]
 }
 
@@ -210,6 +216,8 @@ fn first_assign() -> Assign {
         term: term(17),
         generation: 3,
         lease_ms: 15_000,
+        stop_budget_ms: DEFAULT_STOP_BUDGET_MS,
+        kill_margin_ms: DEFAULT_KILL_MARGIN_MS,
         whole_inventory: false,
         kind: AssignKind::Current,
         reason: None,
@@ -267,6 +275,11 @@ fn assigns() -> Vec<Example> {
         ],
         ..current.clone()
     };
+    let budgets = Assign {
+        stop_budget_ms: 5_000_000_003,
+        kill_margin_ms: 5_000_000_004,
+        ..desired.clone()
+    };
     let desired_empty = Assign {
         kind: AssignKind::Desired,
         parts: 1,
@@ -275,7 +288,8 @@ fn assigns() -> Vec<Example> {
     vec![
         Example::new("assign_lease_only", false, lease_only),
         Example::new("assign_current", false, current),
-        Example::new("assign_desired", true, desired),
+        Example::new("assign_budgets", true, budgets),
+        Example::new("assign_desired", false, desired),
         Example::new("assign_desired_empty", false, desired_empty),
         Example::new("assign_refused", false, refused),
     ]

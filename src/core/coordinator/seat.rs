@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use imbl::OrdSet;
 use streamkeeper_protocol::{
-    Action, Assign, AssignKind, DesiredEntry, Generation, Heartbeat, PROTOCOL_VERSION, Phase, RunSpec,
-    RunningStream, SessionId, Version, WorkerId,
+    Action, Assign, AssignKind, DEFAULT_KILL_MARGIN_MS, DEFAULT_STOP_BUDGET_MS, DesiredEntry, Generation,
+    Heartbeat, PROTOCOL_VERSION, Phase, RunSpec, RunningStream, SessionId, Version, WorkerId,
 };
 
 use super::{Command, Coordinator, MAX_GENERATION, MAX_TERM_JUMP};
@@ -247,6 +247,8 @@ impl Coordinator {
             term: self.cluster.leadership.term,
             generation,
             lease_ms: u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX),
+            stop_budget_ms: DEFAULT_STOP_BUDGET_MS,
+            kill_margin_ms: DEFAULT_KILL_MARGIN_MS,
             whole_inventory: false,
             kind,
             reason: None,
@@ -333,6 +335,8 @@ impl Coordinator {
                 term: self.cluster.leadership.term,
                 generation: seat.generation,
                 lease_ms: u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX),
+                stop_budget_ms: DEFAULT_STOP_BUDGET_MS,
+                kill_margin_ms: DEFAULT_KILL_MARGIN_MS,
                 whole_inventory: false,
                 kind: AssignKind::Desired,
                 reason: None,

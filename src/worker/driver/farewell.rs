@@ -63,6 +63,7 @@ fn farewell(identity: &Identity) -> Heartbeat {
         highest_term: Term::ZERO,
         mode: Mode::Local,
         lease_left_ms: 0,
+        guarded: false,
         phase: Phase::Gone,
         capacity: Capacity {
             max_streams: 0,

@@ -71,6 +71,7 @@ impl Session {
             highest_term: self.highest_term,
             mode: if hears { Mode::Connected } else { Mode::Local },
             lease_left_ms: 0,
+            guarded: false,
             phase: self.phase,
             capacity: self.config.capacity,
             labels: self.config.labels.clone(),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use streamkeeper_protocol::{
-    Action, Assign, AssignKind, Capacity, ControlKind, DesiredEntry, Epoch, Generation, Heartbeat, Ownership,
-    Phase, RunSpec, RunState, SessionId, StreamId, Term, WorkerId,
+    Action, Assign, AssignKind, Capacity, ControlKind, DEFAULT_KILL_MARGIN_MS, DEFAULT_STOP_BUDGET_MS,
+    DesiredEntry, Epoch, Generation, Heartbeat, Ownership, Phase, RunSpec, RunState, SessionId, StreamId,
+    Term, WorkerId,
 };
 
 use super::{Command, Event, Millis, Session, SessionConfig};
@@ -68,6 +69,8 @@ pub(super) fn answer(number: u32, generation: Generation, kind: AssignKind) -> A
         term: term(number),
         generation,
         lease_ms: 15_000,
+        stop_budget_ms: DEFAULT_STOP_BUDGET_MS,
+        kill_margin_ms: DEFAULT_KILL_MARGIN_MS,
         whole_inventory: false,
         kind,
         reason: None,

@@ -1,9 +1,10 @@
 //! Messages as the tests send them.
 
 use streamkeeper_protocol::{
-    Action, Alert, AlertStatus, Assign, AssignKind, Beacon, Capacity, Control, ControlKind, DesiredEntry,
-    Epoch, Event, Heartbeat, Inventory, Mode, OrchestratorId, Ownership, PROTOCOL_VERSION, Phase, RunSpec,
-    SessionId, StreamId, Term, Version, WorkerId,
+    Action, Alert, AlertStatus, Assign, AssignKind, Beacon, Capacity, Control, ControlKind,
+    DEFAULT_KILL_MARGIN_MS, DEFAULT_STOP_BUDGET_MS, DesiredEntry, Epoch, Event, Heartbeat, Inventory, Mode,
+    OrchestratorId, Ownership, PROTOCOL_VERSION, Phase, RunSpec, SessionId, StreamId, Term, Version,
+    WorkerId,
 };
 
 pub(crate) fn worker() -> WorkerId {
@@ -26,6 +27,7 @@ pub(crate) fn heartbeat(seq: u64) -> Heartbeat {
         highest_term: Term::ZERO,
         mode: Mode::Connected,
         lease_left_ms: 0,
+        guarded: false,
         phase: Phase::Ready,
         capacity: Capacity {
             max_streams: 1,
@@ -58,6 +60,8 @@ pub(crate) fn assign(ack_seq: u64, streams: u32, source: usize) -> Assign {
         term: term(1),
         generation: 1,
         lease_ms: 15_000,
+        stop_budget_ms: DEFAULT_STOP_BUDGET_MS,
+        kill_margin_ms: DEFAULT_KILL_MARGIN_MS,
         whole_inventory: false,
         kind: AssignKind::Desired,
         reason: None,

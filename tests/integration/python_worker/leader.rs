@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use async_nats::Client;
 use futures::StreamExt;
 use streamkeeper_protocol::{
-    Action, Assign, AssignKind, Control, ControlKind, ControlReply, DesiredEntry, Epoch, Heartbeat,
-    Ownership, Phase, RunSpec, RunState, RunningStream, SessionId, StreamId, Subjects, Term, WorkerId,
-    decode, encode,
+    Action, Assign, AssignKind, Control, ControlKind, ControlReply, DEFAULT_KILL_MARGIN_MS,
+    DEFAULT_STOP_BUDGET_MS, DesiredEntry, Epoch, Heartbeat, Ownership, Phase, RunSpec, RunState,
+    RunningStream, SessionId, StreamId, Subjects, Term, WorkerId, decode, encode,
 };
 use streamkeeper_tests::wait::{GENEROUS, until};
 use tokio::task::AbortHandle;
@@ -235,6 +235,8 @@ impl State {
             term: self.term,
             generation: if first { 0 } else { self.generation },
             lease_ms: 15_000,
+            stop_budget_ms: DEFAULT_STOP_BUDGET_MS,
+            kill_margin_ms: DEFAULT_KILL_MARGIN_MS,
             // A later term's first answer does not ask: it says so by its kind.
             whole_inventory: first && self.term.get() == 16,
             kind,

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use async_nats::Client;
 use futures::StreamExt;
 use streamkeeper_protocol::{
-    Action, Assign, AssignKind, Control, ControlKind, ControlReply, DesiredEntry, Epoch, Heartbeat,
-    Ownership, Phase, RunSpec, RunState, RunningStream, SessionId, StreamId, Subjects, Term, WorkerId,
-    decode, encode,
+    Action, Assign, AssignKind, Control, ControlKind, ControlReply, DEFAULT_KILL_MARGIN_MS,
+    DEFAULT_STOP_BUDGET_MS, DesiredEntry, Epoch, Heartbeat, Ownership, Phase, RunSpec, RunState,
+    RunningStream, SessionId, StreamId, Subjects, Term, WorkerId, decode, encode,
 };
 use streamkeeper_tests::wait::{GENEROUS, until};
 use tokio::task::AbortHandle;
@@ -162,6 +162,8 @@ impl Seen {
             term: self.term,
             generation: self.generation,
             lease_ms: 15_000,
+            stop_budget_ms: DEFAULT_STOP_BUDGET_MS,
+            kill_margin_ms: DEFAULT_KILL_MARGIN_MS,
             whole_inventory: false,
             kind: if current {
                 AssignKind::Current

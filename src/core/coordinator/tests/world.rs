@@ -207,6 +207,7 @@ impl World {
             highest_term: process.applied.term,
             mode: Mode::Connected,
             lease_left_ms: 0,
+            guarded: false,
             phase: Phase::Ready,
             capacity: Capacity {
                 max_streams: 100,

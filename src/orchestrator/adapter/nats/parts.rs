@@ -96,7 +96,8 @@ fn cut(
 mod tests {
     use super::*;
     use streamkeeper_protocol::{
-        Action, Epoch, Ownership, PROTOCOL_VERSION, RunSpec, SessionId, StreamId, Term, WorkerId, decode,
+        Action, DEFAULT_KILL_MARGIN_MS, DEFAULT_STOP_BUDGET_MS, Epoch, Ownership, PROTOCOL_VERSION, RunSpec,
+        SessionId, StreamId, Term, WorkerId, decode,
     };
 
     fn entry(number: usize, source: usize) -> DesiredEntry {
@@ -121,6 +122,8 @@ mod tests {
             term: Term::new(1).unwrap(),
             generation: 1,
             lease_ms: 0,
+            stop_budget_ms: DEFAULT_STOP_BUDGET_MS,
+            kill_margin_ms: DEFAULT_KILL_MARGIN_MS,
             whole_inventory: false,
             kind,
             reason: None,
