@@ -311,6 +311,12 @@ fn best(bins: &[Bin<'_>], record: &StreamRecord) -> Result<usize, UnplacedReason
             }
             continue;
         }
+        if !bin.worker.may_run(record.is_exclusive()) {
+            if reason != UnplacedReason::NoCapacity {
+                reason = UnplacedReason::NoGuard;
+            }
+            continue;
+        }
         if !bin.has_room(record.spec.weight) {
             reason = UnplacedReason::NoCapacity;
             continue;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::OrdSet;
-use streamkeeper_protocol::{Capacity, Epoch, Mode, Phase, SessionId, Version};
+use streamkeeper_protocol::{Capacity, Epoch, Mode, Ownership, Phase, SessionId, Version};
 
 use super::*;
 use crate::cluster::{Availability, Leadership};
@@ -41,6 +41,7 @@ fn worker(index: u64, capacity: f64) -> WorkerRecord {
         zone: None,
         labels: Arc::new(BTreeMap::from([("parity".to_owned(), (index % 2).to_string())])),
         version: "test".into(),
+        guarded: index % 3 != 0,
         host: None,
         assigned: OrdSet::new(),
         load: 0.0,
@@ -69,6 +70,9 @@ fn cluster(draw: &mut Draw, workers: u64, streams: u64) -> ClusterState {
         spec.priority = i32::try_from(draw.below(3)).unwrap();
         if draw.below(10) == 0 {
             spec.requires.insert("parity".into(), draw.below(2).to_string());
+        }
+        if draw.below(10) == 0 {
+            spec.ownership = Ownership::Exclusive;
         }
         declare(&mut cluster, spec);
     }
@@ -195,6 +199,10 @@ fn constraints_and_capacity_hold_and_a_fresh_placement_is_a_fixed_point() {
             };
             let labels = &cluster.workers[owner].labels;
             assert!(
+                cluster.workers[owner].guarded || !record.is_exclusive(),
+                "seed {seed}: exclusive without a guard"
+            );
+            assert!(
                 record
                     .spec
                     .requires
@@ -274,6 +282,23 @@ fn whoever_fits_nowhere_is_told_why_and_lower_priorities_yield() {
             .worker()
             .is_some()
     );
+}
+
+#[test]
+fn an_exclusive_stream_waits_for_a_worker_that_guards_it() {
+    let mut cluster = cluster(&mut Draw(1), 1, 0);
+    let mut spec = StreamSpec::new(StreamId::new("a").unwrap(), "x");
+    spec.ownership = Ownership::Exclusive;
+    let name = spec.name.clone();
+    declare(&mut cluster, spec);
+    let mut balancer = Balancer::new(Config::default());
+    let expected = Command::Unplaced(vec![(name.clone(), Some(UnplacedReason::NoGuard))]);
+    assert_eq!(balancer.snapshot(Timestamp::ZERO, cluster.clone()), [expected]);
+    let guarded = worker(1, 100.0);
+    cluster.workers.insert(guarded.id.clone(), Arc::new(guarded));
+    let commands = balancer.snapshot(Timestamp::ZERO, cluster.clone());
+    perform(&mut cluster, &commands);
+    assert_eq!(cluster.streams[&name].slot.worker().unwrap().as_str(), "w001");
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct WorkerRecord {
     pub labels: Arc<BTreeMap<String, String>>,
     /// Its software.
     pub version: Arc<str>,
+    /// Whether its runner ends exclusive streams by itself when the lease is over.
+    pub guarded: bool,
     /// Load of its machine.
     pub host: Option<HostMetrics>,
     /// Streams whose slot counts on it: `Held`, `Committing` to it, `Releasing` from it.
@@ -56,6 +58,12 @@ impl WorkerRecord {
     #[must_use]
     pub fn takes_streams(&self) -> bool {
         self.heard && self.availability == Availability::Alive && self.phase == Phase::Ready
+    }
+
+    /// Whether this stream may be given to it, as far as its kind goes.
+    #[must_use]
+    pub const fn may_run(&self, exclusive: bool) -> bool {
+        self.guarded || !exclusive
     }
 
     /// Load relative to capacity; infinite without capacity.

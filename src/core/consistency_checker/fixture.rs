@@ -78,6 +78,7 @@ pub(crate) fn add_worker(cluster: &mut ClusterState, name: &str) {
         zone: None,
         labels: Arc::default(),
         version: "test".into(),
+        guarded: true,
         host: None,
         assigned: OrdSet::new(),
         load: 0.0,

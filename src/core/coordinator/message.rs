@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use streamkeeper_protocol::{Assign, Epoch, Heartbeat, SessionId, StreamId, Term, WorkerId};
+use streamkeeper_protocol::{
+    Assign, DEFAULT_KILL_MARGIN_MS, DEFAULT_STOP_BUDGET_MS, Epoch, Heartbeat, SessionId, StreamId, Term,
+    WorkerId,
+};
 
 use crate::cluster::{ClusterState, MoveReason, UnplacedReason};
 use crate::heartbeat_tracker::SessionChange;
@@ -15,6 +18,10 @@ use crate::request::{ApplyOutcome, ApplyStreams, RequestId};
 pub struct Config {
     /// Lease of every session.
     pub lease: Duration,
+    /// So long before its lease ends, a worker orders its exclusive streams to end.
+    pub stop_budget: Duration,
+    /// So long before its lease ends, a worker kills what is left of them.
+    pub kill_margin: Duration,
     /// Highest difference of clock rates, as a share.
     pub drift: f64,
     /// Added to every wait for a lease to end.
@@ -35,6 +42,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(15),
+            stop_budget: Duration::from_millis(DEFAULT_STOP_BUDGET_MS),
+            kill_margin: Duration::from_millis(DEFAULT_KILL_MARGIN_MS),
             drift: 0.01,
             margin: Duration::from_millis(500),
             persist_timeout: Duration::from_secs(10),

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use imbl::OrdSet;
 use streamkeeper_protocol::{
-    Action, Assign, AssignKind, DEFAULT_KILL_MARGIN_MS, DEFAULT_STOP_BUDGET_MS, DesiredEntry, Generation,
-    Heartbeat, PROTOCOL_VERSION, Phase, RunSpec, RunningStream, SessionId, Version, WorkerId,
+    Action, Assign, AssignKind, DesiredEntry, Generation, Heartbeat, PROTOCOL_VERSION, Phase, RunSpec,
+    RunningStream, SessionId, Version, WorkerId,
 };
 
 use super::{Command, Coordinator, MAX_GENERATION, MAX_TERM_JUMP};
@@ -171,6 +172,7 @@ impl Coordinator {
                 && record.session == heartbeat.session
                 && record.phase == heartbeat.phase
                 && record.capacity == heartbeat.capacity
+                && record.guarded == heartbeat.guarded
                 && record.applied == heartbeat.applied
                 && *record.labels == heartbeat.labels
         });
@@ -196,6 +198,7 @@ impl Coordinator {
             zone: heartbeat.zone.clone(),
             labels: Arc::new(heartbeat.labels.clone()),
             version: heartbeat.version.as_str().into(),
+            guarded: heartbeat.guarded,
             host: heartbeat.host,
             assigned,
             load,
@@ -246,9 +249,9 @@ impl Coordinator {
             ack_seq: heartbeat.seq,
             term: self.cluster.leadership.term,
             generation,
-            lease_ms: u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX),
-            stop_budget_ms: DEFAULT_STOP_BUDGET_MS,
-            kill_margin_ms: DEFAULT_KILL_MARGIN_MS,
+            lease_ms: millis(self.config.lease),
+            stop_budget_ms: millis(self.config.stop_budget),
+            kill_margin_ms: millis(self.config.kill_margin),
             whole_inventory: false,
             kind,
             reason: None,
@@ -334,9 +337,9 @@ impl Coordinator {
                 ack_seq: seat.last_seq,
                 term: self.cluster.leadership.term,
                 generation: seat.generation,
-                lease_ms: u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX),
-                stop_budget_ms: DEFAULT_STOP_BUDGET_MS,
-                kill_margin_ms: DEFAULT_KILL_MARGIN_MS,
+                lease_ms: millis(self.config.lease),
+                stop_budget_ms: millis(self.config.stop_budget),
+                kill_margin_ms: millis(self.config.kill_margin),
                 whole_inventory: false,
                 kind: AssignKind::Desired,
                 reason: None,
@@ -346,4 +349,8 @@ impl Coordinator {
             })));
         }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

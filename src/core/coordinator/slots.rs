@@ -75,6 +75,7 @@ impl Coordinator {
                 zone: None,
                 labels: Arc::default(),
                 version: "".into(),
+                guarded: false,
                 host: None,
                 assigned: OrdSet::new(),
                 load: 0.0,
@@ -254,11 +255,16 @@ impl Coordinator {
             .get(stream)
             .map_or(MoveReason::Declared, |record| record.reason);
         self.set_slot(now, stream, Slot::Orphaned { last: from }, reason);
+        let exclusive = self
+            .cluster
+            .streams
+            .get(stream)
+            .is_some_and(|record| record.is_exclusive());
         let target = to.filter(|to| {
             self.cluster
                 .workers
                 .get(to)
-                .is_some_and(|worker| worker.takes_streams())
+                .is_some_and(|worker| worker.takes_streams() && worker.may_run(exclusive))
         });
         if let Some(to) = target.filter(|_| self.retry_at.is_none()) {
             self.grant(now, stream, &to, reason);

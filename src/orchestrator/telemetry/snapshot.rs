@@ -111,6 +111,7 @@ mod tests {
             zone: None,
             labels: Arc::default(),
             version: "1".into(),
+            guarded: true,
             host: None,
             assigned: [stream].into_iter().collect(),
             load: 2.0,

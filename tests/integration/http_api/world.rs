@@ -281,6 +281,7 @@ pub(super) fn worker(id: &str, availability: Availability) -> WorkerRecord {
         zone: Some("a".to_owned()),
         labels: Arc::default(),
         version: "0.1".into(),
+        guarded: true,
         host: None,
         assigned: [stream_id("radio")].into_iter().collect(),
         load: 2.0,

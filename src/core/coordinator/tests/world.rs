@@ -207,7 +207,7 @@ impl World {
             highest_term: process.applied.term,
             mode: Mode::Connected,
             lease_left_ms: 0,
-            guarded: false,
+            guarded: true,
             phase: Phase::Ready,
             capacity: Capacity {
                 max_streams: 100,

@@ -1,0 +1,44 @@
+//! The balancer's wishes: each is refused when the stream changed since it was planned, or may not move now.
+
+use super::{Coordinator, Proposal};
+use crate::cluster::Slot;
+use crate::time::Timestamp;
+
+impl Coordinator {
+    /// Whether a move may be begun: one that cannot be stored would stop a stream for nothing.
+    fn database_is_well(&self, now: Timestamp) -> bool {
+        self.failed_at
+            .is_none_or(|at| now.since(at) >= self.config.calm_after_failure)
+    }
+
+    pub(super) fn propose(&mut self, now: Timestamp, proposal: &Proposal) {
+        let Some(record) = self.cluster.streams.get(&proposal.stream) else {
+            return;
+        };
+        let planned_on = record.slot.assignment().map(|assignment| assignment.epoch);
+        let fits = self
+            .cluster
+            .workers
+            .get(&proposal.to)
+            .is_some_and(|worker| worker.takes_streams() && worker.may_run(record.is_exclusive()));
+        let settled = self.retry_at.is_none() && record.spec.enabled && planned_on == proposal.planned_on;
+        // Within the grace somebody may hold it who was not heard yet (OWNERSHIP rule 8).
+        let held_by_a_stranger = record.is_exclusive() && now < self.cluster.leadership.grace_until;
+        if !self.leads() || !fits || !settled || held_by_a_stranger {
+            return;
+        }
+        match &record.slot {
+            Slot::Vacant | Slot::Orphaned { .. } => {
+                self.grant(now, &proposal.stream, &proposal.to, proposal.reason);
+            }
+            Slot::Held(from) if from.worker != proposal.to && self.database_is_well(now) => {
+                let slot = Slot::Releasing {
+                    from: from.clone(),
+                    to: Some(proposal.to.clone()),
+                };
+                self.set_slot(now, &proposal.stream, slot, proposal.reason);
+            }
+            Slot::Held(_) | Slot::Committing { .. } | Slot::Releasing { .. } => {}
+        }
+    }
+}
