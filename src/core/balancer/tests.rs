@@ -41,7 +41,7 @@ fn worker(index: u64, capacity: f64) -> WorkerRecord {
         zone: None,
         labels: Arc::new(BTreeMap::from([("parity".to_owned(), (index % 2).to_string())])),
         version: "test".into(),
-        guarded: index % 3 != 0,
+        guarded: !index.is_multiple_of(3),
         host: None,
         assigned: OrdSet::new(),
         load: 0.0,

@@ -60,6 +60,8 @@ pub struct Coordinator {
     retry_at: Option<Timestamp>,
     /// When a transaction failed last.
     failed_at: Option<Timestamp>,
+    /// Transactions that failed since one succeeded.
+    failures: u32,
     /// When workers that are gone are looked through next.
     forget_at: Option<Timestamp>,
     highest_term: Term,
@@ -94,6 +96,7 @@ impl Coordinator {
             writes: Writes::default(),
             retry_at: None,
             failed_at: None,
+            failures: 0,
             forget_at: None,
             highest_term: Term::ZERO,
             behind: BTreeSet::new(),

@@ -12,6 +12,9 @@ use crate::record::{Assignment, AssignmentWrite, Persisted, StreamWrite, WriteBa
 use crate::request::{ApplyError, ApplyStreams, RequestId};
 use crate::time::Timestamp;
 
+/// Transactions that fail one after the other make an outage.
+const FAILURES_OF_AN_OUTAGE: u32 = 2;
+
 /// What waits for the database, and what is on its way.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
@@ -140,6 +143,7 @@ impl Coordinator {
     }
 
     fn committed(&mut self, now: Timestamp, in_flight: InFlight, out: &mut Vec<Command>) {
+        self.failures = 0;
         for write in in_flight.batch.streams {
             self.stream_stored(now, write);
         }
@@ -160,21 +164,30 @@ impl Coordinator {
             if !matches!(&record.slot, Slot::Committing { next, .. } if *next == assignment) {
                 continue;
             }
-            let reason = record.reason;
-            let key = (assignment.worker.clone(), assignment.session);
-            let gone = self.dead.contains(&key) || self.lost.contains(&key);
-            self.set_slot(now, &stream, Slot::Held(assignment.clone()), reason);
-            self.notices.push(Notice::Assigned {
-                stream: stream.clone(),
-                worker: assignment.worker.clone(),
-                epoch: assignment.epoch,
-                reason,
-            });
-            if gone {
-                let slot = Slot::Orphaned { last: assignment };
-                self.set_slot(now, &stream, slot, MoveReason::WorkerLost);
-            }
+            self.granted(now, &stream, assignment);
             self.settle(now, &stream);
+        }
+    }
+
+    /// A grant takes effect.
+    fn granted(&mut self, now: Timestamp, stream: &StreamId, assignment: Assignment) {
+        let reason = self
+            .cluster
+            .streams
+            .get(stream)
+            .map_or(MoveReason::Declared, |record| record.reason);
+        let key = (assignment.worker.clone(), assignment.session);
+        let gone = self.dead.contains(&key) || self.lost.contains(&key);
+        self.set_slot(now, stream, Slot::Held(assignment.clone()), reason);
+        self.notices.push(Notice::Assigned {
+            stream: stream.clone(),
+            worker: assignment.worker.clone(),
+            epoch: assignment.epoch,
+            reason,
+        });
+        if gone {
+            let slot = Slot::Orphaned { last: assignment };
+            self.set_slot(now, stream, slot, MoveReason::WorkerLost);
         }
     }
 
@@ -194,11 +207,7 @@ impl Coordinator {
             .streams
             .get(stream)
             .map_or(MoveReason::WorkerLost, |record| record.reason);
-        let given_up = matches!(
-            reason,
-            MoveReason::Balance | MoveReason::Drain | MoveReason::Changed | MoveReason::Restart
-        );
-        if given_up && seated && !self.lost.contains(&key) && !self.dead.contains(&key) {
+        if given_up(reason) && seated && !self.lost.contains(&key) && !self.dead.contains(&key) {
             self.set_slot(now, stream, Slot::Held(last.clone()), reason);
             self.update_stream(stream, |record| record.rerun = true);
             self.desired_changed(&last);
@@ -207,10 +216,21 @@ impl Coordinator {
         }
     }
 
+    /// Whether a grant takes effect although the database does not take it: it is stored later, unless a successor decides
+    /// otherwise (OWNERSHIP rule 16). Once may be chance; then a stream is better started under a stored epoch.
+    fn fails_over_from_memory(&self, stream: &StreamId) -> bool {
+        let record = self.cluster.streams.get(stream);
+        self.failures >= FAILURES_OF_AN_OUTAGE
+            && record.is_some_and(|record| {
+                !record.is_exclusive() && record.spec.enabled && !given_up(record.reason)
+            })
+    }
+
     /// Nothing was written: memory goes back to what the database says, and the callers are told.
     fn failed(&mut self, now: Timestamp, in_flight: InFlight, reason: &str, out: &mut Vec<Command>) {
         self.retry_at = Some(now + self.config.retry_delay);
         self.failed_at = Some(now);
+        self.failures = self.failures.saturating_add(1);
         for planned in in_flight.planned {
             let outcome = Err(ApplyError::Store(reason.to_owned()));
             out.push(Command::Reply {
@@ -225,8 +245,13 @@ impl Coordinator {
                 .streams
                 .get(&stream)
                 .map(|record| record.slot.clone());
-            if let Some(Slot::Committing { last, .. }) = slot {
-                self.restore(now, &stream, last);
+            if let Some(Slot::Committing { last, next }) = slot {
+                if self.fails_over_from_memory(&stream) {
+                    self.granted(now, &stream, next);
+                    self.writes.assignments.entry(stream.clone()).or_insert(write);
+                } else {
+                    self.restore(now, &stream, last);
+                }
                 self.settle(now, &stream);
             } else {
                 // An adoption or a removal still holds: it goes into the next transaction.
@@ -234,4 +259,12 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// Whether the owner of a stream gave it up for this.
+const fn given_up(reason: MoveReason) -> bool {
+    matches!(
+        reason,
+        MoveReason::Balance | MoveReason::Drain | MoveReason::Changed | MoveReason::Restart
+    )
 }

@@ -1,6 +1,7 @@
 //! What the coordinator promises, against a small world.
 
 mod leases;
+mod outages;
 mod returns;
 mod world;
 
