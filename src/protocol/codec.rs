@@ -8,9 +8,10 @@ use crate::assign::Assign;
 use crate::control::{Control, ControlReply};
 use crate::heartbeat::Heartbeat;
 use crate::id::WorkerId;
-use crate::leader::Beacon;
+use crate::leader::{Beacon, LeaderRecord};
 use crate::limit::{
-    MAX_DEPTH, MAX_ENTRIES, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_PARTS, MAX_SOURCE_BYTES, MAX_TEXT_BYTES,
+    MAX_DEPTH, MAX_ENTRIES, MAX_LABELS, MAX_LEADER_LEASE_MS, MAX_MESSAGE_BYTES, MAX_PARTS, MAX_SOURCE_BYTES,
+    MAX_TEXT_BYTES,
 };
 
 /// Why a message was refused. [`DecodeError::reason`] is its metric label.
@@ -243,6 +244,16 @@ impl Message for Beacon {
 
     fn check(&self) -> Result<(), DecodeError> {
         limit(self.api_url.len() <= MAX_TEXT_BYTES, "api_url")
+    }
+}
+
+impl Message for LeaderRecord {
+    fn version(&self) -> u16 {
+        self.v
+    }
+
+    fn check(&self) -> Result<(), DecodeError> {
+        limit(self.lease_ms <= MAX_LEADER_LEASE_MS, "lease_ms")
     }
 }
 

@@ -27,7 +27,7 @@ pub use epoch::{Epoch, EpochError, Generation, Term, Version};
 pub use event::Event;
 pub use heartbeat::{Capacity, Heartbeat, HostMetrics, Inventory, Mode, Phase, RunState, RunningStream};
 pub use id::{IdError, OrchestratorId, SessionId, StreamId, WorkerId};
-pub use leader::Beacon;
+pub use leader::{Beacon, LeaderRecord};
 pub use subject::Subjects;
 
 /// The protocol version that this crate speaks; it is the `v` of every message and the `v1` of every subject.

@@ -18,3 +18,5 @@ pub const MAX_TEXT_BYTES: usize = 1_024;
 pub const MAX_SOURCE_BYTES: usize = 4_096;
 /// Room that is left under the server's `max_payload` for the fields around a part's entries, in bytes.
 pub const PART_OVERHEAD_BYTES: usize = 4 * 1024;
+/// Longest lease of a leader, in milliseconds: a record with a longer one would shut every other out.
+pub const MAX_LEADER_LEASE_MS: u64 = 10 * 60 * 1_000;

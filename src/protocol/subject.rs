@@ -61,6 +61,19 @@ impl Subjects {
         format!("{}.leader", self.root)
     }
 
+    /// The key that the leader holds, in a JetStream bucket of its own.
+    #[must_use]
+    pub fn leader_key(&self) -> String {
+        match self.root.strip_suffix(".v1") {
+            Some("sk") | None => "$KV.SK_LEADER.leader".to_owned(),
+            // A bucket's name has no dots, and two prefixes never share a bucket.
+            Some(prefix) => format!(
+                "$KV.SK_LEADER_{}.leader",
+                prefix.replace('_', "__").replace('.', "_-")
+            ),
+        }
+    }
+
     /// One rule's alerts.
     #[must_use]
     pub fn alert(&self, severity: Severity, rule: &str) -> String {
@@ -96,6 +109,15 @@ impl Subjects {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fleets_have_leader_keys_of_their_own() {
+        let key = |prefix: &str| Subjects::new(prefix).unwrap().leader_key();
+        assert_eq!(Subjects::default().leader_key(), "$KV.SK_LEADER.leader");
+        assert_eq!(key("sk"), "$KV.SK_LEADER.leader");
+        assert_eq!(key("radio.eu"), "$KV.SK_LEADER_radio_-eu.leader");
+        assert_ne!(key("radio_-eu"), key("radio.eu"));
+    }
 
     #[test]
     fn subjects_follow_the_contract() {

@@ -62,6 +62,7 @@ fn built() -> Vec<(&'static str, String, bool)> {
         ("assign", of_worker(subjects.assign(&worker)), false),
         ("control", of_worker(subjects.control(&worker)), false),
         ("leader", subjects.leader(), false),
+        ("leader_key", subjects.leader_key(), false),
         ("alert", alert.replace("info", "{severity}"), false),
         ("alerts", subjects.alerts(), true),
         ("event", subjects.event("{kind}"), false),

@@ -7,8 +7,8 @@ use streamkeeper_protocol::codec::Message;
 use streamkeeper_protocol::{
     Action, Alert, AlertStatus, Assign, AssignKind, Beacon, Capacity, Control, ControlKind, ControlReply,
     DEFAULT_KILL_MARGIN_MS, DEFAULT_STOP_BUDGET_MS, DecodeError, DesiredEntry, Epoch, Event, Heartbeat,
-    HostMetrics, Inventory, Mode, OrchestratorId, Ownership, Phase, RunSpec, RunState, RunningStream,
-    SessionId, StreamId, Term, Version, WorkerId, decode, encode,
+    HostMetrics, Inventory, LeaderRecord, Mode, OrchestratorId, Ownership, Phase, RunSpec, RunState,
+    RunningStream, SessionId, StreamId, Term, Version, WorkerId, decode, encode,
 };
 
 /// Numbers that need all bytes of their type: a reader that cuts them is found out.
@@ -327,6 +327,14 @@ fn orders() -> Vec<Example> {
 }
 
 fn for_everybody() -> Vec<Example> {
+    let record = LeaderRecord {
+        v: 1,
+        term: Term::new(TERM).unwrap(),
+        nonce: u64::MAX - 1,
+        leader: OrchestratorId::new("o-1").unwrap(),
+        released: true,
+        lease_ms: 6_000,
+    };
     let beacon = Beacon {
         v: 1,
         term: term(TERM),
@@ -369,6 +377,7 @@ fn for_everybody() -> Vec<Example> {
     };
     vec![
         Example::new("beacon", true, beacon),
+        Example::new("leader_record", true, record),
         Example::new("alert_firing", false, firing),
         Example::new("alert_resolved", true, resolved),
         Example::new("event", true, event),
