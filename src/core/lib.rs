@@ -6,6 +6,7 @@ pub mod balancer;
 pub mod cluster;
 pub mod consistency_checker;
 pub mod coordinator;
+pub mod election;
 pub mod graveyard;
 pub mod heartbeat_tracker;
 pub mod machine;

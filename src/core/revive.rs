@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use streamkeeper_protocol::Term;
+
 use crate::alert_manager::{self, ActiveAlert, AlertManager};
 use crate::balancer::{self, Balancer};
 use crate::cluster::ClusterState;
 use crate::consistency_checker::{self, ConsistencyChecker, Finding};
 use crate::coordinator::{self, Coordinator};
+use crate::election::{self, Election};
 use crate::heartbeat_tracker::{self, HeartbeatTracker};
 use crate::recovery_manager::{self, RecoveryManager};
 use crate::router::Routed;
@@ -15,6 +18,8 @@ use crate::router::Routed;
 /// What the machines have told and what therefore outlives each of them.
 #[derive(Debug, Clone, Default)]
 pub struct Outliving {
+    /// The highest term that is remembered durably.
+    pub remembered: Term,
     /// The newest state.
     pub cluster: ClusterState,
     /// The newest findings.
@@ -29,10 +34,21 @@ pub trait Revive: Routed {
     fn revive(outliving: Outliving) -> Vec<Self::Event>;
 }
 
+impl Revive for Election {
+    /// It looks at the key. What it held is still under the name of this process, and is taken again under a higher term.
+    fn revive(outliving: Outliving) -> Vec<election::Event> {
+        vec![election::Event::Begin {
+            remembered: outliving.remembered,
+        }]
+    }
+}
+
 impl Revive for Coordinator {
     /// It takes a new term and reads everything from the database.
-    fn revive(_: Outliving) -> Vec<coordinator::Event> {
-        vec![coordinator::Event::LeaseHeld]
+    fn revive(outliving: Outliving) -> Vec<coordinator::Event> {
+        vec![coordinator::Event::Begin {
+            above: outliving.cluster.leadership.term,
+        }]
     }
 }
 

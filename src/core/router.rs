@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use streamkeeper_protocol::{Assign, ControlKind, Heartbeat, SessionId, Term, WorkerId};
+use streamkeeper_protocol::{Assign, ControlKind, Heartbeat, LeaderRecord, SessionId, Term, WorkerId};
 
 use crate::alert_manager::{self, ActiveAlert, AlertManager};
 use crate::balancer::{self, Balancer};
 use crate::cluster::ClusterState;
 use crate::consistency_checker::{self, ConsistencyChecker, Finding};
 use crate::coordinator::{self, Coordinator};
+use crate::election::{self, Election};
 use crate::heartbeat_tracker::{self, HeartbeatTracker};
 use crate::machine::Machine;
 use crate::notice::Notice;
@@ -20,6 +21,8 @@ use crate::request::{ApplyOutcome, RequestId};
 /// An event with its receiver.
 #[derive(Debug, Clone)]
 pub enum Input {
+    /// For the election.
+    Election(election::Event),
     /// For the one writer.
     Coordinator(coordinator::Event),
     /// For the failure detector.
@@ -37,10 +40,30 @@ pub enum Input {
 /// What only the shell can do.
 #[derive(Debug, Clone)]
 pub enum Effect {
-    /// Take a term above this one, raise the fence, read everything.
+    /// Look at the leader's key and report to the election.
+    ReadLeaderKey {
+        /// Names the look.
+        attempt: u64,
+    },
+    /// Write the leader's key if it has the expected revision, and report to the election.
+    WriteLeaderKey {
+        /// Names the write.
+        attempt: u64,
+        /// What to write.
+        record: LeaderRecord,
+        /// The key's revision; 0: there must never have been one.
+        expect: u64,
+    },
+    /// Remember a term durably and report to the election.
+    RememberTerm(Term),
+    /// Give readers the state of the election.
+    PublishElection(election::Status),
+    /// Count and tell that a term was heard that is not believed.
+    ImplausibleTerm(Term),
+    /// Raise the fence with exactly this term, read everything, and report to the coordinator.
     TakeOver {
-        /// The highest term that was heard.
-        above: Term,
+        /// The term that was won.
+        term: Term,
     },
     /// Write this and report with fence and ticket.
     Persist {
@@ -143,13 +166,45 @@ impl SnapshotReader for AlertManager {
     }
 }
 
+impl Routed for Election {
+    const NAME: &'static str = "election";
+
+    fn route(command: election::Command) -> Vec<Route> {
+        use election::Command;
+        vec![match command {
+            Command::Read { attempt } => Route::Do(Effect::ReadLeaderKey { attempt }),
+            Command::Write {
+                attempt,
+                record,
+                expect,
+            } => Route::Do(Effect::WriteLeaderKey {
+                attempt,
+                record,
+                expect,
+            }),
+            Command::Remember(term) => Route::Do(Effect::RememberTerm(term)),
+            Command::Elected { term, until } => {
+                Route::To(Input::Coordinator(coordinator::Event::Elected { term, until }))
+            }
+            Command::Resigned { term } => {
+                Route::To(Input::Coordinator(coordinator::Event::Resigned { term }))
+            }
+            Command::Publish(status) => Route::Do(Effect::PublishElection(status)),
+            Command::Implausible(term) => Route::Do(Effect::ImplausibleTerm(term)),
+        }]
+    }
+}
+
 impl Routed for Coordinator {
     const NAME: &'static str = "coordinator";
 
     fn route(command: coordinator::Command) -> Vec<Route> {
         use coordinator::Command;
         vec![match command {
-            Command::TakeOver { above } => Route::Do(Effect::TakeOver { above }),
+            Command::TakeOver { term } => Route::Do(Effect::TakeOver { term }),
+            Command::NewTerm { above } => Route::To(Input::Election(election::Event::NeedTerm { above })),
+            Command::HeardTerm(term) => Route::To(Input::Election(election::Event::Heard(term))),
+            Command::Vacated { term } => Route::To(Input::Election(election::Event::Vacated { term })),
             Command::Persist { ticket, fence, batch } => Route::Do(Effect::Persist { ticket, fence, batch }),
             Command::Assign(assign) => Route::Do(Effect::Assign(assign)),
             Command::Reply { request, outcome } => Route::Do(Effect::Reply { request, outcome }),

@@ -1,18 +1,21 @@
-//! One orchestrator process: the six machines of the core, driven as the actors drive them.
+//! One orchestrator process: the seven machines of the core, driven as the actors drive them.
 
 use streamkeeper_core::Machine;
 use streamkeeper_core::alert_manager::{self, AlertManager};
 use streamkeeper_core::balancer::{self, Balancer};
 use streamkeeper_core::consistency_checker::{self, ConsistencyChecker};
 use streamkeeper_core::coordinator::{self, Coordinator};
+use streamkeeper_core::election::{self, Election};
 use streamkeeper_core::heartbeat_tracker::{self, HeartbeatTracker};
 use streamkeeper_core::recovery_manager::{self, RecoveryManager};
 use streamkeeper_core::revive::{Outliving, Revive};
 use streamkeeper_core::router::{Input, Route, Routed, SnapshotReader};
 use streamkeeper_core::time::Timestamp;
+use streamkeeper_protocol::OrchestratorId;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
+    Election,
     Coordinator,
     HeartbeatTracker,
     Balancer,
@@ -22,7 +25,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Election,
         Self::Coordinator,
         Self::HeartbeatTracker,
         Self::Balancer,
@@ -33,6 +37,7 @@ impl Kind {
 
     pub(crate) const fn of(input: &Input) -> Self {
         match input {
+            Input::Election(_) => Self::Election,
             Input::Coordinator(_) => Self::Coordinator,
             Input::HeartbeatTracker(_) => Self::HeartbeatTracker,
             Input::Balancer(_) => Self::Balancer,
@@ -46,6 +51,9 @@ impl Kind {
 }
 
 pub(crate) struct Orchestrator {
+    election: Election,
+    id: OrchestratorId,
+    seed: u64,
     pub(crate) coordinator: Coordinator,
     tracker: HeartbeatTracker,
     balancer: Balancer,
@@ -60,8 +68,16 @@ pub(crate) struct Orchestrator {
 }
 
 impl Orchestrator {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(life: u64, seed: u64) -> Self {
+        let id = OrchestratorId::new(format!("o-{life}")).unwrap();
+        let config = election::Config {
+            observe: false,
+            ..election::Config::default()
+        };
         Self {
+            election: Election::new(id.clone(), config, seed),
+            id,
+            seed,
             coordinator: Coordinator::new(coordinator::Config::default()),
             tracker: HeartbeatTracker::new(heartbeat_tracker::Config::default()),
             balancer: Balancer::new(balancer::Config::default()),
@@ -77,6 +93,7 @@ impl Orchestrator {
     /// Hands an event to its machine.
     pub(crate) fn step(&mut self, now: Timestamp, input: Input) -> Vec<Route> {
         match input {
+            Input::Election(event) => step(&mut self.election, now, event),
             Input::Coordinator(event) => step(&mut self.coordinator, now, event),
             Input::HeartbeatTracker(event) => step(&mut self.tracker, now, event),
             Input::Balancer(event) => step(&mut self.balancer, now, event),
@@ -90,6 +107,7 @@ impl Orchestrator {
         self.step(
             now,
             match kind {
+                Kind::Election => Input::Election(Election::tick()),
                 Kind::Coordinator => Input::Coordinator(Coordinator::tick()),
                 Kind::HeartbeatTracker => Input::HeartbeatTracker(HeartbeatTracker::tick()),
                 Kind::Balancer => Input::Balancer(Balancer::tick()),
@@ -102,6 +120,7 @@ impl Orchestrator {
 
     pub(crate) fn deadline(&self, kind: Kind) -> Option<Timestamp> {
         match kind {
+            Kind::Election => self.election.next_deadline(),
             Kind::Coordinator => self.coordinator.next_deadline(),
             Kind::HeartbeatTracker => self.tracker.next_deadline(),
             Kind::Balancer => self.balancer.next_deadline(),
@@ -121,15 +140,22 @@ impl Orchestrator {
                 Input::ConsistencyChecker(ConsistencyChecker::snapshot(cluster)),
             ),
             Kind::AlertManager => self.step(now, Input::AlertManager(AlertManager::snapshot(cluster))),
-            Kind::Coordinator | Kind::HeartbeatTracker | Kind::RecoveryManager => Vec::new(),
+            Kind::Election | Kind::Coordinator | Kind::HeartbeatTracker | Kind::RecoveryManager => Vec::new(),
         }
     }
 
     /// A machine crashed and begins anew.
     pub(crate) fn revive(&mut self, now: Timestamp, kind: Kind) -> Vec<Route> {
-        let fresh = Self::new();
+        self.seed = self.seed.wrapping_add(1);
+        let mut fresh = Self::new(0, self.seed);
+        let config = election::Config {
+            observe: false,
+            ..election::Config::default()
+        };
+        fresh.election = Election::new(self.id.clone(), config, self.seed);
         let outliving = self.outliving.clone();
         match kind {
+            Kind::Election => revive(&mut self.election, fresh.election, now, outliving),
             Kind::Coordinator => revive(&mut self.coordinator, fresh.coordinator, now, outliving),
             Kind::HeartbeatTracker => revive(&mut self.tracker, fresh.tracker, now, outliving),
             Kind::Balancer => revive(&mut self.balancer, fresh.balancer, now, outliving),

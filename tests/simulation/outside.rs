@@ -1,36 +1,71 @@
 //! What lies between the processes: the database's answers and the network's tricks.
 
 use streamkeeper_core::coordinator::{self, Event as CoordinatorEvent};
+use streamkeeper_core::election::{self, Found, WriteOutcome};
 use streamkeeper_core::record::{Fence, Persisted, WriteBatch};
 use streamkeeper_core::recovery_manager;
 use streamkeeper_core::router::{self, Input};
-use streamkeeper_protocol::{Heartbeat, Term};
+use streamkeeper_protocol::{Heartbeat, LeaderRecord, Term};
 
 use crate::world::{Happening, World};
 
 impl World {
-    pub(crate) fn take_over(&mut self, above: Term) {
-        let highest = above.max(self.database.stored_term()).max(self.term_file);
+    pub(crate) fn read_leader_key(&mut self, attempt: u64) {
+        let found = match &self.leader_key {
+            Some((revision, record)) => Found::Record {
+                revision: *revision,
+                record: record.clone(),
+            },
+            None => Found::Absent { revision: 0 },
+        };
+        self.answer_election(election::Event::Read { attempt, found });
+    }
+
+    pub(crate) fn write_leader_key(&mut self, attempt: u64, record: LeaderRecord, expect: u64) {
+        let present = self.leader_key.as_ref().map_or(0, |(revision, _)| *revision);
+        let outcome = if present == expect {
+            let revision = present + 1;
+            self.leader_key = Some((revision, record));
+            WriteOutcome::Stored { revision }
+        } else {
+            WriteOutcome::Conflict
+        };
+        self.answer_election(election::Event::Written { attempt, outcome });
+    }
+
+    pub(crate) fn remember_term(&mut self, term: Term) {
+        self.term_file = term;
+        if let Some(orchestrator) = self.orchestrator.as_mut() {
+            orchestrator.outliving.remembered = term;
+        }
+        self.answer_election(election::Event::Remembered { term, durable: true });
+    }
+
+    fn answer_election(&mut self, event: election::Event) {
+        let delay = self.network.between(0, 5);
+        self.after(
+            delay,
+            Happening::Arrive(self.life, Box::new(Input::Election(event))),
+        );
+    }
+
+    pub(crate) fn take_over(&mut self, term: Term) {
         let lease = coordinator::Config::default().lease;
-        let taken = highest
-            .next_for(0)
-            .filter(|_| !self.database.away)
-            .and_then(|term| {
-                self.term_file = term;
-                let fence = Fence {
-                    term,
-                    nonce: self.network.draw(),
-                };
-                let (longest_lease, loaded) = self.database.take_over(fence, lease)?;
-                Some(CoordinatorEvent::TookOver {
-                    fence,
-                    longest_lease,
-                    loaded,
-                })
-            });
-        let event = taken.unwrap_or(CoordinatorEvent::TakeOverFailed);
+        let fence = Fence {
+            term,
+            nonce: self.network.draw(),
+        };
+        let stored = Some(self.database.stored_term()).filter(|_| !self.database.away);
+        let event = match self.database.take_over(fence, lease) {
+            Some((longest_lease, loaded)) => CoordinatorEvent::TookOver {
+                fence,
+                longest_lease,
+                loaded,
+            },
+            None => CoordinatorEvent::TakeOverFailed { term, stored },
+        };
         self.trace(format_args!(
-            "takeover above {above}: {}",
+            "takeover of {term}: {}",
             matches!(event, CoordinatorEvent::TookOver { .. })
         ));
         let delay = self.network.between(1, 50);

@@ -6,7 +6,9 @@ use std::fmt;
 use streamkeeper_core::record::{Fence, WriteBatch};
 use streamkeeper_core::router::{Effect, Input, Route};
 use streamkeeper_core::time::Timestamp;
-use streamkeeper_protocol::{Assign, ControlKind, Epoch, Heartbeat, SessionId, StreamId, Term, WorkerId};
+use streamkeeper_protocol::{
+    Assign, ControlKind, Epoch, Heartbeat, LeaderRecord, SessionId, StreamId, Term, WorkerId,
+};
 
 use crate::database::Database;
 use crate::node::Node;
@@ -76,6 +78,8 @@ pub(crate) struct World {
     pub(crate) fate: Random,
     pub(crate) database: Database,
     pub(crate) term_file: Term,
+    /// The key that leading means to hold: of one process, and gone with it.
+    pub(crate) leader_key: Option<(u64, LeaderRecord)>,
     pub(crate) orchestrator: Option<Orchestrator>,
     pub(crate) life: u64,
     /// When the newest message of each mailbox is taken.
@@ -115,6 +119,7 @@ impl World {
             fate: random.child(),
             database: Database::default(),
             term_file: Term::ZERO,
+            leader_key: None,
             orchestrator: None,
             life: 0,
             mailboxes: BTreeMap::new(),
@@ -181,7 +186,7 @@ impl World {
             Happening::Mail(life, input) if life == self.life => self.mail(*input),
             Happening::Timer(life, kind) if life == self.life => self.timer(kind),
             Happening::Read(life, kind) if life == self.life => self.read(kind),
-            Happening::TakeOver(life, above) if life == self.life => self.take_over(above),
+            Happening::TakeOver(life, term) if life == self.life => self.take_over(term),
             Happening::Persist(life, ticket, fence, batch) => self.persist(life, ticket, fence, *batch),
             Happening::Arrive(..)
             | Happening::Mail(..)
@@ -215,7 +220,10 @@ impl World {
         self.life += 1;
         let life = self.life;
         self.trace(format_args!("orchestrator starts, life {life}"));
-        self.orchestrator = Some(Orchestrator::new());
+        self.leader_key = None;
+        let mut orchestrator = Orchestrator::new(life, self.network.draw());
+        orchestrator.outliving.remembered = self.term_file.max(self.database.stored_term());
+        self.orchestrator = Some(orchestrator);
         for kind in Kind::ALL.into_iter().rev() {
             self.revive(kind);
         }
@@ -316,9 +324,18 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::TakeOver { above } => {
+            Effect::ReadLeaderKey { attempt } => self.read_leader_key(attempt),
+            Effect::WriteLeaderKey {
+                attempt,
+                record,
+                expect,
+            } => self.write_leader_key(attempt, record, expect),
+            Effect::RememberTerm(term) => self.remember_term(term),
+            Effect::PublishElection(_) => {}
+            Effect::ImplausibleTerm(_) => self.sometimes.saw("implausible term"),
+            Effect::TakeOver { term } => {
                 let delay = self.network.between(1, 50);
-                self.after(delay, Happening::TakeOver(self.life, above));
+                self.after(delay, Happening::TakeOver(self.life, term));
             }
             Effect::Persist { ticket, fence, batch } => {
                 let delay = self.network.between(1, if self.stormy { 200 } else { 20 });

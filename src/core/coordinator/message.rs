@@ -12,6 +12,7 @@ use crate::heartbeat_tracker::SessionChange;
 use crate::notice::Notice;
 use crate::record::{Fence, Loaded, Persisted, WriteBatch};
 use crate::request::{ApplyOutcome, ApplyStreams, RequestId};
+use crate::time::Timestamp;
 
 /// How the coordinator behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,8 +72,23 @@ pub struct Proposal {
 /// What the coordinator is told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// This process may lead: the leader lease is held.
-    LeaseHeld,
+    /// It begins, without a term: whatever it led under before is of no use.
+    Begin {
+        /// The highest term of its former life.
+        above: Term,
+    },
+    /// This orchestrator may lead under this term until then. Said again with every renewal.
+    Elected {
+        /// The leadership.
+        term: Term,
+        /// When it ends, unless it is said again.
+        until: Timestamp,
+    },
+    /// The leadership is over, whatever else was said (OWNERSHIP rule 11).
+    Resigned {
+        /// The leadership that is over.
+        term: Term,
+    },
     /// The fence stands and everything was read.
     TookOver {
         /// The new right to write.
@@ -82,8 +98,14 @@ pub enum Event {
         /// What is stored.
         loaded: Loaded,
     },
-    /// The takeover did not succeed; it is tried again.
-    TakeOverFailed,
+    /// The takeover did not succeed. It is tried again: under the same term, or under a higher one where the stored term
+    /// is not lower.
+    TakeOverFailed {
+        /// The term that was to be taken.
+        term: Term,
+        /// The stored term, where the database said so.
+        stored: Option<Term>,
+    },
     /// A worker reports.
     Heartbeat(Box<Heartbeat>),
     /// The failure detector's findings of one pass.
@@ -115,10 +137,22 @@ pub enum Event {
 /// What the coordinator wants done.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// Take a term above this one, raise the fence, read everything.
+    /// Raise the fence with exactly this term, and read everything.
     TakeOver {
-        /// The highest term that was heard.
+        /// The term that was won.
+        term: Term,
+    },
+    /// Win a term above this one: the present one, if there is one, is of no use any more.
+    NewTerm {
+        /// The highest term that is known.
         above: Term,
+    },
+    /// Somebody speaks of this term; this orchestrator does not lead.
+    HeardTerm(Term),
+    /// Nothing is done under this term any more.
+    Vacated {
+        /// The term.
+        term: Term,
     },
     /// Write this and report with the ticket.
     Persist {

@@ -5,6 +5,7 @@
 //! refused row) it does not guess: it takes a new term and reads everything again, which moves no stream.
 
 mod apply;
+mod lead;
 mod lease;
 mod message;
 mod propose;
@@ -20,13 +21,12 @@ use std::time::Duration;
 
 use streamkeeper_protocol::{SessionId, StreamId, Term, WorkerId};
 
-use crate::cluster::{Availability, ClusterState, Leadership, Role, WorkerRecord};
+use crate::cluster::{Availability, ClusterState, Role, WorkerRecord};
 use crate::graveyard::Graveyard;
 use crate::heartbeat_tracker::SessionChange;
 use crate::machine::Machine;
 use crate::notice::Notice;
-use crate::record::{Fence, Loaded};
-use crate::request::ApplyError;
+use crate::record::Fence;
 use crate::time::Timestamp;
 use lease::Leases;
 pub use message::{Command, Config, Event, Proposal};
@@ -44,6 +44,10 @@ pub struct Coordinator {
     config: Config,
     cluster: ClusterState,
     fence: Option<Fence>,
+    /// Until when this orchestrator may lead.
+    until: Timestamp,
+    /// The term whose fence is being raised.
+    taking: Option<Term>,
     /// Counter of the last epoch that was granted in this term.
     counter: u32,
     seats: BTreeMap<WorkerId, Seat>,
@@ -86,6 +90,8 @@ impl Coordinator {
             config,
             cluster: ClusterState::default(),
             fence: None,
+            until: Timestamp::ZERO,
+            taking: None,
             counter: 0,
             seats: BTreeMap::new(),
             wanted: BTreeMap::new(),
@@ -123,8 +129,12 @@ impl Machine for Coordinator {
 
     fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
         let mut out = Vec::new();
+        // First, so that nothing is done for a leadership that is over.
+        self.expire(now, &mut out);
         match event {
-            Event::LeaseHeld => self.retake(now, &mut out),
+            Event::Begin { above } => self.begin(above, &mut out),
+            Event::Elected { term, until } => self.elected(now, term, until, &mut out),
+            Event::Resigned { term } => self.resigned(now, term, &mut out),
             Event::TookOver {
                 fence,
                 longest_lease,
@@ -132,8 +142,11 @@ impl Machine for Coordinator {
             } => {
                 self.took_over(now, fence, longest_lease, loaded, &mut out);
             }
-            Event::TakeOverFailed => self.retry_at = Some(now + self.config.retry_delay),
-            Event::Heartbeat(heartbeat) => self.heartbeat(now, &heartbeat, &mut out),
+            Event::TakeOverFailed { term, stored } => self.take_over_failed(now, term, stored, &mut out),
+            Event::Heartbeat(heartbeat) => {
+                self.hear(now, heartbeat.highest_term, &mut out);
+                self.heartbeat(now, &heartbeat, &mut out);
+            }
             Event::Availability(changes) => self.availability(now, &changes),
             Event::Propose(proposals) => {
                 for proposal in proposals {
@@ -160,7 +173,10 @@ impl Machine for Coordinator {
             Event::Tick => self.tick(now, &mut out),
         }
         self.flush(now, &mut out);
-        out.extend(self.notices.drain(..).map(Command::Notice));
+        let notices = self.notices.drain(..);
+        if self.cluster.leadership.role != Role::Standby {
+            out.extend(notices.map(Command::Notice));
+        }
         let stale = self
             .stale_since
             .is_some_and(|since| since + SNAPSHOT_INTERVAL <= now);
@@ -176,7 +192,9 @@ impl Machine for Coordinator {
         let grace = self.cluster.leadership.grace_until;
         let in_grace = (grace > self.cluster.leadership.since).then_some(grace);
         let snapshot = self.stale_since.map(|since| since + SNAPSHOT_INTERVAL);
+        let expiry = (self.cluster.leadership.role != Role::Standby).then_some(self.until);
         [
+            expiry,
             self.retry_at,
             self.forget_at,
             self.writes.deadline(),
@@ -195,85 +213,6 @@ impl Machine for Coordinator {
 }
 
 impl Coordinator {
-    /// Drops everything that belongs to the present term and asks for a higher one (OWNERSHIP rule 11).
-    fn retake(&mut self, now: Timestamp, out: &mut Vec<Command>) {
-        self.fence = None;
-        self.seats.clear();
-        self.behind.clear();
-        self.retry_at = None;
-        for request in self.writes.drop_all() {
-            out.push(Command::Reply {
-                request,
-                outcome: Err(ApplyError::Ambiguous("leadership changed".into())),
-            });
-        }
-        let term = self.cluster.leadership.term;
-        self.cluster.leadership = Leadership {
-            role: Role::TakingOver,
-            term,
-            since: now,
-            grace_until: now,
-        };
-        self.dirty = true;
-        out.push(Command::TakeOver {
-            above: self.highest_term,
-        });
-    }
-
-    fn took_over(
-        &mut self,
-        now: Timestamp,
-        fence: Fence,
-        longest_lease: Duration,
-        loaded: Loaded,
-        out: &mut Vec<Command>,
-    ) {
-        if self.cluster.leadership.role != Role::TakingOver || fence.term <= self.highest_term {
-            return;
-        }
-        let revision = self.cluster.revision;
-        self.fence = Some(fence);
-        self.highest_term = fence.term;
-        self.counter = 0;
-        self.deleted.clear();
-        self.wanted.clear();
-        self.cluster = ClusterState {
-            revision,
-            ..ClusterState::default()
-        };
-        self.leases.new_term(now);
-        let grace_until = if longest_lease.is_zero() {
-            now
-        } else {
-            now + self.longest(longest_lease)
-        };
-        self.cluster.leadership = Leadership {
-            role: Role::Leading,
-            term: fence.term,
-            since: now,
-            grace_until,
-        };
-        self.load(now, loaded);
-        let owners = self
-            .cluster
-            .streams
-            .values()
-            .filter_map(|record| record.slot.assignment());
-        let mut owners: BTreeSet<_> = owners
-            .map(|owner| (owner.worker.clone(), owner.session))
-            .collect();
-        // A seat may be held on behalf of a stream that is deleted already: its silence has to be noticed as well.
-        let seats = self.cluster.workers.values();
-        owners.extend(seats.map(|worker| (worker.id.clone(), worker.session)));
-        let buried = owners.iter().filter(|owner| self.dead.contains(owner));
-        for (worker, session) in buried.cloned().collect::<Vec<_>>() {
-            self.orphan_session(now, &worker, session);
-        }
-        out.push(Command::Expect(owners.into_iter().collect()));
-        self.notices.push(Notice::Leading { term: fence.term });
-        self.dirty = true;
-    }
-
     fn availability(&mut self, now: Timestamp, changes: &[SessionChange]) {
         for SessionChange {
             worker,
@@ -347,11 +286,7 @@ impl Coordinator {
     fn tick(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
-            if self.cluster.leadership.role == Role::TakingOver {
-                out.push(Command::TakeOver {
-                    above: self.highest_term,
-                });
-            }
+            self.ask_again(out);
         }
         if self.writes.deadline().is_some_and(|at| at <= now) {
             self.retake(now, out);

@@ -10,7 +10,7 @@ use streamkeeper_protocol::{
     RunningStream, SessionId, Version, WorkerId,
 };
 
-use super::{Command, Coordinator, MAX_GENERATION, MAX_TERM_JUMP};
+use super::{Command, Coordinator, MAX_GENERATION};
 use crate::cluster::{Availability, Slot, WorkerRecord};
 use crate::notice::Notice;
 use crate::record::Assignment;
@@ -77,11 +77,7 @@ impl Coordinator {
             return;
         }
         if heartbeat.highest_term > fence.term {
-            // Another leader was there, or our memory of terms is gone: only a higher term may go on.
-            if heartbeat.highest_term.get() - fence.term.get() <= MAX_TERM_JUMP {
-                self.highest_term = heartbeat.highest_term;
-                self.retake(now, out);
-            }
+            // Implausible, or it would have been believed before: this one accepts no answer of ours.
             return;
         }
         if let Some(holder) = self.rival(now, heartbeat) {

@@ -4,6 +4,7 @@ use streamkeeper_core::alert_manager::AlertManager;
 use streamkeeper_core::balancer::Balancer;
 use streamkeeper_core::consistency_checker::ConsistencyChecker;
 use streamkeeper_core::coordinator::Coordinator;
+use streamkeeper_core::election::Election;
 use streamkeeper_core::heartbeat_tracker::HeartbeatTracker;
 use streamkeeper_core::recovery_manager::RecoveryManager;
 use streamkeeper_core::revive::Revive;
@@ -14,6 +15,12 @@ use super::shell::Shell;
 pub(super) trait Hosted: Revive<Event: Send + 'static> + Sized + Unpin + 'static {
     /// An empty machine.
     fn build(shell: &Shell) -> Self;
+}
+
+impl Hosted for Election {
+    fn build(shell: &Shell) -> Self {
+        Self::new(shell.id.clone(), shell.settings.election, rand::random())
+    }
 }
 
 impl Hosted for Coordinator {

@@ -8,6 +8,7 @@ mod gateway;
 mod host;
 mod hosted;
 mod inbox;
+mod lead;
 mod mailbox;
 mod perform;
 mod shell;

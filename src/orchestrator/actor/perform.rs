@@ -8,19 +8,25 @@ use streamkeeper_core::notice::Notice;
 use streamkeeper_core::record::{Fence, WriteBatch};
 use streamkeeper_core::recovery_manager;
 use streamkeeper_core::router::Effect;
-use streamkeeper_protocol::{Control, ControlKind, PROTOCOL_VERSION, SessionId, Term, WorkerId};
+use streamkeeper_protocol::{Control, ControlKind, PROTOCOL_VERSION, SessionId, WorkerId};
 
 use super::mailbox::Mailbox;
-use super::shell::{Ports, Shell};
+use super::shell::Shell;
 use crate::telemetry::metrics as names;
-
-/// Number of this orchestrator within its fleet: one, while leadership is a lock on the data folder.
-const OWN_NUMBER: u32 = 0;
 
 impl Shell {
     pub(super) fn perform(&self, effect: Effect) {
         match effect {
-            Effect::TakeOver { above } => self.take_over(above),
+            Effect::ReadLeaderKey { attempt } => self.read_leader_key(attempt),
+            Effect::WriteLeaderKey {
+                attempt,
+                record,
+                expect,
+            } => self.write_leader_key(attempt, record, expect),
+            Effect::RememberTerm(term) => self.remember_term(term),
+            Effect::PublishElection(status) => self.publish_election(status),
+            Effect::ImplausibleTerm(term) => self.implausible_term(term),
+            Effect::TakeOver { term } => self.take_over(term),
             Effect::Persist { ticket, fence, batch } => self.persist(ticket, fence, batch),
             Effect::Assign(assign) => {
                 // Lost while there is no connection: the next heartbeat is answered anew.
@@ -69,21 +75,6 @@ impl Shell {
         tracing::debug!(kind = event.kind, fields = ?event.fields, "event");
         // Nobody may rely on events: whoever needs the state asks for it.
         let _ = self.ports.bus.event(&event);
-    }
-
-    fn take_over(&self, above: Term) {
-        let (ports, coordinator) = (self.ports.clone(), self.mailboxes.coordinator.clone());
-        let lease = self.settings.coordinator.lease;
-        self.io.spawn(async move {
-            let event = match take_over(&ports, above, lease).await {
-                Ok(event) => event,
-                Err(reason) => {
-                    tracing::warn!(reason, "takeover failed; it is tried again");
-                    Event::TakeOverFailed
-                }
-            };
-            coordinator.deliver(event).await;
-        });
     }
 
     fn persist(&self, ticket: u64, fence: Fence, batch: WriteBatch) {
@@ -153,47 +144,4 @@ fn log_outcome(outcome: &streamkeeper_core::record::Persisted) {
         }
         Persisted::Fenced { term } => tracing::warn!(%term, "another leadership has raised the fence"),
     }
-}
-
-/// Takes a term above every one that is remembered anywhere, raises the fence and reads everything (OWNERSHIP rules 5
-/// and 6).
-async fn take_over(ports: &Ports, above: Term, lease: Duration) -> Result<Event, String> {
-    let stored = ports
-        .store
-        .stored_term()
-        .await
-        .map_err(|error| error.to_string())?;
-    let remembered = ports.terms.load().map_err(|error| error.to_string())?;
-    let highest = above.max(stored).max(remembered);
-    let term = highest
-        .next_for(OWN_NUMBER)
-        .ok_or_else(|| format!("term {highest} is the last one there can be"))?;
-    // Remembered before it is used, so that no failure in between makes it forgotten.
-    ports.terms.save(term).map_err(|error| error.to_string())?;
-    let fence = Fence {
-        term,
-        nonce: rand::random(),
-    };
-    let taken = ports
-        .store
-        .take_over(fence, lease)
-        .await
-        .map_err(|error| error.to_string())?;
-    for row in &taken.bad_rows {
-        tracing::error!(
-            row,
-            "a row cannot be read and is left out; it stays in the database"
-        );
-    }
-    tracing::info!(
-        %term,
-        streams = taken.loaded.streams.len(),
-        assignments = taken.loaded.assignments.len(),
-        "leading"
-    );
-    Ok(Event::TookOver {
-        fence,
-        longest_lease: taken.longest_lease,
-        loaded: taken.loaded,
-    })
 }

@@ -5,21 +5,24 @@ use std::time::Duration;
 
 use streamkeeper_core::cluster::ClusterState;
 use streamkeeper_core::consistency_checker::{self, Finding};
+use streamkeeper_core::election;
 use streamkeeper_core::revive::Outliving;
 use streamkeeper_core::router::{Input, Route};
 use streamkeeper_core::{alert_manager, balancer, coordinator, heartbeat_tracker, recovery_manager};
-use streamkeeper_protocol::OrchestratorId;
+use streamkeeper_protocol::{OrchestratorId, Term};
 use tokio::sync::watch;
 
 use super::alerts::AlertOutbox;
 use super::gateway::Replies;
 use super::mailbox::Mailbox;
 use super::supervise::{Fatal, Supervision};
-use crate::port::{Bus, Clock, Store, TermMemory};
+use crate::port::{Bus, Clock, LeaderKey, Store, TermMemory};
 
 /// How the machines and their supervision behave.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
+    /// The election.
+    pub election: election::Config,
     /// The one writer.
     pub coordinator: coordinator::Config,
     /// The failure detector.
@@ -49,10 +52,13 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Terms over restarts.
     pub terms: Arc<dyn TermMemory>,
+    /// The key that leading means to hold.
+    pub leader_key: Arc<dyn LeaderKey>,
 }
 
 /// The mailboxes of all actors.
 pub(super) struct Mailboxes {
+    pub(super) election: Mailbox<election::Event>,
     pub(super) coordinator: Mailbox<coordinator::Event>,
     pub(super) heartbeat_tracker: Mailbox<heartbeat_tracker::Event>,
     pub(super) balancer: Mailbox<balancer::Event>,
@@ -70,6 +76,9 @@ pub struct Shell {
     pub(super) mailboxes: Mailboxes,
     /// The runtime for everything that waits: actors never do.
     pub(super) io: tokio::runtime::Handle,
+    /// The highest term that is remembered durably.
+    pub(super) remembered: watch::Sender<Term>,
+    pub(super) election: watch::Sender<election::Status>,
     pub(super) cluster: watch::Sender<ClusterState>,
     pub(super) findings: watch::Sender<Vec<Finding>>,
     pub(super) alerts: AlertOutbox,
@@ -81,6 +90,7 @@ impl Shell {
     /// What a machine that begins anew is told.
     pub(super) fn outliving(&self) -> Outliving {
         Outliving {
+            remembered: *self.remembered.borrow(),
             cluster: self.cluster.borrow().clone(),
             findings: self.findings.borrow().clone(),
             alerts: self.alerts.active(),
@@ -100,6 +110,7 @@ impl Shell {
     /// Queues an event for its machine; false when the queue is full.
     pub(super) fn offer(&self, input: Input) -> bool {
         match input {
+            Input::Election(event) => self.mailboxes.election.offer(event),
             Input::Coordinator(event) => self.mailboxes.coordinator.offer(event),
             Input::HeartbeatTracker(event) => self.mailboxes.heartbeat_tracker.offer(event),
             Input::Balancer(event) => self.mailboxes.balancer.offer(event),

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use actix::{Addr, Arbiter};
+use anyhow::Context as _;
 use streamkeeper_core::alert_manager::AlertManager;
 use streamkeeper_core::balancer::Balancer;
 use streamkeeper_core::cluster::ClusterState;
 use streamkeeper_core::consistency_checker::ConsistencyChecker;
 use streamkeeper_core::coordinator::Coordinator;
+use streamkeeper_core::election::{self, Election};
 use streamkeeper_core::heartbeat_tracker::HeartbeatTracker;
 use streamkeeper_core::recovery_manager::RecoveryManager;
 use streamkeeper_core::router::SnapshotReader;
+use streamkeeper_protocol::Term;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -18,6 +21,7 @@ use super::alerts::AlertOutbox;
 use super::gateway::{ActorGateway, Member, Replies};
 use super::host::{Deliver, Host, Panic};
 use super::hosted::Hosted;
+use super::lead::watch_leader_key;
 use super::mailbox::{Mailbox, feed, watch_progress};
 use super::shell::{Mailboxes, Ports, Settings, Shell};
 use super::supervise::{Fatal, Health, supervise};
@@ -32,16 +36,18 @@ pub struct Actors {
 }
 
 impl Actors {
-    /// Starts every actor; the coordinator takes the lead at once. To be called inside an actix system.
+    /// Starts every actor; the election begins at once. To be called inside an actix system.
     ///
     /// # Errors
-    /// When a thread cannot be started.
+    /// When the remembered term cannot be read, or a thread cannot be started.
     pub async fn start(
         id: streamkeeper_protocol::OrchestratorId,
         settings: Settings,
         ports: Ports,
         fatal: Fatal,
     ) -> anyhow::Result<Self> {
+        let remembered = remembered(&ports).await?;
+        let (election, to_election) = Mailbox::new("election");
         let (coordinator, to_coordinator) = Mailbox::new("coordinator");
         let (heartbeat_tracker, to_heartbeat_tracker) = Mailbox::new("heartbeat_tracker");
         let (balancer, to_balancer) = Mailbox::new("balancer");
@@ -49,6 +55,7 @@ impl Actors {
         let (recovery_manager, to_recovery_manager) = Mailbox::new("recovery_manager");
         let (alert_manager, to_alert_manager) = Mailbox::new("alert_manager");
         let mailboxes = Mailboxes {
+            election,
             coordinator,
             heartbeat_tracker,
             balancer,
@@ -64,6 +71,8 @@ impl Actors {
             ports,
             mailboxes,
             io: tokio::runtime::Handle::current(),
+            remembered: watch::Sender::new(remembered),
+            election: watch::Sender::new(election::Status::default()),
             cluster: watch::Sender::new(ClusterState::default()),
             findings: watch::Sender::new(Vec::new()),
             replies: Replies::default(),
@@ -94,6 +103,9 @@ impl Actors {
         starter
             .host::<Coordinator>(&boxes.coordinator, to_coordinator)
             .await?;
+        starter.host::<Election>(&boxes.election, to_election).await?;
+        let watched = (Arc::clone(&shell.ports.leader_key), boxes.election.clone());
+        starter.tasks.spawn(watch_leader_key(watched.0, watched.1));
         let Starter {
             members,
             arbiters,
@@ -143,6 +155,20 @@ impl Actors {
             arbiter.stop();
         }
     }
+}
+
+/// The highest term that is known to have been used, by the own file and the database: the next one is above it.
+async fn remembered(ports: &Ports) -> anyhow::Result<Term> {
+    let own = ports
+        .terms
+        .load()
+        .context("the highest term that was ever taken cannot be read")?;
+    // Without an answer the takeover meets the stored term.
+    Ok(ports
+        .store
+        .stored_term()
+        .await
+        .map_or(own, |stored| stored.max(own)))
 }
 
 struct Starter {

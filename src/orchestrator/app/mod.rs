@@ -22,7 +22,7 @@ use crate::adapter::breaker::BreakerStore;
 use crate::adapter::http::{self, HttpContext, HttpServer};
 use crate::adapter::nats::{ManagedNats, NatsBus};
 use crate::adapter::store::SeaStore;
-use crate::adapter::system::{DataDir, SystemClock, TermFile};
+use crate::adapter::system::{DataDir, OwnKey, SystemClock, TermFile};
 use crate::config::Config;
 use crate::port::Bus;
 use crate::telemetry;
@@ -140,6 +140,7 @@ impl Parts {
             bus: bus.clone(),
             clock,
             terms: Arc::new(TermFile::of(data_dir.path())),
+            leader_key: Arc::new(OwnKey::default()),
         };
         let actors = phase(
             "actors",

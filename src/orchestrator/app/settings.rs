@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use streamkeeper_core::{
-    alert_manager, balancer, consistency_checker, coordinator, heartbeat_tracker, recovery_manager,
+    alert_manager, balancer, consistency_checker, coordinator, election, heartbeat_tracker, recovery_manager,
 };
 use streamkeeper_protocol::OrchestratorId;
 
@@ -82,6 +82,11 @@ fn reveal(secret: Option<&Secret>) -> Option<String> {
 
 pub(super) fn actors(config: &Config) -> Settings {
     Settings {
+        election: election::Config {
+            // The data folder's lock proves that every predecessor is dead.
+            observe: false,
+            ..election::Config::default()
+        },
         coordinator: coordinator::Config {
             lease: config.lease.duration,
             drift: config.lease.drift,

@@ -3,11 +3,13 @@
 pub mod bus;
 pub mod clock;
 pub mod gateway;
+pub mod leader_key;
 pub mod store;
 pub mod terms;
 
 pub use bus::{Bus, BusError, Inbox};
 pub use clock::Clock;
 pub use gateway::{ActorStatus, Gateway, GatewayError, View};
+pub use leader_key::LeaderKey;
 pub use store::{Store, StoreError, TakenOver};
 pub use terms::TermMemory;

@@ -13,6 +13,8 @@ pub const WORKERS: &str = "streamkeeper_workers";
 pub const LEADER: &str = "streamkeeper_leader";
 /// The own term.
 pub const TERM: &str = "streamkeeper_term";
+/// Terms that were heard and are too far ahead to be believed.
+pub const IMPLAUSIBLE_TERMS: &str = "streamkeeper_implausible_terms_total";
 /// Streams that count on a `worker`.
 pub const WORKER_STREAMS: &str = "streamkeeper_worker_streams";
 /// Load of a `worker` as a share of its capacity; not a number while its capacity is unknown.
@@ -101,6 +103,10 @@ fn describe() {
     describe_gauge!(
         TERM,
         "Leadership number of this orchestrator, 0 while it has none"
+    );
+    describe_counter!(
+        IMPLAUSIBLE_TERMS,
+        "Terms that were heard and are too far ahead to be believed"
     );
     describe_gauge!(WORKER_STREAMS, "Streams that count on the worker");
     describe_gauge!(

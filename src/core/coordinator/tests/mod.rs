@@ -1,5 +1,6 @@
 //! What the coordinator promises, against a small world.
 
+mod lead;
 mod leases;
 mod outages;
 mod returns;
@@ -9,6 +10,7 @@ use super::*;
 use crate::cluster::MoveReason;
 use crate::cluster::StreamState;
 use crate::record::Persisted;
+use crate::request::ApplyError;
 use crate::request::ApplyStreams;
 use crate::spec::StreamSpec;
 use world::{World, id, worker};

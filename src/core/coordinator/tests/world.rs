@@ -10,7 +10,7 @@ use streamkeeper_protocol::{
 use super::super::*;
 use crate::cluster::MoveReason;
 use crate::cluster::StreamState;
-use crate::record::{Assignment, AssignmentWrite, Persisted, StreamWrite, WriteBatch};
+use crate::record::{Assignment, AssignmentWrite, Loaded, Persisted, StreamWrite, WriteBatch};
 use crate::request::{ApplyOutcome, ApplyStreams};
 use crate::spec::StreamSpec;
 
@@ -59,7 +59,8 @@ impl World {
     /// A new orchestrator process on the same database.
     pub(super) fn restart(&mut self) {
         self.coordinator = Some(Coordinator::new(Config::default()));
-        self.send(Event::LeaseHeld);
+        let above = self.fence.map_or(Term::ZERO, |fence| fence.term);
+        self.send(Event::Begin { above });
     }
 
     pub(super) fn send(&mut self, event: Event) {
@@ -75,15 +76,22 @@ impl World {
 
     pub(super) fn perform(&mut self, command: Command) -> Option<Event> {
         match command {
-            Command::TakeOver { above } => {
+            // An election without rivals.
+            Command::NewTerm { above } => Some(Event::Elected {
+                term: above.next_for(1).unwrap(),
+                until: Timestamp::MAX,
+            }),
+            Command::HeardTerm(_) | Command::Vacated { .. } => None,
+            Command::TakeOver { term } => {
                 let stored = self.fence.map_or(Term::ZERO, |fence| fence.term);
+                assert!(term > stored);
                 let longest_lease = if stored == Term::ZERO {
                     Duration::ZERO
                 } else {
                     Duration::from_secs(15)
                 };
                 let fence = Fence {
-                    term: stored.max(above).next_for(1).unwrap(),
+                    term,
                     nonce: self.now,
                 };
                 self.fence = Some(fence);

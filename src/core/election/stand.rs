@@ -1,0 +1,109 @@
+//! While another holds the key, or nobody: watching it, and taking it when it is free.
+
+use streamkeeper_protocol::{LeaderRecord, OrchestratorId};
+
+use super::{Command, Election, Found, Sent};
+use crate::time::Timestamp;
+
+/// The key as it was found, and since when it is known to have been so.
+#[derive(Debug)]
+pub(super) struct Seen {
+    found: Found,
+    since: Timestamp,
+}
+
+impl Seen {
+    /// Who holds the key, or held it last.
+    pub(super) const fn leader(&self) -> Option<&OrchestratorId> {
+        match &self.found {
+            Found::Record { record, .. } if !record.released => Some(&record.leader),
+            _ => None,
+        }
+    }
+}
+
+impl Election {
+    /// Takes in what a look found. Revision and nonce together tell whether anything was written: revisions begin anew
+    /// when the server loses its data.
+    pub(super) fn see(&mut self, now: Timestamp, found: &Found) {
+        match found {
+            Found::Failed => {
+                // A key that is made and lost while nobody could look leaves no trace: its absence counts anew.
+                self.seen
+                    .take_if(|seen| matches!(seen.found, Found::Absent { .. }));
+                return;
+            }
+            Found::Record { record, .. } => self.highest = self.highest.max(record.term),
+            Found::Garbled { .. } | Found::Absent { .. } => {}
+        }
+        if self.seen.as_ref().is_none_or(|seen| seen.found != *found) {
+            self.seen = Some(Seen {
+                found: found.clone(),
+                since: now,
+            });
+        }
+    }
+
+    /// The write without an answer that this record is.
+    pub(super) fn own_write(&self, record: &LeaderRecord) -> Option<Sent> {
+        let same = |sent: &&Sent| sent.nonce == record.nonce && sent.term == record.term;
+        let found = self.unsure.iter().find(same).copied();
+        found.filter(|_| record.leader == self.me)
+    }
+
+    pub(super) fn read_while_waiting(&mut self, now: Timestamp, found: &Found, out: &mut Vec<Command>) {
+        if *found == Found::Failed {
+            self.fresh = false;
+            return self.pause(now);
+        }
+        if let Found::Record { revision, record } = found
+            && let Some(sent) = self.own_write(record)
+        {
+            self.stored(now, sent, *revision, out);
+            if self.held.is_some() {
+                return;
+            }
+        }
+        self.fresh = true;
+        let soon = now + self.config.renew_every / 2;
+        let next = [self.free_at(), self.rest_until]
+            .into_iter()
+            .filter(|at| *at > now);
+        self.look_at = next.min().map_or(soon, |next| next.min(soon));
+    }
+
+    /// From when on the key, as it was found last, may be taken.
+    fn free_at(&self) -> Timestamp {
+        let Some(seen) = &self.seen else {
+            return Timestamp::MAX;
+        };
+        if !self.config.observe {
+            return Timestamp::ZERO;
+        }
+        match &seen.found {
+            Found::Record { record, .. } if record.released || record.leader == self.me => Timestamp::ZERO,
+            Found::Record { record, .. } => {
+                seen.since + self.wait(std::time::Duration::from_millis(record.lease_ms))
+            }
+            Found::Absent { .. } | Found::Garbled { .. } => seen.since + self.wait(self.config.lease),
+            Found::Failed => Timestamp::MAX,
+        }
+    }
+
+    /// Takes the key, if a look has just shown that it is free.
+    pub(super) fn stand(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        if !self.fresh || now < self.rest_until || now < self.free_at() {
+            return;
+        }
+        let revision = match self.seen.as_ref().map(|seen| &seen.found) {
+            Some(
+                Found::Record { revision, .. } | Found::Garbled { revision } | Found::Absent { revision },
+            ) => *revision,
+            Some(Found::Failed) | None => return,
+        };
+        // None: terms are used up.
+        if let Some(term) = self.highest.next_for(self.config.number) {
+            self.write(now, term, false, revision, out);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! How the election's wishes and the takeover are carried out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use streamkeeper_core::coordinator::Event;
+use streamkeeper_core::election;
+use streamkeeper_core::record::Fence;
+use streamkeeper_protocol::{LeaderRecord, Term};
+
+use super::mailbox::Mailbox;
+use super::shell::{Ports, Shell};
+use crate::port::{LeaderKey, StoreError};
+use crate::telemetry::metrics as names;
+
+impl Shell {
+    pub(super) fn read_leader_key(&self, attempt: u64) {
+        let (key, election) = (
+            Arc::clone(&self.ports.leader_key),
+            self.mailboxes.election.clone(),
+        );
+        self.io.spawn(async move {
+            let found = key.read().await;
+            election.deliver(election::Event::Read { attempt, found }).await;
+        });
+    }
+
+    pub(super) fn write_leader_key(&self, attempt: u64, record: LeaderRecord, expect: u64) {
+        let (key, election) = (
+            Arc::clone(&self.ports.leader_key),
+            self.mailboxes.election.clone(),
+        );
+        self.io.spawn(async move {
+            let outcome = key.write(&record, expect).await;
+            election
+                .deliver(election::Event::Written { attempt, outcome })
+                .await;
+        });
+    }
+
+    /// Remembers a term beside the database. The election's own thread waits for the disk: it may do nothing meanwhile
+    /// anyway.
+    pub(super) fn remember_term(&self, term: Term) {
+        let saved = self.ports.terms.save(term);
+        if let Err(error) = &saved {
+            tracing::error!(%term, %error, "a term cannot be remembered, so this orchestrator cannot lead under it");
+        } else {
+            self.remembered.send_modify(|known| *known = term.max(*known));
+        }
+        let durable = saved.is_ok();
+        self.mailboxes
+            .election
+            .offer(election::Event::Remembered { term, durable });
+    }
+
+    pub(super) fn publish_election(&self, status: election::Status) {
+        let before = self.election.send_replace(status.clone());
+        let (from, to) = (before.stage.as_str(), status.stage.as_str());
+        if before.stage != status.stage {
+            tracing::info!(from, to, term = %status.term, "election");
+        } else if before.leader != status.leader {
+            let leader = status.leader.as_ref().map(ToString::to_string);
+            tracing::info!(leader, term = %status.term, "another leader");
+        }
+    }
+
+    pub(super) fn implausible_term(&self, term: Term) {
+        metrics::counter!(names::IMPLAUSIBLE_TERMS).increment(1);
+        let known = self.election.borrow().term;
+        tracing::warn!(%term, %known, "a term was heard that is too far ahead to be believed");
+    }
+
+    pub(super) fn take_over(&self, term: Term) {
+        let (ports, coordinator) = (self.ports.clone(), self.mailboxes.coordinator.clone());
+        let lease = self.settings.coordinator.lease;
+        self.io.spawn(async move {
+            coordinator.deliver(take_over(&ports, term, lease).await).await;
+        });
+    }
+}
+
+/// Raises the fence with the term that was won, and reads everything (OWNERSHIP rule 6).
+async fn take_over(ports: &Ports, term: Term, lease: Duration) -> Event {
+    let fence = Fence {
+        term,
+        nonce: rand::random(),
+    };
+    let taken = match ports.store.take_over(fence, lease).await {
+        Ok(taken) => taken,
+        Err(StoreError::TermTaken(stored)) => {
+            tracing::warn!(%term, %stored, "the database knows this term or a higher one; a higher one is taken");
+            let stored = Some(stored);
+            return Event::TakeOverFailed { term, stored };
+        }
+        Err(error) => {
+            tracing::warn!(%term, %error, "takeover failed; it is tried again");
+            return Event::TakeOverFailed { term, stored: None };
+        }
+    };
+    for row in &taken.bad_rows {
+        tracing::error!(
+            row,
+            "a row cannot be read and is left out; it stays in the database"
+        );
+    }
+    tracing::info!(
+        %term,
+        streams = taken.loaded.streams.len(),
+        assignments = taken.loaded.assignments.len(),
+        "leading"
+    );
+    Event::TookOver {
+        fence,
+        longest_lease: taken.longest_lease,
+        loaded: taken.loaded,
+    }
+}
+
+/// Has the election look at its key whenever it may have changed.
+pub(super) async fn watch_leader_key(key: Arc<dyn LeaderKey>, election: Mailbox<election::Event>) {
+    loop {
+        key.changed().await;
+        election.deliver(election::Event::Changed).await;
+    }
+}
