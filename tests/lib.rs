@@ -1,5 +1,7 @@
 //! Support for the tests that cross crates.
 
+#[path = "support/authority.rs"]
+pub mod authority;
 #[path = "support/fleet.rs"]
 pub mod fleet;
 #[path = "support/http.rs"]
@@ -10,6 +12,8 @@ pub mod icecast;
 pub mod marks;
 #[path = "support/nats.rs"]
 pub mod nats;
+#[path = "support/operator.rs"]
+pub mod operator;
 #[path = "support/ports.rs"]
 pub mod ports;
 #[path = "support/postgres.rs"]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use streamkeeper_worker::{ConnectSource, Identity, SessionId, WorkerId};
+use streamkeeper_worker::{Access, ConnectSource, Identity, Naming, SessionId, WorkerId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::settings::{Limits, OutputMode};
@@ -72,14 +72,40 @@ impl Hello {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Connect {
-    Urls { urls: Vec<String>, prefix: String },
+    Urls {
+        urls: Vec<String>,
+        prefix: String,
+        #[serde(with = "AccessWire")]
+        access: Access,
+    },
     File(PathBuf),
+}
+
+/// The SDK's [`Access`], as it is sent. It may hold a password, so it has no `Debug`.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Access")]
+struct AccessWire {
+    user: Option<String>,
+    password: Option<String>,
+    password_file: Option<PathBuf>,
+    token: Option<String>,
+    token_file: Option<PathBuf>,
+    credentials_file: Option<PathBuf>,
+    nkey_seed_file: Option<PathBuf>,
+    tls_ca_file: Option<PathBuf>,
+    tls_cert_file: Option<PathBuf>,
+    tls_key_file: Option<PathBuf>,
+    naming: Naming,
 }
 
 impl From<&ConnectSource> for Connect {
     fn from(source: &ConnectSource) -> Self {
         match source.clone() {
-            ConnectSource::Urls { urls, prefix } => Self::Urls { urls, prefix },
+            ConnectSource::Urls { urls, prefix, access } => Self::Urls {
+                urls,
+                prefix,
+                access: *access,
+            },
             ConnectSource::File(path) => Self::File(path),
         }
     }
@@ -88,7 +114,11 @@ impl From<&ConnectSource> for Connect {
 impl From<Connect> for ConnectSource {
     fn from(connect: Connect) -> Self {
         match connect {
-            Connect::Urls { urls, prefix } => Self::Urls { urls, prefix },
+            Connect::Urls { urls, prefix, access } => Self::Urls {
+                urls,
+                prefix,
+                access: Box::new(access),
+            },
             Connect::File(path) => Self::File(path),
         }
     }

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use async_nats::{Auth, ServerAddr};
+use async_nats::ConnectOptions;
+use streamkeeper_access::{Access, Address, FileError, without_login};
 use streamkeeper_protocol::Subjects;
 use streamkeeper_protocol::connect::{CONNECT_FILE, Connect};
 
@@ -16,6 +17,8 @@ pub enum ConnectSource {
         urls: Vec<String>,
         /// Prefix of all subjects, `sk` by default.
         prefix: String,
+        /// Login and certificates; the default is what the URLs say.
+        access: Box<Access>,
     },
     /// A `connect.json`, or the folder that holds it.
     File(PathBuf),
@@ -46,6 +49,15 @@ pub enum ConnectError {
         /// What is wrong, and what to write instead.
         problem: String,
     },
+    /// Login and certificates contradict each other.
+    #[error("login: {problem}")]
+    Login {
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A file with a secret or a certificate cannot be used.
+    #[error(transparent)]
+    Access(#[from] FileError),
     /// The server does not answer or refuses.
     #[error("message server {urls}: {problem}")]
     Server {
@@ -56,30 +68,34 @@ pub enum ConnectError {
     },
 }
 
-/// One server and how to log in there.
-#[derive(Clone)]
-pub(crate) struct Server {
-    pub(crate) address: ServerAddr,
-    pub(crate) auth: Auth,
-    /// The address as it may be logged.
-    pub(crate) shown: String,
-}
-
 /// All that is needed to connect.
 #[derive(Clone)]
 pub(crate) struct Target {
-    pub(crate) servers: Vec<Server>,
+    pub(crate) servers: Vec<Address>,
+    pub(crate) access: Access,
     pub(crate) subjects: Subjects,
+}
+
+impl Target {
+    /// Whether the files with secrets and certificates can be used now.
+    pub(crate) async fn check(&self) -> Result<(), ConnectError> {
+        for server in &self.servers {
+            self.access.login(server).await?;
+        }
+        self.access.certify(ConnectOptions::new()).await?;
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for ConnectSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Urls { urls, prefix } => {
+            Self::Urls { urls, prefix, access } => {
                 let urls: Vec<String> = urls.iter().map(|url| without_login(url)).collect();
                 f.debug_struct("Urls")
                     .field("urls", &urls)
                     .field("prefix", prefix)
+                    .field("access", access)
                     .finish()
             }
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
@@ -91,11 +107,19 @@ impl ConnectSource {
     /// Reads and checks the settings as they are now.
     pub(crate) async fn resolve(&self) -> Result<Target, ConnectError> {
         match self {
-            Self::Urls { urls, prefix } => target(urls, prefix, None),
+            Self::Urls { urls, prefix, access } => target(urls, prefix, (**access).clone()),
             Self::File(path) => {
                 let connect = read(path).await?;
                 target(&connect.urls, &connect.prefix, login(&connect))
             }
+        }
+    }
+
+    /// Warnings about files with secrets that others may read.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Urls { access, .. } => access.warnings(),
+            Self::File(_) => Vec::new(),
         }
     }
 }
@@ -125,27 +149,28 @@ async fn read(path: &Path) -> Result<Connect, ConnectError> {
 }
 
 /// The login that the file names beside the URLs.
-fn login(connect: &Connect) -> Option<Auth> {
-    let user = connect.user.clone()?;
-    Some(user_and_password(
-        user,
-        connect.password.clone().unwrap_or_default(),
-    ))
+fn login(connect: &Connect) -> Access {
+    Access {
+        user: connect.user.clone(),
+        password: connect
+            .user
+            .is_some()
+            .then(|| connect.password.clone().unwrap_or_default()),
+        ..Access::default()
+    }
 }
 
-fn user_and_password(user: String, password: String) -> Auth {
-    let mut auth = Auth::new();
-    auth.username = Some(user);
-    auth.password = Some(password);
-    auth
-}
-
-fn target(urls: &[String], prefix: &str, login: Option<Auth>) -> Result<Target, ConnectError> {
+fn target(urls: &[String], prefix: &str, access: Access) -> Result<Target, ConnectError> {
     let subjects = Subjects::new(prefix).map_err(|error| ConnectError::Address {
         value: prefix.to_owned(),
         problem: format!("no prefix of subjects: {error}"),
     })?;
-    let servers = urls.iter().map(|url| server(url, login.as_ref()));
+    let servers = urls.iter().map(|url| {
+        Address::parse(url).map_err(|problem| ConnectError::Address {
+            value: without_login(url),
+            problem,
+        })
+    });
     let servers = servers.collect::<Result<Vec<_>, _>>()?;
     if servers.is_empty() {
         return Err(ConnectError::Address {
@@ -153,98 +178,75 @@ fn target(urls: &[String], prefix: &str, login: Option<Auth>) -> Result<Target, 
             problem: "no server URL is given; write one such as nats://127.0.0.1:4222".to_owned(),
         });
     }
-    Ok(Target { servers, subjects })
-}
-
-fn server(url: &str, login: Option<&Auth>) -> Result<Server, ConnectError> {
-    let shown = without_login(url);
-    let bad = |problem: String| ConnectError::Address {
-        value: shown.clone(),
-        problem,
-    };
-    let address: ServerAddr = url
-        .parse()
-        .map_err(|error| bad(format!("{error}; write nats://host:4222 or tls://host:4222")))?;
-    if !matches!(address.scheme(), "nats" | "tls") || address.host().is_empty() {
-        return Err(bad(
-            "no server URL; write nats://host:4222 or tls://host:4222".to_owned()
-        ));
+    let problems = access.problems(urls);
+    if !problems.is_empty() {
+        let texts: Vec<String> = problems.into_iter().map(|problem| problem.text).collect();
+        let problem = texts.join("; ");
+        return Err(ConnectError::Login { problem });
     }
-    let auth = match (address.username(), address.password()) {
-        (Some(user), Some(password)) => user_and_password(decoded(user), decoded(password)),
-        // The convention of NATS: a name alone is a token.
-        (Some(token), None) => {
-            let mut auth = Auth::new();
-            auth.token = Some(decoded(token));
-            auth
-        }
-        (None, _) => login.cloned().unwrap_or_default(),
-    };
-    Ok(Server { address, auth, shown })
-}
-
-/// The URL without user and password, also where it cannot be parsed.
-fn without_login(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
-    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    format!("{scheme}://{host}")
-}
-
-/// Resolves `%41` and the like, which a URL needs for the special characters of a password.
-fn decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let digits = (*byte == b'%').then(|| text.get(at + 1..at + 3)).flatten();
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(value) => {
-                out.push(value);
-                at += 3;
-            }
-            None => {
-                out.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    Ok(Target {
+        servers,
+        access,
+        subjects,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use async_nats::Auth;
+
     use super::*;
 
-    async fn resolve(urls: &[&str], prefix: &str) -> Result<Target, ConnectError> {
+    async fn resolve(urls: &[&str], prefix: &str, access: Access) -> Result<Target, ConnectError> {
         let source = ConnectSource::Urls {
             urls: urls.iter().map(ToString::to_string).collect(),
             prefix: prefix.to_owned(),
+            access: Box::new(access),
         };
+        assert!(!format!("{source:?}").contains("secret"), "{source:?}");
         source.resolve().await
     }
 
+    async fn auth(target: &Target) -> Auth {
+        let login = target.access.login(&target.servers[0]).await.unwrap();
+        login.auth(b"").unwrap()
+    }
+
     #[tokio::test]
-    async fn the_login_comes_from_the_url_or_the_file() {
-        let target = resolve(&["nats://us%65r:p%40ss@h:1", "t0ken@h", "tls://[::1]:9"], "sk")
-            .await
-            .unwrap();
-        let seen: Vec<_> = target
-            .servers
-            .iter()
-            .map(|server| {
-                let auth = server.auth.clone();
-                (server.shown.as_str(), auth.username, auth.password, auth.token)
-            })
-            .collect();
+    async fn the_login_comes_from_the_url_the_settings_or_the_file() {
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            seen,
-            [
-                ("nats://h:1", text("user"), text("p@ss"), None),
-                ("nats://h", None, None, text("t0ken")),
-                ("tls://[::1]:9", None, None, None),
-            ]
-        );
+        let settings = Access {
+            user: text("u"),
+            password: text("secret"),
+            ..Access::default()
+        };
+        for (url, access, shown, user, password, token) in [
+            (
+                "nats://us%65r:p%40ss@h:1",
+                Access::default(),
+                "nats://h:1",
+                text("user"),
+                text("p@ss"),
+                None,
+            ),
+            ("t0ken@h", Access::default(), "h", None, None, text("t0ken")),
+            (
+                "tls://[::1]:9",
+                settings,
+                "tls://[::1]:9",
+                text("u"),
+                text("secret"),
+                None,
+            ),
+        ] {
+            let target = resolve(&[url], "sk", access).await.unwrap();
+            assert_eq!(target.servers[0].shown, shown);
+            let auth = auth(&target).await;
+            assert_eq!(
+                (auth.username, auth.password, auth.token),
+                (user, password, token)
+            );
+        }
 
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(CONNECT_FILE);
@@ -253,8 +255,8 @@ mod tests {
         for path in [folder.path(), file.as_path()] {
             let target = ConnectSource::File(path.to_path_buf()).resolve().await.unwrap();
             assert_eq!(target.subjects.leader(), "radio.eu.v1.leader");
-            let auth = &target.servers[0].auth;
-            assert_eq!((&auth.username, &auth.password), (&text("w"), &text("x")));
+            let auth = auth(&target).await;
+            assert_eq!((auth.username, auth.password), (text("w"), text("x")));
         }
     }
 
@@ -266,7 +268,7 @@ mod tests {
             (&["nats://u:secret@h:x"], "sk", "nats://h:x"),
             (&["http://u:secret@h"], "sk", "http://h"),
         ] {
-            let Err(error) = resolve(urls, prefix).await else {
+            let Err(error) = resolve(urls, prefix, Access::default()).await else {
                 panic!("{urls:?} was accepted");
             };
             assert!(!error.to_string().contains("secret"), "{error}");
@@ -275,6 +277,16 @@ mod tests {
                 "{error}"
             );
         }
+        let contradiction = Access {
+            user: Some("u".to_owned()),
+            credentials_file: Some("/c".into()),
+            ..Access::default()
+        };
+        let Err(ConnectError::Login { problem }) = resolve(&["nats://h"], "sk", contradiction).await else {
+            panic!("a contradiction was accepted");
+        };
+        assert!(problem.contains("user and credentials_file are set"), "{problem}");
+        assert!(problem.contains("; a user needs a password"), "{problem}");
         let folder = tempfile::tempdir().unwrap();
         let source = ConnectSource::File(folder.path().join("none.json"));
         assert!(matches!(

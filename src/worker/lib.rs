@@ -39,6 +39,7 @@
 //!     connect: ConnectSource::Urls {
 //!         urls: vec!["nats://127.0.0.1:4222".to_owned()],
 //!         prefix: "sk".to_owned(),
+//!         access: Box::default(),
 //!     },
 //!     state_dir: Some("state".into()),
 //!     session_id: None,
@@ -59,6 +60,7 @@ pub use connect::{ConnectError, ConnectSource};
 pub use driver::{Identity, Worker, WorkerError, WorkerOptions, send_farewell};
 pub use handler::{Job, StreamHandler};
 pub use session::{Command, Event, Millis, SavedSet, SavedStream, Session, SessionConfig};
+pub use streamkeeper_access::{Access, Naming};
 pub use streamkeeper_protocol::{
     Capacity, Epoch, HostMetrics, IdError, Ownership, RunSpec, SessionId, StreamId, WorkerId,
 };

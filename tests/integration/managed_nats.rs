@@ -137,7 +137,7 @@ async fn a_wrong_password_is_told_as_such() {
     let data = TempDir::new().unwrap();
     let server = start(data.path()).await;
     let mut settings = server.settings("test".to_owned(), GENEROUS);
-    settings.password = Some("wrong-secret".to_owned());
+    settings.access.password = Some("wrong-secret".to_owned());
     let own = OrchestratorId::new("o").unwrap();
     let error = NatsBus::connect(settings, Arc::new(Notes::default()), own)
         .await

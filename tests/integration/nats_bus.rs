@@ -1,6 +1,7 @@
 //! The bus on a real nats-server.
 
 mod access;
+mod keys;
 mod messages;
 mod outage;
 mod proxy;

@@ -1,6 +1,6 @@
 //! The worker SDK on a real nats-server.
 
-mod fixture;
+pub(crate) mod fixture;
 mod leader;
 mod local;
 mod partial;

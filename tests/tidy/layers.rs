@@ -17,6 +17,7 @@ const PLACES: &[(&str, &[&str])] = &[
     (
         "async_nats",
         &[
+            "src/access/",
             "src/orchestrator/adapter/nats/",
             "src/worker/",
             "src/agent/",
@@ -58,6 +59,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "src/resilience",
         &["tokio", "actix", "sea-orm", "async-nats", "rand", "streamkeeper-"],
     ),
+    ("src/access", &["actix", "sea-orm", "streamkeeper-"]),
     (
         "src/core",
         &[

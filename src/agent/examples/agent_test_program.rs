@@ -71,6 +71,7 @@ async fn run(lock: &str, times: u32, launch: Launch) -> Result<(), GuardError> {
         connect: ConnectSource::Urls {
             urls: vec!["nats://127.0.0.1:1".to_owned()],
             prefix: "sk".to_owned(),
+            access: Box::default(),
         },
         stop_grace: Duration::from_secs(1),
         output: OutputMode::Log,
@@ -121,6 +122,7 @@ async fn run_agent(state: &str, url: &str, command: &str) -> Result<(), Box<dyn 
         connect: ConnectSource::Urls {
             urls: vec![url.to_owned()],
             prefix: "sk".to_owned(),
+            access: Box::default(),
         },
         state_dir: state.into(),
         capacity: Capacity {

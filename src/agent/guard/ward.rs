@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -26,6 +27,9 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 const LOOK_GAP: Duration = Duration::from_millis(25);
 /// Longest failure text of a tether, in bytes.
 const MAX_TETHER_BYTES: u64 = 4 * 1024;
+
+/// How the variables begin that say who the agent is at the message server.
+const NATS_VARIABLES: &[u8] = b"STREAMKEEPER_NATS_";
 
 /// What became of a command's start: nothing if it runs, else why not.
 pub(super) type Outcome = (u64, String);
@@ -146,6 +150,12 @@ impl Wards {
         command.args(["tether", tether::REPORT]);
         if let Some(cgroup) = cgroup {
             command.arg(tether::CGROUP).arg(cgroup.folder());
+        }
+        // What logs in at the message server is none of a stream's business.
+        for (name, _) in std::env::vars_os() {
+            if name.as_bytes().starts_with(NATS_VARIABLES) {
+                command.env_remove(name);
+            }
         }
         let process = command
             .args(["KILL", &std::process::id().to_string(), "--"])

@@ -1,5 +1,6 @@
 //! `agent`: a worker that runs one command per stream, or reads streams itself.
 
+mod nats;
 mod values;
 
 use std::os::unix::process::CommandExt;
@@ -8,11 +9,12 @@ use std::time::Duration;
 
 use clap::Args;
 use streamkeeper_agent::{AgentConfig, CommandTemplate, Limits, OutputMode, Runner};
-use streamkeeper_worker::{Capacity, ConnectSource, WorkerId};
+use streamkeeper_worker::{Capacity, WorkerId};
 
 use crate::failure::Failure;
 use crate::logging::LogArgs;
 use crate::{settings, shutdown};
+use nats::NatsArgs;
 use values::{BuiltIn, Output, Strictness};
 
 /// The orchestrator's data folder, where nobody names one.
@@ -38,6 +40,7 @@ Examples:
   streamkeeper agent --exec 'ffmpeg -nostdin -i {source} -f null -'
   streamkeeper agent --id w-2 --data /var/lib/streamkeeper --exec 'record {source} /rec/{stream}'
   streamkeeper agent --nats nats://nats-1:4222 --label gpu=yes --exec './transcode {source}'
+  streamkeeper agent --nats tls://nats-1 --nats-credentials-file /etc/streamkeeper/agent.creds --exec './rip {source}'
   streamkeeper agent --exec './scrape {source}' --memory-max 200M --cpu-max 0.5 --output discard
   streamkeeper agent --runner http --stall-after 10s";
 
@@ -91,12 +94,8 @@ pub(crate) struct AgentArgs {
     /// A copy of connect.json
     #[arg(long, value_name = "FILE", conflicts_with = "nats")]
     connect: Option<PathBuf>,
-    /// URL of a NATS server; may be given several times
-    #[arg(long, value_name = "URL")]
-    nats: Vec<String>,
-    /// First tokens of every subject
-    #[arg(long, default_value = "sk", requires = "nats")]
-    prefix: String,
+    #[command(flatten)]
+    nats: NatsArgs,
     /// Folder for locks and what must survive a restart [default: DATA/agents/ID]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -169,14 +168,8 @@ fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
     let state_dir = args
         .state
         .unwrap_or_else(|| data.join("agents").join(worker.as_str()));
-    let connect = if !args.nats.is_empty() {
-        ConnectSource::Urls {
-            urls: args.nats,
-            prefix: args.prefix,
-        }
-    } else {
-        ConnectSource::File(args.connect.unwrap_or(data))
-    };
+    let file = args.connect.unwrap_or(data);
+    let connect = args.nats.source(|name| std::env::var_os(name), file)?;
     Ok(AgentConfig {
         worker,
         connect,
@@ -248,6 +241,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use streamkeeper_worker::{Access, ConnectSource, Naming};
 
     use super::*;
     use crate::failure::Exit;
@@ -281,7 +275,11 @@ mod tests {
             urls.connect,
             ConnectSource::Urls {
                 urls: vec!["nats://a".into(), "nats://b".into()],
-                prefix: "x".into()
+                prefix: "x".into(),
+                access: Box::new(Access {
+                    naming: Naming::Variable,
+                    ..Access::default()
+                }),
             }
         );
     }

@@ -10,9 +10,9 @@ use streamkeeper_protocol::OrchestratorId;
 
 use crate::actor::{Settings, Supervision};
 use crate::adapter::http::HttpSettings;
-use crate::adapter::nats::{ManagedNats, ManagedOptions, NatsSettings, NatsTls};
+use crate::adapter::nats::{ManagedNats, ManagedOptions, NatsSettings};
 use crate::adapter::store::StoreOptions;
-use crate::config::{Config, Recovery, Secret};
+use crate::config::{Config, Recovery};
 
 /// The database in the data folder, where none is named.
 const DATABASE_FILE: &str = "streamkeeper.db";
@@ -59,25 +59,12 @@ pub(super) fn nats(config: &Config, managed: Option<&ManagedNats>, id: &Orchestr
         Some(managed) => managed.settings(name, connect_timeout),
         None => NatsSettings {
             urls: config.nats.urls.clone(),
-            user: config.nats.user.clone(),
-            password: reveal(config.nats.password.as_ref()),
-            password_file: config.nats.password_file.clone(),
-            token: reveal(config.nats.token.as_ref()),
-            token_file: config.nats.token_file.clone(),
-            tls: NatsTls {
-                ca_file: config.nats.tls_ca_file.clone(),
-                cert_file: config.nats.tls_cert_file.clone(),
-                key_file: config.nats.tls_key_file.clone(),
-            },
+            access: config.nats.access(),
             prefix: config.nats.prefix.clone(),
             name,
             connect_timeout,
         },
     }
-}
-
-fn reveal(secret: Option<&Secret>) -> Option<String> {
-    secret.map(|secret| secret.reveal().to_owned())
 }
 
 pub(super) fn actors(config: &Config) -> Settings {

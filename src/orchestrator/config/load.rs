@@ -32,6 +32,8 @@ pub(super) const OPTIONAL: &[(&str, &str)] = &[
     ("nats.password_file", "/run/secrets/nats-password"),
     ("nats.token", "a token"),
     ("nats.token_file", "/run/secrets/nats-token"),
+    ("nats.credentials_file", "/etc/streamkeeper/orchestrator.creds"),
+    ("nats.nkey_seed_file", "/etc/streamkeeper/orchestrator.nk"),
     ("nats.tls_ca_file", "/etc/streamkeeper/ca.pem"),
     ("nats.tls_cert_file", "/etc/streamkeeper/client.pem"),
     ("nats.tls_key_file", "/etc/streamkeeper/client-key.pem"),

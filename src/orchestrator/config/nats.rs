@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use streamkeeper_access::{Access, Naming};
 
 use super::check::Broken;
 
@@ -29,6 +30,12 @@ pub struct Nats {
     /// File with the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// Credentials file (`.creds`): a user's JWT and the seed of its nkey.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_file: Option<PathBuf>,
+    /// File with the seed of a user's nkey, on a server that knows the public key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nkey_seed_file: Option<PathBuf>,
     /// Authorities that may vouch for the server (PEM); the system's where it is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_ca_file: Option<PathBuf>,
@@ -78,53 +85,29 @@ impl Serialize for Secret {
     }
 }
 
+impl Nats {
+    /// Login and certificates.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        let reveal = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
+        Access {
+            user: self.user.clone(),
+            password: reveal(&self.password),
+            password_file: self.password_file.clone(),
+            token: reveal(&self.token),
+            token_file: self.token_file.clone(),
+            credentials_file: self.credentials_file.clone(),
+            nkey_seed_file: self.nkey_seed_file.clone(),
+            tls_ca_file: self.tls_ca_file.clone(),
+            tls_cert_file: self.tls_cert_file.clone(),
+            tls_key_file: self.tls_key_file.clone(),
+            naming: Naming::Setting,
+        }
+    }
+}
+
 /// Logins and certificates that contradict each other.
 pub(super) fn check(nats: &Nats, broken: &mut Vec<Broken>) {
-    let both = |first: bool, second: bool| first && second;
-    let has_password = nats.password.is_some() || nats.password_file.is_some();
-    let has_token = nats.token.is_some() || nats.token_file.is_some();
-    let mut says = |keys: &'static [&'static str], wrong: bool, problem: &str| {
-        if wrong {
-            broken.push((keys, problem.to_owned()));
-        }
-    };
-    says(
-        &["nats.password", "nats.password_file"],
-        both(nats.password.is_some(), nats.password_file.is_some()),
-        "nats.password and nats.password_file are both set; keep one",
-    );
-    says(
-        &["nats.token", "nats.token_file"],
-        both(nats.token.is_some(), nats.token_file.is_some()),
-        "nats.token and nats.token_file are both set; keep one",
-    );
-    says(
-        &["nats.token", "nats.token_file", "nats.user"],
-        both(has_token, nats.user.is_some()),
-        "a user and a token are both set; a server asks for one of them",
-    );
-    says(
-        &["nats.user"],
-        nats.user.is_some() && !has_password,
-        "a user needs a password; set nats.password_file or nats.password",
-    );
-    says(
-        &["nats.tls_cert_file", "nats.tls_key_file"],
-        nats.tls_cert_file.is_some() != nats.tls_key_file.is_some(),
-        "nats.tls_cert_file and nats.tls_key_file belong together; set both or none",
-    );
-    let has_tls = nats.tls_ca_file.is_some() || nats.tls_cert_file.is_some();
-    says(
-        &[
-            "nats.user",
-            "nats.password",
-            "nats.password_file",
-            "nats.token",
-            "nats.token_file",
-            "nats.tls_ca_file",
-            "nats.tls_cert_file",
-        ],
-        nats.urls.is_empty() && (nats.user.is_some() || has_password || has_token || has_tls),
-        "logins and certificates are for a server that somebody else runs; name it in nats.urls",
-    );
+    let problems = nats.access().problems(&nats.urls).into_iter();
+    broken.extend(problems.map(|problem| (problem.settings, problem.text)));
 }

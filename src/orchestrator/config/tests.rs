@@ -244,7 +244,10 @@ const OPTIONAL: [&str; 2] = [
 #[test]
 fn every_optional_setting_is_known() {
     let [first, second] = OPTIONAL.map(|file| load(file, &[], &[]).unwrap());
-    let third = load("[nats]\nurls = [\"nats://h\"]\ntoken = \"s3cret\"\n", &[], &[]).unwrap();
+    let external =
+        |login: &str| load(&format!("[nats]\nurls = [\"nats://h\"]\n{login}\n"), &[], &[]).unwrap();
+    let third = external("token = \"s3cret\"");
+    let [fourth, fifth] = ["credentials_file = \"/c\"", "nkey_seed_file = \"/n\""].map(external);
     // A new optional setting has to be set above: this fails to compile until it is named here.
     let super::Http {
         bind: _,
@@ -259,6 +262,8 @@ fn every_optional_setting_is_known() {
         password_file: _,
         token: _,
         token_file: _,
+        credentials_file: _,
+        nkey_seed_file: _,
         tls_ca_file,
         tls_cert_file,
         tls_key_file,
@@ -270,7 +275,8 @@ fn every_optional_setting_is_known() {
     assert!(tls_ca_file.is_some() && tls_cert_file.is_some() && tls_key_file.is_some());
     assert!(second.config.nats.password_file.is_some() && second.config.nats.token_file.is_some());
     assert!(third.config.nats.token.is_some());
-    for loaded in [first, second, third] {
+    assert!(fourth.config.nats.credentials_file.is_some() && fifth.config.nats.nkey_seed_file.is_some());
+    for loaded in [first, second, third, fourth, fifth] {
         let written = toml::Value::try_from(&loaded.config).unwrap();
         let mut keys = BTreeSet::new();
         for (section, value) in written.as_table().unwrap() {
@@ -300,7 +306,15 @@ fn logins_of_the_message_server_must_agree() {
         ),
         (
             "token = \"s3cret\"\nuser = \"u\"\npassword = \"s3cret\"",
-            &["a user and a token"],
+            &["nats.user and nats.token are set", "takes one login"],
+        ),
+        (
+            "credentials_file = \"/c\"\nnkey_seed_file = \"/n\"\nuser = \"u\"\ntls_cert_file = \"/k\"",
+            &[
+                "nats.user, nats.credentials_file and nats.nkey_seed_file are set",
+                "nats.user: a user needs a password",
+                ":6: nats.tls_cert_file",
+            ],
         ),
         (
             "tls_key_file = \"/k\"",

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use async_nats::client::{Request, RequestErrorKind};
 use async_nats::{Client, ConnectOptions, Event, PublishErrorKind, ReconnectToServer, Subscriber};
+use streamkeeper_access::{Address, FileError, Login, trouble};
 use streamkeeper_protocol::codec::Message;
 use streamkeeper_protocol::{Subjects, WorkerId, encode};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::connect::{ConnectError, Server, Target};
+use crate::connect::{ConnectError, Target};
 
 /// Longest wait for one server to answer a connection attempt.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,7 +54,7 @@ impl Bus {
             .take(count);
         for server in rotated {
             let lost = CancellationToken::new();
-            match timeout(DIAL_ALL_TIMEOUT, dial(server, worker, &lost)).await {
+            match timeout(DIAL_ALL_TIMEOUT, dial(target, server, worker, &lost)).await {
                 Ok(Ok(client)) => {
                     return Ok(Self {
                         client,
@@ -63,7 +64,7 @@ impl Bus {
                         left: Arc::default(),
                     });
                 }
-                Ok(Err(error)) => problem = error.to_string(),
+                Ok(Err(error)) => problem = error,
                 Err(_) => problem = format!("no answer within {DIAL_ALL_TIMEOUT:?}"),
             }
         }
@@ -155,23 +156,57 @@ impl Bus {
 }
 
 async fn dial(
-    server: &Server,
+    target: &Target,
+    server: &Address,
     worker: &WorkerId,
     lost: &CancellationToken,
-) -> Result<Client, async_nats::ConnectError> {
+) -> Result<Client, String> {
+    let file = |error: FileError| error.to_string();
+    // Read anew for each connection: secrets change.
+    let login = target.access.login(server).await.map_err(file)?;
+    let who = login.who();
     let connected = Arc::new(AtomicBool::new(false));
-    let (again, auth) = (connected.clone(), server.auth.clone());
+    let options = options(server, login, worker, lost, &connected);
+    let options = target.access.certify(options).await.map_err(file)?;
+    let client = options.connect(server.server.clone()).await.map_err(|error| {
+        let reason = chain(&error);
+        let explained = target.access.explain(trouble(&error), &who, &reason);
+        explained.unwrap_or(reason)
+    })?;
+    connected.store(true, Ordering::SeqCst);
+    Ok(client)
+}
+
+/// The error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn options(
+    server: &Address,
+    login: Login,
+    worker: &WorkerId,
+    lost: &CancellationToken,
+    connected: &Arc<AtomicBool>,
+) -> ConnectOptions {
+    let again = connected.clone();
     let on_event = lost.clone();
     let (name, told) = (worker.clone(), Arc::new(AtomicBool::new(false)));
-    let address = server.address.clone();
-    let options = ConnectOptions::with_auth_callback(move |_nonce| {
-        let (again, auth) = (again.load(Ordering::SeqCst), auth.clone());
+    let address = server.server.clone();
+    ConnectOptions::with_auth_callback(move |nonce| {
+        let (again, auth) = (again.load(Ordering::SeqCst), login.auth(&nonce));
         async move {
             if again {
                 // The library's one attempt to come back ends here, in its time limit, before anything was sent.
                 std::future::pending::<()>().await;
             }
-            Ok(auth)
+            auth
         }
     })
     .reconnect_to_server_callback(move |_servers, _info| {
@@ -203,10 +238,7 @@ async fn dial(
     .connection_timeout(DIAL_TIMEOUT)
     .ping_interval(PING_INTERVAL)
     .client_capacity(MAX_OUTGOING)
-    .subscription_capacity(MAX_INCOMING);
-    let client = options.connect(server.address.clone()).await?;
-    connected.store(true, Ordering::SeqCst);
-    Ok(client)
+    .subscription_capacity(MAX_INCOMING)
 }
 
 #[cfg(test)]
@@ -255,6 +287,7 @@ mod tests {
         let source = ConnectSource::Urls {
             urls: vec![url.clone()],
             prefix: "sk".to_owned(),
+            access: Box::default(),
         };
         let mut first = server(port).await;
         let worker = WorkerId::new("w").unwrap();

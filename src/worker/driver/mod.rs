@@ -93,8 +93,12 @@ impl Worker {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
         let Self { options, handler } = self;
         check(&options.session)?;
+        for warning in options.connect.warnings() {
+            tracing::warn!("{warning}");
+        }
         match options.connect.resolve().await {
-            Ok(_) | Err(ConnectError::Missing { .. }) => {}
+            Ok(target) => target.check().await?,
+            Err(ConnectError::Missing { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         let mut identity = Identity::new(options.session.worker.clone());

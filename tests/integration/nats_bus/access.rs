@@ -4,19 +4,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use streamkeeper_orchestrator::adapter::nats::{NatsBus, NatsError, NatsSettings, NatsTls};
+use streamkeeper_access::Access;
+use streamkeeper_orchestrator::adapter::nats::{NatsBus, NatsError, NatsSettings};
 use streamkeeper_orchestrator::port::Bus;
 use streamkeeper_protocol::OrchestratorId;
+use streamkeeper_tests::authority::Authority;
 use streamkeeper_tests::world::World;
 use tempfile::TempDir;
 
-use super::server::{Authority, Server};
+use super::server::Server;
 use super::{Notes, connect, connected, settings};
 
 const USER: &str = "authorization { user: keeper, password: \"s3cret\" }";
 const TOKEN: &str = "authorization { token: \"s3cret-token\" }";
 
-async fn refused(settings: NatsSettings) -> NatsError {
+pub(super) async fn refused(settings: NatsSettings) -> NatsError {
     assert!(!format!("{settings:?}").contains("s3cret"), "{settings:?}");
     let own = OrchestratorId::new("o").unwrap();
     let error = NatsBus::connect(settings, Arc::new(Notes::default()), own)
@@ -28,7 +30,7 @@ async fn refused(settings: NatsSettings) -> NatsError {
 }
 
 /// A server whose certificate `ca.pem` vouches for; `verify` asks clients for theirs.
-async fn tls_server(verify: bool) -> Server {
+pub(super) async fn tls_server(verify: bool) -> Server {
     let folder = TempDir::with_prefix("streamkeeper-tls-").unwrap();
     let authority = Authority::new(folder.path(), "ca");
     authority.vouch("server", "IP:127.0.0.1");
@@ -42,14 +44,28 @@ async fn tls_server(verify: bool) -> Server {
 }
 
 fn tls(server: &Server, ca: &str, own: Option<&str>) -> NatsSettings {
-    NatsSettings {
-        tls: NatsTls {
-            ca_file: Some(server.file(&format!("{ca}.pem"))),
-            cert_file: own.map(|name| server.file(&format!("{name}.pem"))),
-            key_file: own.map(|name| server.file(&format!("{name}-key.pem"))),
-        },
-        ..settings(format!("tls://{}", server.address()))
+    with(
+        &format!("tls://{}", server.address()),
+        certificates(server, ca, own),
+    )
+}
+
+/// The authority, and the own certificate, among a server's files.
+pub(super) fn certificates(server: &Server, ca: &str, own: Option<&str>) -> Access {
+    Access {
+        tls_ca_file: Some(server.file(&format!("{ca}.pem"))),
+        tls_cert_file: own.map(|name| server.file(&format!("{name}.pem"))),
+        tls_key_file: own.map(|name| server.file(&format!("{name}-key.pem"))),
+        ..Access::default()
     }
+}
+
+/// Settings that name themselves as those of the configuration.
+pub(super) fn with(url: &str, access: Access) -> NatsSettings {
+    let mut settings = settings(url.to_owned());
+    let naming = settings.access.naming;
+    settings.access = Access { naming, ..access };
+    settings
 }
 
 #[tokio::test]
@@ -58,29 +74,36 @@ async fn a_password_is_taken_from_url_setting_or_file() {
     let file = server.file("password");
     std::fs::write(&file, "s3cret\n").unwrap();
     let bare = settings(server.url());
-    let user = NatsSettings {
+    let user = Access {
         user: Some("keeper".to_owned()),
-        ..bare.clone()
+        ..Access::default()
     };
     let ways = [
         settings(format!("nats://keeper:s3cret@{}", server.address())),
-        NatsSettings {
-            password: Some("s3cret".to_owned()),
-            ..user.clone()
-        },
-        NatsSettings {
-            password_file: Some(file),
-            ..user.clone()
-        },
+        with(
+            &server.url(),
+            Access {
+                password: Some("s3cret".to_owned()),
+                ..user.clone()
+            },
+        ),
+        with(
+            &server.url(),
+            Access {
+                password_file: Some(file),
+                ..user.clone()
+            },
+        ),
     ];
     for way in ways {
         let (bus, _) = connect(way).await;
         bus.ping().await.unwrap();
     }
-    let wrong = NatsSettings {
+    let wrong = Access {
         password: Some("wr0ng".to_owned()),
         ..user
     };
+    let wrong = with(&server.url(), wrong);
     for (way, who) in [(wrong, "user \"keeper\""), (bare, "a client without user")] {
         let error = refused(way).await;
         assert!(matches!(error, NatsError::Refused { .. }), "{error}");
@@ -96,17 +119,20 @@ async fn a_token_is_taken_from_setting_or_file() {
     let server = Server::start(TOKEN).await;
     let file = server.file("token");
     std::fs::write(&file, "s3cret-token").unwrap();
-    let with = |token: Option<&str>, file: Option<&Path>| NatsSettings {
-        token: token.map(ToOwned::to_owned),
-        token_file: file.map(ToOwned::to_owned),
-        ..settings(server.url())
+    let token = |token: Option<&str>, file: Option<&Path>| {
+        let access = Access {
+            token: token.map(ToOwned::to_owned),
+            token_file: file.map(ToOwned::to_owned),
+            ..Access::default()
+        };
+        with(&server.url(), access)
     };
-    for way in [with(Some("s3cret-token"), None), with(None, Some(&file))] {
+    for way in [token(Some("s3cret-token"), None), token(None, Some(&file))] {
         connect(way).await.0.ping().await.unwrap();
     }
-    let error = refused(with(Some("wr0ng"), None)).await;
+    let error = refused(token(Some("wr0ng"), None)).await;
     assert!(error.to_string().contains("refuses the token"), "{error}");
-    let error = refused(with(None, Some(&server.file("missing")))).await;
+    let error = refused(token(None, Some(&server.file("missing")))).await;
     assert!(matches!(error, NatsError::File { .. }), "{error}");
     assert!(error.to_string().contains("nats.token_file"), "{error}");
 }
@@ -118,12 +144,12 @@ async fn a_changed_password_file_is_read_at_the_next_connect() {
     std::fs::write(&file, "s3cret").unwrap();
     let config = |password: &str| format!("authorization {{ user: keeper, password: \"{password}\" }}");
     let mut server = Server::start(&config("s3cret")).await;
-    let (bus, _) = connect(NatsSettings {
+    let access = Access {
         user: Some("keeper".to_owned()),
         password_file: Some(file.clone()),
-        ..settings(server.url())
-    })
-    .await;
+        ..Access::default()
+    };
+    let (bus, _) = connect(with(&server.url(), access)).await;
     server.come_back_as(&config("s3cret-2")).await;
     connected(&bus, false).await;
     std::fs::write(&file, "s3cret-2").unwrap();
@@ -176,15 +202,15 @@ async fn a_server_without_tls_gets_no_password_from_who_wants_tls() {
     let server = Server::start(USER).await;
     let folder = TempDir::new().unwrap();
     Authority::new(folder.path(), "ca");
-    let error = refused(NatsSettings {
+    let access = Access {
         user: Some("keeper".to_owned()),
         password: Some("s3cret".to_owned()),
-        tls: NatsTls {
-            ca_file: Some(folder.path().join("ca.pem")),
-            ..NatsTls::default()
-        },
+        tls_ca_file: Some(folder.path().join("ca.pem")),
+        ..Access::default()
+    };
+    let error = refused(NatsSettings {
         connect_timeout: Duration::from_secs(2),
-        ..settings(server.url())
+        ..with(&server.url(), access)
     })
     .await;
     assert!(

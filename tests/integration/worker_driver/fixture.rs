@@ -138,5 +138,6 @@ pub(crate) fn urls(url: &str) -> ConnectSource {
     ConnectSource::Urls {
         urls: vec![url.to_owned()],
         prefix: "sk".to_owned(),
+        access: Box::default(),
     }
 }

@@ -13,11 +13,10 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::access::Access;
 use super::address::{NatsError, NatsSettings, endpoints, shown};
 use super::alerts::{AlertLog, Kept};
 use super::keep::{Keeper, RETRY};
-use super::link::{Dial, Failure, FailureKind, Feed, Link, connect, round_trip};
+use super::link::{Dial, Failure, Feed, Link, Problem, connect, round_trip};
 use super::parts::{encode_assign, encode_one};
 use super::refusal::Refusals;
 use super::write::{Current, Outbox, current, queue, write};
@@ -62,9 +61,13 @@ impl NatsBus {
             prefix: settings.prefix.clone(),
             source,
         })?;
+        let endpoints = endpoints(&settings)?;
+        for warning in settings.access.warnings() {
+            tracing::warn!("{warning}");
+        }
         let dial = Dial {
-            endpoints: endpoints(&settings)?,
-            access: Access::new(&settings),
+            endpoints,
+            access: settings.access,
             name: settings.name,
             own,
             subjects: subjects.clone(),
@@ -128,12 +131,12 @@ impl NatsBus {
 
 /// The reason of a failure that may pass by itself; any other one is an error.
 fn lasting(failure: Failure) -> Result<String, NatsError> {
-    let Failure { url, reason, kind } = failure;
-    match kind {
-        FailureKind::Passing => Ok(reason),
-        FailureKind::Refused(user) => Err(NatsError::Refused { urls: url, user }),
-        FailureKind::Untrusted => Err(NatsError::Untrusted { urls: url, reason }),
-        FailureKind::File => Err(NatsError::File { problem: reason }),
+    let Failure { url: urls, problem } = failure;
+    match problem {
+        Problem::Passing(reason) => Ok(reason),
+        Problem::Refused(problem) => Err(NatsError::Refused { urls, problem }),
+        Problem::Untrusted(problem) => Err(NatsError::Untrusted { urls, problem }),
+        Problem::File(error) => Err(NatsError::File(error)),
     }
 }
 

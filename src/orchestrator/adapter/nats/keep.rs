@@ -142,11 +142,13 @@ impl Keeper {
                     tracing::info!("connected to NATS again");
                     return Some((Arc::new(link), feed));
                 }
-                Err(Failure { url, reason, .. }) if reason != told => {
-                    tracing::warn!(url, "no connection to NATS: {reason}; trying on");
-                    told = reason;
+                Err(Failure { url, problem }) => {
+                    let problem = problem.to_string();
+                    if problem != told {
+                        tracing::warn!(url, "no connection to NATS: {problem}; trying on");
+                        told = problem;
+                    }
                 }
-                Err(_) => {}
             }
         }
         None

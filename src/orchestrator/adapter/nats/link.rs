@@ -11,15 +11,12 @@ use std::time::Duration;
 use async_nats::client::{Request, RequestErrorKind};
 use async_nats::jetstream;
 use async_nats::service::{Service, ServiceExt};
-use async_nats::{
-    Auth, AuthError, Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, Subscriber, rustls,
-};
+use async_nats::{AuthError, Client, ConnectOptions, Event, Subscriber};
 use rand::seq::SliceRandom;
+use streamkeeper_access::{Access, Address, FileError, Login, Trouble, trouble};
 use streamkeeper_protocol::{OrchestratorId, Subjects};
 use tokio_util::sync::CancellationToken;
 
-use super::access::Access;
-use super::address::Endpoint;
 use super::metrics;
 
 /// How long one server may take to answer.
@@ -41,7 +38,7 @@ const SERVICE: &str = "streamkeeper";
 
 /// What every connection needs.
 pub(super) struct Dial {
-    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) endpoints: Vec<Address>,
     pub(super) access: Access,
     pub(super) name: String,
     pub(super) own: OrchestratorId,
@@ -74,48 +71,42 @@ pub(super) struct Failure {
     /// The server's URL without password.
     pub(super) url: String,
     /// What happened.
-    pub(super) reason: String,
-    /// Whether it may pass by itself.
-    pub(super) kind: FailureKind,
+    pub(super) problem: Problem,
 }
 
-/// Whether a failure may pass by itself.
-pub(super) enum FailureKind {
+/// What happened, by whether it may pass by itself.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Problem {
     /// The server may come yet.
-    Passing,
-    /// The server refuses us; as whom we came.
+    #[error("{0}")]
+    Passing(String),
+    /// The server refuses us.
+    #[error("{0}")]
     Refused(String),
     /// One side does not trust the other's certificate.
-    Untrusted,
+    #[error("{0}")]
+    Untrusted(String),
     /// A file that we need cannot be used.
-    File,
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// Tries every server once, in random order, so that many clients spread over many servers.
 pub(super) async fn connect(dial: &Dial, number: u64) -> Result<(Link, Feed), Failure> {
-    let mut order: Vec<&Endpoint> = dial.endpoints.iter().collect();
+    let mut order: Vec<&Address> = dial.endpoints.iter().collect();
     order.shuffle(&mut rand::rng());
     let mut last = Failure {
         url: String::new(),
-        reason: "no server is named".to_owned(),
-        kind: FailureKind::Passing,
+        problem: Problem::Passing("no server is named".to_owned()),
     };
     for endpoint in order {
         let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, open(dial, endpoint, number));
-        let late = || {
-            (
-                format!("no answer within {ATTEMPT_TIMEOUT:?}"),
-                FailureKind::Passing,
-            )
-        };
+        let late = || Problem::Passing(format!("no answer within {ATTEMPT_TIMEOUT:?}"));
         match attempt.await.unwrap_or_else(|_| Err(late())) {
             Ok(link) => return Ok(link),
-            Err((reason, kind)) => {
-                last = Failure {
-                    url: endpoint.shown.clone(),
-                    reason,
-                    kind,
-                };
+            Err(problem) => {
+                let url = endpoint.shown.clone();
+                last = Failure { url, problem };
             }
         }
     }
@@ -123,15 +114,14 @@ pub(super) async fn connect(dial: &Dial, number: u64) -> Result<(Link, Feed), Fa
 }
 
 /// Connects and subscribes.
-async fn open(dial: &Dial, endpoint: &Endpoint, number: u64) -> Result<(Link, Feed), (String, FailureKind)> {
-    let passing = |reason: String| (reason, FailureKind::Passing);
-    let file = |problem: String| (problem, FailureKind::File);
+async fn open(dial: &Dial, endpoint: &Address, number: u64) -> Result<(Link, Feed), Problem> {
     let used = Arc::new(AtomicBool::new(false));
     let forbidden = Arc::new(AtomicBool::new(false));
     let lost = CancellationToken::new();
-    let login = dial.access.login(endpoint).await.map_err(file)?;
-    let options = options(login.auth, &used).name(&dial.name);
-    let options = dial.access.certify(options).await.map_err(file)?;
+    let login = dial.access.login(endpoint).await?;
+    let who = login.who();
+    let options = options(login, &used).name(&dial.name);
+    let options = dial.access.certify(options).await?;
     let events = (
         lost.clone(),
         Arc::clone(&forbidden),
@@ -141,14 +131,18 @@ async fn open(dial: &Dial, endpoint: &Endpoint, number: u64) -> Result<(Link, Fe
         on_event(&event, &events.0, &events.1, &events.2);
         std::future::ready(())
     });
-    let client = options
-        .connect(endpoint.address.clone())
-        .await
-        .map_err(|error| (super::refusal::chain(&error), kind(&error, login.who)))?;
+    let client = options.connect(endpoint.server.clone()).await.map_err(|error| {
+        let (trouble, reason) = (trouble(&error), super::refusal::chain(&error));
+        match (trouble, dial.access.explain(trouble, &who, &reason)) {
+            (Trouble::Refused, Some(problem)) => Problem::Refused(problem),
+            (Trouble::Untrusted, Some(problem)) => Problem::Untrusted(problem),
+            _ => Problem::Passing(reason),
+        }
+    })?;
     used.store(true, Ordering::Release);
     let subscribe = async |subject: String| {
         let subscribed = client.subscribe(subject).await;
-        subscribed.map_err(|error| passing(super::refusal::chain(&error)))
+        subscribed.map_err(|error| Problem::Passing(super::refusal::chain(&error)))
     };
     let feed = Feed {
         heartbeats: subscribe(dial.subjects.heartbeats()).await?,
@@ -156,7 +150,7 @@ async fn open(dial: &Dial, endpoint: &Endpoint, number: u64) -> Result<(Link, Fe
         service: announce(dial, &client).await,
     };
     // The server handles a connection's lines in order: its answer proves that the subscriptions stand.
-    round_trip(&client).await.map_err(passing)?;
+    round_trip(&client).await.map_err(Problem::Passing)?;
     ::metrics::counter!(metrics::CONNECTS).increment(1);
     let link = Link {
         number,
@@ -170,27 +164,13 @@ async fn open(dial: &Dial, endpoint: &Endpoint, number: u64) -> Result<(Link, Fe
     Ok((link, feed))
 }
 
-/// Whether waiting may help. Trust is read from the cause, because the client reports it as any other failure to read.
-fn kind(error: &ConnectError, who: String) -> FailureKind {
-    let tls = || {
-        let cause = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
-        cause.get_ref()?.downcast_ref::<rustls::Error>()
-    };
-    match error.kind() {
-        ConnectErrorKind::AuthorizationViolation => FailureKind::Refused(who),
-        ConnectErrorKind::Tls => FailureKind::Untrusted,
-        _ if tls().is_some() => FailureKind::Untrusted,
-        _ => FailureKind::Passing,
-    }
-}
-
-fn options(auth: Auth, used: &Arc<AtomicBool>) -> ConnectOptions {
+fn options(login: Login, used: &Arc<AtomicBool>) -> ConnectOptions {
     let used = Arc::clone(used);
-    ConnectOptions::with_auth_callback(move |_nonce| {
+    ConnectOptions::with_auth_callback(move |nonce| {
         let answer = if used.load(Ordering::Acquire) {
             Err(AuthError::new("a client is used for one connection only"))
         } else {
-            Ok(auth.clone())
+            login.auth(&nonce)
         };
         std::future::ready(answer)
     })

@@ -1,6 +1,5 @@
 //! The message bus: NATS behind [`crate::port::Bus`], and a nats-server of our own where nobody else runs one.
 
-mod access;
 mod address;
 mod alerts;
 mod bus;
@@ -12,6 +11,6 @@ mod parts;
 mod refusal;
 mod write;
 
-pub use address::{NatsError, NatsSettings, NatsTls};
+pub use address::{NatsError, NatsSettings};
 pub use bus::NatsBus;
 pub use managed::{ManagedError, ManagedNats, ManagedOptions};

@@ -24,6 +24,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::config::Credentials;
 use self::launch::Launcher;
 use self::process::Running;
+use streamkeeper_access::Access;
+
 use super::address::NatsSettings;
 use super::metrics;
 
@@ -186,8 +188,11 @@ impl ManagedNats {
     pub fn settings(&self, name: String, connect_timeout: Duration) -> NatsSettings {
         NatsSettings {
             urls: vec![self.url.clone()],
-            user: Some(config::ORCHESTRATOR.to_owned()),
-            password: Some(self.credentials.orchestrator.clone()),
+            access: Access {
+                user: Some(config::ORCHESTRATOR.to_owned()),
+                password: Some(self.credentials.orchestrator.clone()),
+                ..Access::default()
+            },
             prefix: self.prefix.clone(),
             name,
             connect_timeout,
