@@ -5,4 +5,5 @@ mod bad;
 mod contract;
 mod faults;
 mod opening;
+mod secured;
 mod takeover;

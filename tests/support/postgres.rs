@@ -95,6 +95,35 @@ impl Postgres {
         self.port
     }
 
+    /// Makes the server offer TLS with the certificate `server.pem` of a folder, and ask for one of `ca.pem` where
+    /// `host` in `pg_hba.conf` says so. Clients in the clear are refused.
+    ///
+    /// # Panics
+    /// Panics where a file cannot be written, or with what the server says.
+    pub fn offer_tls(&self, certificates: &Path, host: &str) {
+        let data = self.folder.path().join("data");
+        for name in ["ca.pem", "server.pem", "server-key.pem"] {
+            let copy = data.join(name);
+            std::fs::copy(certificates.join(name), &copy).expect("a certificate");
+            let owned = self.owner.map(|(uid, gid)| chown(&copy, Some(uid), Some(gid)));
+            owned.transpose().expect("root may give a file away");
+        }
+        std::fs::write(
+            data.join("pg_hba.conf"),
+            format!("local all all trust\nhostssl all all 127.0.0.1/32 {host}\n"),
+        )
+        .expect("the server's list of hosts");
+        for setting in [
+            "ssl = on",
+            "ssl_ca_file = 'ca.pem'",
+            "ssl_cert_file = 'server.pem'",
+            "ssl_key_file = 'server-key.pem'",
+        ] {
+            self.sql(&format!("ALTER SYSTEM SET {setting}"));
+        }
+        self.sql("SELECT pg_reload_conf()");
+    }
+
     /// The process, to read its log.
     pub fn process(&self) -> &Process {
         &self.process

@@ -72,7 +72,7 @@ async fn whoever_says_no_is_not_waited_for() {
     let cases = [
         (wrong, "password"),
         (server.url_of("nowhere"), "create the database"),
-        (format!("{url}?sslmode=require"), "sslmode=disable"),
+        (format!("{url}?sslmode=require"), "ssl = on"),
         (guest, "GRANT CREATE ON SCHEMA public"),
         (
             format!("postgres://127.0.0.1:{}0000/d", free_port()),

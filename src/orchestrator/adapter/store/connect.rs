@@ -14,6 +14,7 @@ use streamkeeper_migration::{Migrator, MigratorTrait};
 use super::begin;
 use super::open_error::OpenError;
 use super::redact::redact_url;
+use super::tls::Tls;
 
 /// How long SQLite waits for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,12 +46,12 @@ impl Default for StoreOptions {
 
 /// What a URL names.
 enum Target {
-    Postgres(Box<PgConnectOptions>),
+    Postgres(Box<PgConnectOptions>, Tls),
     Sqlite(Box<SqliteConnectOptions>),
 }
 
 impl Target {
-    fn of(url: &str) -> Result<Self, OpenError> {
+    async fn of(url: &str) -> Result<Self, OpenError> {
         let bad = |error: sqlx::Error| OpenError::Unsupported {
             url: redact_url(url),
             reason: format!(
@@ -59,7 +60,9 @@ impl Target {
             ),
         };
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return url.parse().map(Box::new).map(Self::Postgres).map_err(bad);
+            let options: PgConnectOptions = url.parse().map_err(bad)?;
+            let tls = Tls::of(url, &options).await?;
+            return Ok(Self::Postgres(Box::new(options.ssl_mode(tls.mode)), tls));
         }
         let reason = if !url.starts_with("sqlite:") {
             "is not supported"
@@ -78,7 +81,7 @@ impl Target {
     async fn reach(&self, url: &str, timeout: Duration) -> Result<(), OpenError> {
         let reached = tokio::time::timeout(timeout, async {
             match self {
-                Self::Postgres(options) => PgConnection::connect_with(options).await?.close().await,
+                Self::Postgres(options, _) => PgConnection::connect_with(options).await?.close().await,
                 // Whoever only looks makes no file.
                 Self::Sqlite(options) if !options.get_filename().exists() => Ok(()),
                 Self::Sqlite(options) => {
@@ -106,16 +109,23 @@ impl Target {
 /// # Errors
 /// When it cannot be reached, or refuses.
 pub async fn probe(url: &str, timeout: Duration) -> Result<(), OpenError> {
-    Target::of(url)?.reach(url, timeout).await
+    Target::of(url).await?.reach(url, timeout).await
 }
 
 /// Connects and brings the schema up to date.
 pub(super) async fn open(url: &str, options: &StoreOptions) -> Result<DatabaseConnection, OpenError> {
-    let target = Target::of(url)?;
+    let target = Target::of(url).await?;
     target.reach(url, options.connect_timeout).await?;
-    let settings = settings(url, options);
+    let mut settings = settings(url, options);
+    if let Target::Postgres(_, tls) = &target {
+        let (mode, timeouts) = (tls.mode, session_timeouts(options.operation_timeout));
+        settings.map_sqlx_postgres_opts(move |postgres| session(postgres.ssl_mode(mode), &timeouts));
+        for warning in tls.warnings() {
+            tracing::warn!("{warning}");
+        }
+    }
     let database = match target {
-        Target::Postgres(_) => SqlxPostgresConnector::connect(settings).await,
+        Target::Postgres(..) => SqlxPostgresConnector::connect(settings).await,
         Target::Sqlite(_) => SqlxSqliteConnector::connect(settings).await,
     };
     let database = database.map_err(|error| OpenError::of_open(url, &error))?;
@@ -131,13 +141,11 @@ pub(super) async fn open(url: &str, options: &StoreOptions) -> Result<DatabaseCo
 
 fn settings(url: &str, options: &StoreOptions) -> ConnectOptions {
     let mut settings = ConnectOptions::new(url);
-    let timeouts = session_timeouts(options.operation_timeout);
     settings
         .max_connections(options.connections.max(2))
         .connect_timeout(options.connect_timeout)
         .acquire_timeout(options.connect_timeout)
         .sqlx_logging(false)
-        .map_sqlx_postgres_opts(move |postgres| session(postgres, &timeouts))
         .map_sqlx_sqlite_opts(|sqlite| {
             sqlite
                 .create_if_missing(true)

@@ -19,6 +19,7 @@ mod open_error;
 mod redact;
 mod row;
 mod take_over;
+mod tls;
 mod write;
 
 pub use connect::{StoreOptions, probe};

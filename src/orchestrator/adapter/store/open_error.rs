@@ -36,6 +36,9 @@ pub enum OpenError {
         /// What to do.
         suggestion: &'static str,
     },
+    /// A file that the URL names cannot be used.
+    #[error("{0}")]
+    File(String),
     /// The schema could not be brought up to date.
     #[error("database {url}: updating its schema failed: {reason}; {suggestion}")]
     Migrate {
@@ -70,7 +73,7 @@ impl OpenError {
     pub(super) fn of_driver(url: &str, error: &sqlx::Error) -> Self {
         let reason = shown(url, error);
         let url = redact_url(url);
-        if fault::driver_is_transient(error) && !is_protocol_violation(error) {
+        if fault::driver_is_transient(error) && !is_protocol_violation(error) && distrust(error).is_none() {
             return Self::Unreachable { url, reason };
         }
         let suggestion = suggestion(error);
@@ -124,15 +127,54 @@ fn is_protocol_violation(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(answer) if answer.code().as_deref() == Some(PROTOCOL_VIOLATION))
 }
 
+/// What TLS says where one side does not trust the other. The driver reports it as any other failure to read.
+fn distrust(error: &sqlx::Error) -> Option<&rustls::Error> {
+    let sqlx::Error::Io(error) = error else {
+        return None;
+    };
+    error.get_ref()?.downcast_ref()
+}
+
+fn suggestion_for_tls(error: &rustls::Error) -> &'static str {
+    use rustls::CertificateError as Certificate;
+
+    match error {
+        rustls::Error::InvalidCertificate(
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+        ) => {
+            "write the host in database.url as the server's certificate names it, or give the server a certificate for \
+             this host"
+        }
+        rustls::Error::InvalidCertificate(Certificate::UnknownIssuer) => {
+            "name the authority of the server's certificate in database.url (?sslmode=verify-full&sslrootcert=FILE)"
+        }
+        rustls::Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            "renew the server's certificate, or correct the clock"
+        }
+        rustls::Error::AlertReceived(_) => {
+            "the server does not take our certificate: name one that its authority vouches for in database.url \
+             (?sslcert=FILE&sslkey=FILE)"
+        }
+        _ => "correct the server's certificate, or sslmode, sslrootcert, sslcert and sslkey in database.url",
+    }
+}
+
 fn suggestion(error: &sqlx::Error) -> &'static str {
+    if let Some(error) = distrust(error) {
+        return suggestion_for_tls(error);
+    }
     let code = match error {
         sqlx::Error::Database(answer) => answer.code().unwrap_or_default(),
-        sqlx::Error::Tls(_) => return "write ?sslmode=disable, or offer TLS on the server",
+        sqlx::Error::Tls(_) => {
+            return "offer TLS on the server (ssl = on in postgresql.conf), or write sslmode=disable";
+        }
         _ => return "correct database.url: does PostgreSQL answer at this address?",
     };
     match code.as_ref() {
-        "28P01" | "28000" => {
-            "correct user and password in database.url, or let the user in (pg_hba.conf on the server)"
+        "28P01" => "correct user and password in database.url",
+        "28000" => {
+            "correct the user, let it in (pg_hba.conf on the server), or come as it asks: with a certificate \
+             (?sslcert=FILE&sslkey=FILE in database.url), or encrypted (sslmode=verify-full)"
         }
         PROTOCOL_VIOLATION => {
             "a pooler in between has to pass the setting on (PgBouncer: ignore_startup_parameters = options), or name \
