@@ -6,4 +6,5 @@ mod demo;
 mod ends;
 mod icecast;
 mod refusals;
+mod secured;
 mod survival;
