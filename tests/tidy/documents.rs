@@ -8,6 +8,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/GLOSSARY.md",
     "docs/CHANGELOG.md",
     "docs/PROTOCOL.md",
+    "docs/SECURITY.md",
 ];
 
 #[test]

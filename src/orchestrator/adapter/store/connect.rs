@@ -14,7 +14,7 @@ use streamkeeper_migration::{Migrator, MigratorTrait};
 use super::begin;
 use super::open_error::OpenError;
 use super::redact::redact_url;
-use super::tls::Tls;
+use super::tls::{self, Tls};
 
 /// How long SQLite waits for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -60,6 +60,8 @@ impl Target {
             ),
         };
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            // First, because the driver would only log what it does not know.
+            tls::check_parameters(url)?;
             let options: PgConnectOptions = url.parse().map_err(bad)?;
             let tls = Tls::of(url, &options).await?;
             return Ok(Self::Postgres(Box::new(options.ssl_mode(tls.mode)), tls));

@@ -52,7 +52,6 @@ impl Tls {
                 suggestion,
             }
         };
-        known(url).map_err(|(reason, suggestion)| refused(reason, suggestion))?;
         // Nobody listens in on a socket of the machine itself, and the server offers no TLS there.
         let is_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
         let mode = if is_socket {
@@ -122,33 +121,43 @@ impl Tls {
     }
 }
 
-/// Whether every parameter of the URL is one that the driver takes.
-fn known(url: &str) -> Result<(), (String, &'static str)> {
-    let url = url.split('#').next().unwrap_or(url);
+/// Whether every parameter of the URL is one that the driver takes, and `sslmode` says something.
+pub(super) fn check_parameters(url: &str) -> Result<(), OpenError> {
+    let refused = |reason: String, suggestion| {
+        let url = redact_url(url);
+        Err(OpenError::Refused {
+            url,
+            reason,
+            suggestion,
+        })
+    };
     let Some((_, query)) = url.split_once('?') else {
         return Ok(());
     };
+    // It may be the end of a password.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let name = pair.split('=').next().unwrap_or(pair);
-        if PARAMETERS.contains(&name) || (name.starts_with("options[") && name.ends_with(']')) {
-            continue;
-        }
-        // It may be the end of a password.
-        if !name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-            || url.rfind('@') > url.find('?')
-        {
-            return Err((
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let is_option = name.starts_with("options[") && name.ends_with(']');
+        if !is_option && (!name.bytes().all(is_plain) || url.rfind('@') > url.find('?')) {
+            return refused(
                 "its parameters cannot be read".to_owned(),
-                "write special characters of the password as %3F and the like",
-            ));
+                "write special characters, those of the password above all, as %3F and the like",
+            );
         }
-        return Err((
-            format!("its parameter {name:?} is not known"),
-            "write sslmode, sslrootcert, sslcert, sslkey, host, port, dbname, user, password, application_name or options; \
-             time limits are settings (database.connect_timeout)",
-        ));
+        if !is_option && !PARAMETERS.contains(&name) {
+            return refused(
+                format!("its parameter {name:?} is not known"),
+                "write sslmode, sslrootcert, sslcert, sslkey, host, port, dbname, user, password, application_name or \
+                 options; time limits are settings (database.connect_timeout)",
+            );
+        }
+        if matches!(name, "sslmode" | "ssl-mode") && value.parse::<PgSslMode>().is_err() {
+            return refused(
+                format!("{name}={value} is not known"),
+                "write disable, prefer, require, verify-ca or verify-full",
+            );
+        }
     }
     Ok(())
 }
@@ -160,6 +169,7 @@ mod tests {
     use super::*;
 
     async fn tls(url: &str) -> Result<Tls, OpenError> {
+        check_parameters(url)?;
         Tls::of(url, &url.parse().unwrap()).await
     }
 
@@ -200,6 +210,10 @@ mod tests {
                 "connect_timeout=3",
                 &["\"connect_timeout\"", "database.connect_timeout"],
             ),
+            (
+                "sslmode=verify-ful",
+                &["sslmode=verify-ful is not known", "verify-full"],
+            ),
             ("sslmode=allow", &["sslmode=allow", "verify-full"]),
             ("sslrootcert=/ca", &["sslmode=prefer checks no", "verify-full"]),
             ("sslmode=verify-full&sslcert=/c", &["sslkey", "both"]),
@@ -227,10 +241,11 @@ mod tests {
         for url in [
             "postgres://u:s3?cret@h/d",
             "postgres://u:s3?cret&x@h/d",
+            "postgres://u:s3?sslmode=cret@h/d",
             "postgres://h/d?a%20b=1",
         ] {
-            let (reason, suggestion) = known(url).unwrap_err();
-            assert!(!reason.contains("cret") && suggestion.contains("%3F"), "{reason}");
+            let text = check_parameters(url).unwrap_err().to_string();
+            assert!(!text.contains("cret") && text.contains("%3F"), "{text}");
         }
     }
 
