@@ -72,13 +72,17 @@ impl Hello {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Connect {
-    Urls {
-        urls: Vec<String>,
-        prefix: String,
-        #[serde(with = "AccessWire")]
-        access: Access,
-    },
+    Urls(Box<Servers>),
     File(PathBuf),
+}
+
+/// Servers that somebody else runs.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Servers {
+    urls: Vec<String>,
+    prefix: String,
+    #[serde(with = "AccessWire")]
+    access: Access,
 }
 
 /// The SDK's [`Access`], as it is sent. It may hold a password, so it has no `Debug`.
@@ -101,11 +105,11 @@ struct AccessWire {
 impl From<&ConnectSource> for Connect {
     fn from(source: &ConnectSource) -> Self {
         match source.clone() {
-            ConnectSource::Urls { urls, prefix, access } => Self::Urls {
+            ConnectSource::Urls { urls, prefix, access } => Self::Urls(Box::new(Servers {
                 urls,
                 prefix,
                 access: *access,
-            },
+            })),
             ConnectSource::File(path) => Self::File(path),
         }
     }
@@ -114,10 +118,10 @@ impl From<&ConnectSource> for Connect {
 impl From<Connect> for ConnectSource {
     fn from(connect: Connect) -> Self {
         match connect {
-            Connect::Urls { urls, prefix, access } => Self::Urls {
-                urls,
-                prefix,
-                access: Box::new(access),
+            Connect::Urls(servers) => Self::Urls {
+                urls: servers.urls,
+                prefix: servers.prefix,
+                access: Box::new(servers.access),
             },
             Connect::File(path) => Self::File(path),
         }

@@ -35,7 +35,7 @@ pub(crate) enum Command {
     /// Runs an orchestrator
     Serve(serve::ServeArgs),
     /// Runs a worker: one command per stream
-    Agent(agent::AgentArgs),
+    Agent(Box<agent::AgentArgs>),
     /// Declares and shows streams
     #[command(subcommand)]
     Streams(streams::StreamsCommand),
@@ -58,7 +58,7 @@ impl Command {
         match self {
             Self::Demo(args) => demo::run(&args),
             Self::Serve(args) => serve::run(&args),
-            Self::Agent(args) => agent::run(args),
+            Self::Agent(args) => agent::run(*args),
             Self::Streams(command) => streams::run(command),
             Self::Workers(command) => workers::run(command),
             Self::Status(args) => status::run(&args),

@@ -196,7 +196,6 @@ impl ManagedNats {
             prefix: self.prefix.clone(),
             name,
             connect_timeout,
-            ..NatsSettings::default()
         }
     }
 
