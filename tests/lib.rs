@@ -2,6 +2,8 @@
 
 #[path = "support/authority.rs"]
 pub mod authority;
+#[path = "support/database.rs"]
+pub mod database;
 #[path = "support/fleet.rs"]
 pub mod fleet;
 #[path = "support/http.rs"]

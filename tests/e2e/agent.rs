@@ -2,11 +2,20 @@
 
 use rustix::process::Signal;
 use serde_json::Value;
+use streamkeeper_tests::database::DatabaseKind;
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
 use streamkeeper_tests::http::Api;
 use streamkeeper_tests::icecast::Icecast;
 use streamkeeper_tests::wait;
 use streamkeeper_tests::world::World;
+
+streamkeeper_tests::on_both_databases!(
+    what_commands_write_and_why_they_end_is_seen,
+    a_program_that_is_not_there_is_named,
+    the_built_in_reader_is_one_listener_of_each_channel,
+    a_second_signal_ends_the_agent_at_once_and_its_guard_cleans_up,
+    an_agent_tells_the_load_of_its_machine,
+);
 
 const CHANNELS: usize = 4;
 
@@ -42,9 +51,8 @@ fn lines(agent: &Agent) -> Vec<(String, String, String)> {
         .collect()
 }
 
-#[tokio::test]
-async fn what_commands_write_and_why_they_end_is_seen() {
-    let world = World::new("seen");
+async fn what_commands_write_and_why_they_end_is_seen(kind: DatabaseKind) {
+    let world = World::on(kind, "seen");
     let orchestrator = Orchestrator::start(&world, &[]).await;
     let data = orchestrator.data().to_string_lossy().into_owned();
     // The source is the script.
@@ -96,9 +104,8 @@ async fn what_commands_write_and_why_they_end_is_seen() {
     );
 }
 
-#[tokio::test]
-async fn a_program_that_is_not_there_is_named() {
-    let world = World::new("not-there");
+async fn a_program_that_is_not_there_is_named(kind: DatabaseKind) {
+    let world = World::on(kind, "not-there");
     let orchestrator = Orchestrator::start(&world, &[]).await;
     let data = orchestrator.data().to_string_lossy().into_owned();
     let _agent = Agent::start(
@@ -111,9 +118,8 @@ async fn a_program_that_is_not_there_is_named() {
     fails(&api, "one", &["no-such-program: not found; install it"]).await;
 }
 
-#[tokio::test]
-async fn the_built_in_reader_is_one_listener_of_each_channel() {
-    let world = World::new("reader");
+async fn the_built_in_reader_is_one_listener_of_each_channel(kind: DatabaseKind) {
+    let world = World::on(kind, "reader");
     let icecast = Icecast::start(&world, CHANNELS).await;
     let orchestrator = Orchestrator::start(&world, &[]).await;
     let data = orchestrator.data().to_string_lossy().into_owned();
@@ -141,9 +147,8 @@ async fn the_built_in_reader_is_one_listener_of_each_channel() {
     assert_eq!(agents[1].terminate().await.code(), Some(0));
 }
 
-#[tokio::test]
-async fn a_second_signal_ends_the_agent_at_once_and_its_guard_cleans_up() {
-    let world = World::new("twice");
+async fn a_second_signal_ends_the_agent_at_once_and_its_guard_cleans_up(kind: DatabaseKind) {
+    let world = World::on(kind, "twice");
     let orchestrator = Orchestrator::start(&world, &[]).await;
     let data = orchestrator.data().to_string_lossy().into_owned();
     let stubborn = "sh -c \"trap '' TERM; while :; do sleep 1; done\"";
@@ -159,9 +164,8 @@ async fn a_second_signal_ends_the_agent_at_once_and_its_guard_cleans_up() {
     world.gone(agent.id()).await;
 }
 
-#[tokio::test]
-async fn an_agent_tells_the_load_of_its_machine() {
-    let world = World::new("load");
+async fn an_agent_tells_the_load_of_its_machine(kind: DatabaseKind) {
+    let world = World::on(kind, "load");
     let orchestrator = Orchestrator::start(&world, &[]).await;
     let data = orchestrator.data().to_string_lossy().into_owned();
     let _agent = Agent::start(&world, "load-a", &["--exec", "sleep 1000", "--data", &data]);

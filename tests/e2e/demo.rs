@@ -1,11 +1,17 @@
 //! What a user sees first: the demonstration keeps what it promises and leaves nothing behind; the verbs do what they say.
 
 use serde_json::{Value, json};
+use streamkeeper_tests::database::DatabaseKind;
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
 use streamkeeper_tests::ports::free_port;
 use streamkeeper_tests::program::program;
 use streamkeeper_tests::wait;
 use streamkeeper_tests::world::World;
+
+streamkeeper_tests::on_both_databases!(
+    a_file_is_compared_before_it_is_applied,
+    streams_are_switched_and_restarted_by_name,
+);
 
 /// Longest failover, in milliseconds: what is promised, not what is measured.
 const MAX_FAILOVER_MS: u64 = 12_000;
@@ -105,9 +111,8 @@ async fn a_demo_that_is_ended_early_says_so_and_leaves_nothing() {
     world.gone("demo").await;
 }
 
-#[tokio::test]
-async fn a_file_is_compared_before_it_is_applied() {
-    let world = World::new("apply");
+async fn a_file_is_compared_before_it_is_applied(kind: DatabaseKind) {
+    let world = World::on(kind, "apply");
     let orchestrator = Orchestrator::start(&world, &[]).await;
     let api = orchestrator.api();
     let apply = async |name: &str, text: &str, flags: &[&str]| {
@@ -163,9 +168,8 @@ async fn a_file_is_compared_before_it_is_applied() {
     assert_eq!(said.stderr.lines().count(), 6, "{said:?}");
 }
 
-#[tokio::test]
-async fn streams_are_switched_and_restarted_by_name() {
-    let world = World::new("verbs");
+async fn streams_are_switched_and_restarted_by_name(kind: DatabaseKind) {
+    let world = World::on(kind, "verbs");
     let orchestrator = Orchestrator::start(&world, &[]).await;
     let api = orchestrator.api();
     let data = orchestrator.data().to_string_lossy().into_owned();

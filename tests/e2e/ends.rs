@@ -1,9 +1,18 @@
 //! However a part ends, it leaves nothing behind.
 
 use rustix::process::Signal;
+use streamkeeper_tests::database::DatabaseKind;
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
 use streamkeeper_tests::wait;
 use streamkeeper_tests::world::World;
+
+streamkeeper_tests::on_both_databases!(
+    sigterm_ends_everything_orderly,
+    sigint_ends_the_orchestrator_as_well,
+    a_killed_orchestrator_leaves_no_nats_server,
+    a_killed_agent_leaves_nothing_however_stubborn,
+    a_killed_guard_is_replaced_and_its_commands_end,
+);
 
 async fn scene(world: &World, id: &str, command: &str, args: &[&str]) -> (Orchestrator, Agent) {
     let orchestrator = Orchestrator::start(world, &[]).await;
@@ -24,9 +33,8 @@ fn runs(world: &World, name: &str, what: &str) -> bool {
         .any(|process| process.command.contains(what))
 }
 
-#[tokio::test]
-async fn sigterm_ends_everything_orderly() {
-    let world = World::new("sigterm");
+async fn sigterm_ends_everything_orderly(kind: DatabaseKind) {
+    let world = World::on(kind, "sigterm");
     let (mut orchestrator, mut agent) = scene(&world, "sigterm-a", "sleep {source}", &[]).await;
     assert!(runs(&world, orchestrator.name(), "nats-server"));
     assert!(runs(&world, agent.id(), "sleep"));
@@ -38,9 +46,8 @@ async fn sigterm_ends_everything_orderly() {
     assert_eq!(world.living(orchestrator.name()), []);
 }
 
-#[tokio::test]
-async fn sigint_ends_the_orchestrator_as_well() {
-    let world = World::new("sigint");
+async fn sigint_ends_the_orchestrator_as_well(kind: DatabaseKind) {
+    let world = World::on(kind, "sigint");
     let mut orchestrator = Orchestrator::start(&world, &[]).await;
     orchestrator.process().signal(Signal::INT);
     let status = wait::until(wait::GENEROUS, async || {
@@ -50,18 +57,16 @@ async fn sigint_ends_the_orchestrator_as_well() {
     assert_eq!(world.living(orchestrator.name()), []);
 }
 
-#[tokio::test]
-async fn a_killed_orchestrator_leaves_no_nats_server() {
-    let world = World::new("orphan");
+async fn a_killed_orchestrator_leaves_no_nats_server(kind: DatabaseKind) {
+    let world = World::on(kind, "orphan");
     let mut orchestrator = Orchestrator::start(&world, &[]).await;
     assert!(runs(&world, orchestrator.name(), "nats-server"));
     orchestrator.kill9();
     world.gone(orchestrator.name()).await;
 }
 
-#[tokio::test]
-async fn a_killed_agent_leaves_nothing_however_stubborn() {
-    let world = World::new("stubborn");
+async fn a_killed_agent_leaves_nothing_however_stubborn(kind: DatabaseKind) {
+    let world = World::on(kind, "stubborn");
     // A command that ignores SIGTERM, with a child that left its process group and session.
     let command = "sh -c \"trap '' TERM; setsid sleep {source} & while :; do sleep 1; done\"";
     let (orchestrator, mut agent) = scene(&world, "stubborn-a", command, &["--stop-grace", "1s"]).await;
@@ -105,9 +110,8 @@ async fn a_killed_agent_leaves_nothing_however_stubborn() {
     stopped.await.unwrap();
 }
 
-#[tokio::test]
-async fn a_killed_guard_is_replaced_and_its_commands_end() {
-    let world = World::new("guard");
+async fn a_killed_guard_is_replaced_and_its_commands_end(kind: DatabaseKind) {
+    let world = World::on(kind, "guard");
     let (orchestrator, agent) = scene(&world, "guard-a", "sleep {source}", &[]).await;
     let before = agent.commands(&world);
     let guard = world

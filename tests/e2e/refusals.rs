@@ -2,10 +2,17 @@
 
 use std::process::ExitStatus;
 
+use streamkeeper_tests::database::DatabaseKind;
 use streamkeeper_tests::fleet::Orchestrator;
 use streamkeeper_tests::ports::free_port;
 use streamkeeper_tests::program::program;
 use streamkeeper_tests::world::World;
+
+streamkeeper_tests::on_both_databases!(
+    bad_streams_are_refused_by_place_and_value,
+    a_second_orchestrator_on_the_same_data_is_refused,
+    a_taken_address_is_named,
+);
 
 /// Documented in `streamkeeper --help`.
 const USAGE: i32 = 2;
@@ -37,9 +44,8 @@ const BAD_FILES: &[(&str, i32, &[&str])] = &[
     ("streams:\n  - name: [\n", USAGE, &["streams.yaml:"]),
 ];
 
-#[tokio::test]
-async fn bad_streams_are_refused_by_place_and_value() {
-    let world = World::new("bad-streams");
+async fn bad_streams_are_refused_by_place_and_value(kind: DatabaseKind) {
+    let world = World::on(kind, "bad-streams");
     let orchestrator = Orchestrator::start(&world, &[]).await;
     let api = orchestrator.api();
     for (text, code, needles) in BAD_FILES {
@@ -92,9 +98,8 @@ async fn bad_settings_are_all_named_at_once() {
     said.expect(USAGE, &["{sauce}", "{source}"]);
 }
 
-#[tokio::test]
-async fn a_second_orchestrator_on_the_same_data_is_refused() {
-    let world = World::new("second");
+async fn a_second_orchestrator_on_the_same_data_is_refused(kind: DatabaseKind) {
+    let world = World::on(kind, "second");
     let mut orchestrator = Orchestrator::start(&world, &[]).await;
     let data = orchestrator.data().to_string_lossy().into_owned();
     let bind = format!("127.0.0.1:{}", free_port());
@@ -109,9 +114,8 @@ async fn a_second_orchestrator_on_the_same_data_is_refused() {
     assert!(orchestrator.ended().is_none());
 }
 
-#[tokio::test]
-async fn a_taken_address_is_named() {
-    let world = World::new("taken");
+async fn a_taken_address_is_named(kind: DatabaseKind) {
+    let world = World::on(kind, "taken");
     let orchestrator = Orchestrator::start(&world, &[]).await;
     let bind = orchestrator.api().base().trim_start_matches("http://").to_owned();
     let data = world.folder().join("other");

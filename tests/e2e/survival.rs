@@ -5,12 +5,19 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 use rustix::process::Signal;
 use streamkeeper_protocol::{Alert, AlertStatus};
+use streamkeeper_tests::database::DatabaseKind;
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
 use streamkeeper_tests::http::Api;
 use streamkeeper_tests::nats::NatsServer;
 use streamkeeper_tests::state::Watermark;
 use streamkeeper_tests::wait;
 use streamkeeper_tests::world::World;
+
+streamkeeper_tests::on_both_databases!(
+    streams_go_on_while_bus_and_orchestrator_are_away,
+    a_lost_worker_is_alerted_replaced_and_resolved,
+    epochs_never_go_back,
+);
 
 const STREAMS: usize = 6;
 
@@ -59,9 +66,8 @@ async fn ready(api: &Api) {
     ready.await.unwrap_or_else(|reason| panic!("{reason}"));
 }
 
-#[tokio::test]
-async fn streams_go_on_while_bus_and_orchestrator_are_away() {
-    let world = World::new("away");
+async fn streams_go_on_while_bus_and_orchestrator_are_away(kind: DatabaseKind) {
+    let world = World::on(kind, "away");
     let mut nats = NatsServer::start().await;
     let url = nats.url();
     let mut orchestrator = Orchestrator::start(&world, &["--nats", &url]).await;
@@ -100,9 +106,8 @@ async fn streams_go_on_while_bus_and_orchestrator_are_away() {
     assert_eq!(commands(&world, &[a, b]), before);
 }
 
-#[tokio::test]
-async fn a_lost_worker_is_alerted_replaced_and_resolved() {
-    let world = World::new("lost");
+async fn a_lost_worker_is_alerted_replaced_and_resolved(kind: DatabaseKind) {
+    let world = World::on(kind, "lost");
     let nats = NatsServer::start().await;
     let url = nats.url();
     let client = async_nats::connect(&url).await.unwrap();
@@ -165,9 +170,8 @@ async fn next_alert(alerts: &mut async_nats::Subscriber, status: AlertStatus) ->
     alert.unwrap_or_else(|_| panic!("no alert worker_lost with status {status:?}"))
 }
 
-#[tokio::test]
-async fn epochs_never_go_back() {
-    let world = World::new("epochs");
+async fn epochs_never_go_back(kind: DatabaseKind) {
+    let world = World::on(kind, "epochs");
     let mut orchestrator = Orchestrator::start(&world, &[]).await;
     let api = orchestrator.api();
     let data = orchestrator.data().to_string_lossy().into_owned();

@@ -70,6 +70,16 @@ impl Orchestrator {
         self.process.ended()
     }
 
+    /// Process ids of the managed message servers that it has started: one, normally.
+    pub fn message_servers(&self, world: &World) -> Vec<i32> {
+        let found = world.living(&self.name);
+        let servers = found.iter().filter(|process| {
+            let program = process.command.split(' ').next().unwrap_or_default();
+            program.ends_with("/nats-server")
+        });
+        servers.map(|process| process.pid).collect()
+    }
+
     /// Kills it with SIGKILL.
     pub fn kill9(&mut self) {
         self.process.kill9();
@@ -117,6 +127,12 @@ fn serve(world: &World, name: &str, data: &PathBuf, port: u16, args: &[String]) 
             .arg("--bind")
             .arg(format!("127.0.0.1:{port}"))
             .args(["--log", "info,streamkeeper=debug"])
+            .args(
+                world
+                    .database_url()
+                    .into_iter()
+                    .flat_map(|url| ["--database", url]),
+            )
             .args(args);
     })
 }

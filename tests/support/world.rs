@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::database::{DatabaseKind, Fresh};
 use crate::marks::{self, Found, MARK};
 use crate::process::{Process, tail};
 use crate::program::program;
@@ -20,6 +21,8 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub struct World {
     mark: String,
     folder: TempDir,
+    /// Where orchestrators keep their streams; none: in their data folders.
+    database: Option<Fresh>,
 }
 
 /// What a command of the program said.
@@ -69,6 +72,20 @@ impl World {
         Self::bare(name)
     }
 
+    /// An empty world whose orchestrators keep their streams in a database of this kind.
+    ///
+    /// # Panics
+    /// Panics as [`World::new`] does, and where PostgreSQL is wanted and cannot be started.
+    pub fn on(kind: DatabaseKind, name: &str) -> Self {
+        let mut world = Self::new(name);
+        if kind == DatabaseKind::Postgresql {
+            // Every world has another number.
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            world.database = Some(Fresh::new(&format!("world_{number}")));
+        }
+        world
+    }
+
     /// An empty world for a test that does not run the program.
     ///
     /// # Panics
@@ -78,12 +95,18 @@ impl World {
         Self {
             mark: format!("{}-{number}-{name}/", std::process::id()),
             folder: TempDir::with_prefix(format!("streamkeeper-{name}-")).expect("a temporary folder"),
+            database: None,
         }
     }
 
     /// The folder of this test.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The database of its orchestrators, where that is not the file in the data folder.
+    pub fn database_url(&self) -> Option<&str> {
+        self.database.as_ref().map(Fresh::url)
     }
 
     /// Where a process of this name writes its log.
