@@ -26,17 +26,33 @@ use clap::Parser;
 
 use command::Cli;
 use failure::Failure;
+use streamkeeper_orchestrator::adapter::nats::linger_main;
+
+/// The hidden verb that ties a process to its parent.
+const TETHER: &str = "tether";
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    // These two are started once per stream: they come before everything else.
+    // Those of the agent are started once per stream: they come before everything else.
     match args.next() {
         Some(verb) if verb == "guard" => return streamkeeper_agent::guard_main(),
-        Some(verb) if verb == "tether" => return streamkeeper_agent::tether_main(args.collect()),
+        Some(verb) if verb == TETHER => return streamkeeper_agent::tether_main(args.collect()),
+        Some(verb) if verb == "linger" => return linger(args.collect()),
         _ => {}
     }
     match Cli::parse().command.run() {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            screen::complain(&failure.text);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// Looks after a managed message server.
+fn linger(args: Vec<OsString>) -> ExitCode {
+    match program() {
+        Ok(program) => linger_main(args, &[program, TETHER.into()]),
         Err(failure) => {
             screen::complain(&failure.text);
             ExitCode::from(failure.exit as u8)

@@ -29,6 +29,6 @@ pub(crate) struct ServeArgs {
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let config = config::load(&args.settings.layers()?).map_err(|errors| settings::refused(&errors))?;
     args.log.start()?;
-    let tether = vec![crate::program()?, "tether".into()];
-    app::run(config, tether).map_err(|error| Failure::failed(format!("serve: {error:#}")))
+    let linger = vec![crate::program()?, "linger".into()];
+    app::run(config, linger).map_err(|error| Failure::failed(format!("serve: {error:#}")))
 }

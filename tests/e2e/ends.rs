@@ -9,7 +9,9 @@ use streamkeeper_tests::world::World;
 streamkeeper_tests::on_both_databases!(
     sigterm_ends_everything_orderly,
     sigint_ends_the_orchestrator_as_well,
-    a_killed_orchestrator_leaves_no_nats_server,
+    a_killed_orchestrator_finds_its_nats_server_again,
+    a_killed_orchestrator_that_does_not_come_back_leaves_nothing,
+    a_nats_server_that_nobody_looks_after_any_more_ends,
     a_killed_agent_leaves_nothing_however_stubborn,
     a_killed_guard_is_replaced_and_its_commands_end,
 );
@@ -36,7 +38,7 @@ fn runs(world: &World, name: &str, what: &str) -> bool {
 async fn sigterm_ends_everything_orderly(kind: DatabaseKind) {
     let world = World::on(kind, "sigterm");
     let (mut orchestrator, mut agent) = scene(&world, "sigterm-a", "sleep {source}", &[]).await;
-    assert!(runs(&world, orchestrator.name(), "nats-server"));
+    assert_eq!(orchestrator.message_servers(&world).len(), 1);
     assert!(runs(&world, agent.id(), "sleep"));
 
     assert_eq!(agent.terminate().await.code(), Some(0));
@@ -57,12 +59,53 @@ async fn sigint_ends_the_orchestrator_as_well(kind: DatabaseKind) {
     assert_eq!(world.living(orchestrator.name()), []);
 }
 
-async fn a_killed_orchestrator_leaves_no_nats_server(kind: DatabaseKind) {
+async fn a_killed_orchestrator_finds_its_nats_server_again(kind: DatabaseKind) {
+    let world = World::on(kind, "survivor");
+    let (mut orchestrator, agent) = scene(&world, "survivor-a", "sleep {source}", &[]).await;
+    let (before, running) = (orchestrator.message_servers(&world), agent.commands(&world));
+    assert_eq!(before.len(), 1);
+    // Twice: who was taken over is taken over again.
+    for _ in 0..2 {
+        orchestrator.kill9();
+        orchestrator.restart(&world).await;
+        orchestrator.api().all_running(2).await;
+        assert_eq!(orchestrator.message_servers(&world), before);
+        assert_eq!(agent.commands(&world), running);
+    }
+    let said = agent.process().output();
+    assert!(!said.contains("is lost"), "the agent lost its connection: {said}");
+    assert_eq!(orchestrator.terminate().await.code(), Some(0));
+    assert_eq!(world.living(orchestrator.name()), []);
+}
+
+async fn a_killed_orchestrator_that_does_not_come_back_leaves_nothing(kind: DatabaseKind) {
     let world = World::on(kind, "orphan");
-    let mut orchestrator = Orchestrator::start(&world, &[]).await;
-    assert!(runs(&world, orchestrator.name(), "nats-server"));
+    let mut orchestrator = Orchestrator::start(&world, &["--set", "nats.linger=1s"]).await;
+    assert_eq!(orchestrator.message_servers(&world).len(), 1);
     orchestrator.kill9();
     world.gone(orchestrator.name()).await;
+}
+
+async fn a_nats_server_that_nobody_looks_after_any_more_ends(kind: DatabaseKind) {
+    let world = World::on(kind, "unattended");
+    let orchestrator = Orchestrator::start(&world, &[]).await;
+    let before = orchestrator.message_servers(&world);
+    let keeper = world
+        .living(orchestrator.name())
+        .into_iter()
+        .find(|process| process.command.contains(" linger "))
+        .expect("somebody looks after it");
+    let pid = rustix::process::Pid::from_raw(keeper.pid).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    let replaced = wait::until(wait::GENEROUS, async || {
+        let now = orchestrator.message_servers(&world);
+        if now.len() == 1 && now != before {
+            Ok(())
+        } else {
+            Err(format!("{before:?} {now:?}"))
+        }
+    });
+    replaced.await.unwrap();
 }
 
 async fn a_killed_agent_leaves_nothing_however_stubborn(kind: DatabaseKind) {

@@ -97,18 +97,12 @@ impl Scene {
 
     /// Kills the managed message server, which comes back by itself.
     async fn kill_message_server(&self) {
-        let servers = |scene: &Self| -> Vec<i32> {
-            let found = scene.world.living(scene.orchestrator.name());
-            let servers = found
-                .iter()
-                .filter(|process| process.command.contains("nats-server"));
-            servers.map(|process| process.pid).collect()
-        };
-        let before = servers(self);
+        let servers = || self.orchestrator.message_servers(&self.world);
+        let before = servers();
         assert_eq!(before.len(), 1, "one message server runs");
         let pid = Pid::from_raw(before[0]).unwrap();
         kill_process(pid, Signal::KILL).unwrap();
-        let back = wait::until(wait::GENEROUS, async || match servers(self) {
+        let back = wait::until(wait::GENEROUS, async || match servers() {
             after if after.len() == 1 && after != before => Ok(()),
             after => Err(format!("message servers: {after:?}")),
         });

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,7 +25,8 @@ fn options(data: &Path) -> ManagedOptions {
         server: None,
         prefix: "sk".to_owned(),
         api_url: Some("http://127.0.0.1:8001".to_owned()),
-        tether: Vec::new(),
+        linger: Vec::new(),
+        linger_for: Duration::ZERO,
         start_timeout: GENEROUS,
     }
 }
@@ -175,29 +177,98 @@ async fn a_killed_server_comes_back_in_its_place() {
     server.stop().await;
 }
 
-#[tokio::test]
-async fn a_server_that_a_crashed_predecessor_left_is_ended_first() {
-    let data = TempDir::new().unwrap();
-    start(data.path()).await.stop().await;
-    let before = read_connect(data.path());
-    let config = data.path().canonicalize().unwrap().join("nats/nats-server.conf");
-    let log = data.path().join("left-behind.log");
-    let mut left = Process::spawn("nats-server", &find_program("nats-server"), &log, |command| {
+/// The server that a killed orchestrator left, with its configuration changed by `change`.
+async fn left(data: &Path, change: impl FnOnce(String) -> String) -> Process {
+    start(data).await.stop().await;
+    let config = data.canonicalize().unwrap().join("nats/nats-server.conf");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, change(text)).unwrap();
+    let log = data.join("left-behind.log");
+    let left = Process::spawn("nats-server", &find_program("nats-server"), &log, |command| {
         command.arg("-c").arg(&config);
     });
     let number = i32::try_from(left.pid()).unwrap();
+    let before = read_connect(data);
     until(GENEROUS, async || {
-        let found = pid(data.path()).map(|pid| pid.as_raw_nonzero().get());
+        let found = pid(data).map(|pid| pid.as_raw_nonzero().get());
         let up = found == Some(number) && client(&before).await.is_ok();
         up.then_some(()).ok_or_else(|| "it is not up".to_owned())
     })
     .await
     .unwrap();
+    left
+}
 
+#[tokio::test]
+async fn a_server_that_outlived_its_orchestrator_is_taken_over() {
+    let data = TempDir::new().unwrap();
+    let mut left = left(data.path(), |text| text).await;
+    let before = read_connect(data.path());
+    let number = pid(data.path());
+    let worker = client(&before).await.unwrap();
+    let server = start(data.path()).await;
+    assert!(
+        left.ended().is_none() && pid(data.path()) == number,
+        "it was ended"
+    );
+    assert!(read_connect(data.path()) == before, "port or passwords changed");
+    let (bus, _) = connect(server.settings("test".to_owned(), GENEROUS)).await;
+    worker.flush().await.unwrap();
+    assert_eq!(
+        worker
+            .statistics()
+            .connects
+            .load(std::sync::atomic::Ordering::SeqCst),
+        1
+    );
+
+    // It is looked after like an own one: it comes back, and ends when it is stopped.
+    left.kill9();
+    connected(&bus, false).await;
+    connected(&bus, true).await;
+    bus.close().await;
+    server.stop().await;
+    assert!(
+        client(&before).await.is_err(),
+        "the server runs on after the stop"
+    );
+}
+
+#[tokio::test]
+async fn a_server_taken_over_ends_when_it_is_stopped() {
+    let data = TempDir::new().unwrap();
+    let mut left = left(data.path(), |text| text).await;
+    start(data.path()).await.stop().await;
+    let status = left.ended().expect("it is stopped");
+    assert!(status.code().is_some(), "it was killed: {status}");
+}
+
+#[tokio::test]
+async fn a_survivor_that_is_not_as_we_start_it_is_ended_first() {
+    for (what, change) in [("configuration", "max_connections: 7\n"), ("passwords", "")] {
+        let data = TempDir::new().unwrap();
+        let mut left = left(data.path(), |text| text + change).await;
+        let before = read_connect(data.path());
+        if change.is_empty() {
+            std::fs::remove_file(data.path().join("nats/credentials.json")).unwrap();
+        }
+        let server = start(data.path()).await;
+        assert!(left.ended().is_some(), "two servers run on one store: {what}");
+        let after = read_connect(data.path());
+        assert_eq!(after.urls, before.urls, "the port was lost: {what}");
+        client(&after).await.unwrap();
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_survivor_that_does_not_answer_is_ended_first() {
+    let data = TempDir::new().unwrap();
+    let mut left = left(data.path(), |text| text).await;
+    left.signal(Signal::STOP);
     let server = start(data.path()).await;
     assert!(left.ended().is_some(), "two servers run on one store");
-    assert!(read_connect(data.path()) == before, "the port was lost");
-    client(&before).await.unwrap();
+    client(&read_connect(data.path())).await.unwrap();
     server.stop().await;
 }
 
@@ -246,18 +317,20 @@ async fn a_taken_port_is_left_to_whoever_has_it() {
 }
 
 #[tokio::test]
-async fn the_server_is_started_through_the_tether() {
+async fn the_server_is_started_through_the_verb_that_looks_after_it() {
     let data = TempDir::new().unwrap();
     let words = data.path().join("words");
     let script = r#"echo "$2 $3 $4" > "$1"; shift 4; exec "$@""#;
-    let tether = ["/bin/sh", "-c", script, "tether"].map(OsString::from);
+    let linger = ["/bin/sh", "-c", script, "linger"].map(OsString::from);
     let mut options = options(data.path());
-    options.tether = tether
+    options.linger = linger
         .into_iter()
         .chain([words.clone().into_os_string()])
         .collect();
+    options.linger_for = Duration::from_millis(1_500);
     let server = ManagedNats::start(options).await.unwrap();
-    let expected = format!("TERM {} --\n", std::process::id());
+    let lock = data.path().canonicalize().unwrap().join("nats/lock");
+    let expected = format!("{} 1500 --\n", lock.display());
     assert_eq!(std::fs::read_to_string(words).unwrap(), expected);
     server.stop().await;
 }
@@ -290,7 +363,7 @@ async fn what_does_not_start_says_why() {
 
     let mut mute = options(data.path());
     mute.server = Some(script(data.path(), "exec sleep 1000"));
-    mute.start_timeout = std::time::Duration::from_millis(300);
+    mute.start_timeout = Duration::from_millis(300);
     let error = ManagedNats::start(mute).await.unwrap_err().to_string();
     assert!(error.contains("does not listen"), "{error}");
 

@@ -62,6 +62,8 @@ impl Cast {
         serve.push(folder.clone().into());
         // Moved channels may move again soon, so that the return of an agent is seen while one watches.
         serve.extend(words(&["--set", "balancer.stream_cooldown=2s"]));
+        // Whatever ends the demo, nothing stays; and agents without a message server are worth seeing.
+        serve.extend(words(&["--set", "nats.linger=0s"]));
         let agents = (1..=args.agents)
             .map(|number| {
                 let name = format!("agent-{number}");

@@ -35,12 +35,12 @@ const BEACON_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the end may take before the process ends all the same.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Runs an orchestrator until SIGTERM or SIGINT. `tether` is the command that ties a child process to this one
-/// (`PROGRAM tether`); children are started directly where it is empty.
+/// Runs an orchestrator until SIGTERM or SIGINT. `linger` is the command that looks after the managed message server
+/// (`PROGRAM linger`); it is started directly where that is empty.
 ///
 /// # Errors
 /// When a phase of the start fails, or when an actor cannot be kept going.
-pub fn run(config: Config, tether: Vec<OsString>) -> anyhow::Result<()> {
+pub fn run(config: Config, linger: Vec<OsString>) -> anyhow::Result<()> {
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!(place = %panic.location().map(ToString::to_string).unwrap_or_default(), "{panic}");
     }));
@@ -54,7 +54,7 @@ pub fn run(config: Config, tether: Vec<OsString>) -> anyhow::Result<()> {
     system.block_on(async move {
         let mut signals = Signals::new()?;
         let mut parts = tokio::select! {
-            started = Parts::start(&config, tether, metrics) => started?,
+            started = Parts::start(&config, linger, metrics) => started?,
             () = signals.any() => return Ok(()),
         };
         let outcome = tokio::select! {
@@ -108,14 +108,14 @@ struct Parts {
 impl Parts {
     async fn start(
         config: &Config,
-        tether: Vec<OsString>,
+        linger: Vec<OsString>,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Self> {
         let data_dir = phase("data folder", async { DataDir::lock(&config.data_dir) }).await?;
         let store = phase("database", database::open(config, data_dir.path())).await?;
         let id = OrchestratorId::new(format!("o-{:08x}", rand::random::<u32>()))?;
         let managed = if config.nats.urls.is_empty() {
-            let options = settings::managed_nats(config, data_dir.path(), tether);
+            let options = settings::managed_nats(config, data_dir.path(), linger);
             Some(phase("managed message server", ManagedNats::start(options)).await?)
         } else {
             None

@@ -41,13 +41,14 @@ pub(super) const fn http(config: &Config) -> HttpSettings {
     }
 }
 
-pub(super) fn managed_nats(config: &Config, data_dir: &Path, tether: Vec<OsString>) -> ManagedOptions {
+pub(super) fn managed_nats(config: &Config, data_dir: &Path, linger: Vec<OsString>) -> ManagedOptions {
     ManagedOptions {
         data_dir: data_dir.to_owned(),
         server: config.nats.server.clone(),
         prefix: config.nats.prefix.clone(),
         api_url: Some(format!("http://{}", config.http.bind)),
-        tether,
+        linger,
+        linger_for: config.nats.linger,
         start_timeout: config.nats.connect_timeout,
     }
 }

@@ -50,6 +50,9 @@ pub struct Nats {
     /// The `nats-server` program for the managed one; found on the usual paths where it is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<PathBuf>,
+    /// How long the managed server waits for a successor of an orchestrator that was killed; then it ends.
+    #[serde(with = "humantime_serde")]
+    pub linger: Duration,
     /// How long to wait for the server at the start.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,

@@ -269,6 +269,7 @@ fn every_optional_setting_is_known() {
         tls_key_file,
         prefix: _,
         server,
+        linger: _,
         connect_timeout: _,
     } = &first.config.nats;
     assert!(probe_bind.is_some() && server.is_some() && user.is_some() && password.is_some());

@@ -13,4 +13,4 @@ mod write;
 
 pub use address::{NatsError, NatsSettings};
 pub use bus::NatsBus;
-pub use managed::{ManagedError, ManagedNats, ManagedOptions};
+pub use managed::{ManagedError, ManagedNats, ManagedOptions, linger_main};

@@ -1,5 +1,6 @@
 //! The server's configuration file and its users.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
@@ -121,12 +122,10 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// Whether a process with this command line (as `/proc` shows it) runs our configuration file.
-pub(super) fn runs(cmdline: &[u8], folder: &Path) -> bool {
-    use std::os::unix::ffi::OsStrExt;
+/// Whether a process with this command line runs our configuration file.
+pub(super) fn runs(words: &[OsString], folder: &Path) -> bool {
     let config = folder.join(CONFIG_FILE);
-    let mut words = cmdline.split(|byte| *byte == 0);
-    words.any(|word| word == config.as_os_str().as_bytes())
+    words.iter().any(|word| word == config.as_os_str())
 }
 
 #[cfg(test)]
@@ -156,9 +155,13 @@ mod tests {
     #[test]
     fn only_a_server_with_our_configuration_is_ours() {
         let folder = Path::new("/data/nats");
-        assert!(runs(b"nats-server\0-c\0/data/nats/nats-server.conf\0", folder));
-        assert!(!runs(b"nats-server\0-c\0/other/nats/nats-server.conf\0", folder));
-        assert!(!runs(b"vi\0/data/nats/nats-server.conf.old\0", folder));
-        assert!(!runs(b"", folder));
+        let runs = |line: &str| {
+            let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            runs(&words, folder)
+        };
+        assert!(runs("nats-server -c /data/nats/nats-server.conf"));
+        assert!(!runs("nats-server -c /other/nats/nats-server.conf"));
+        assert!(!runs("vi /data/nats/nats-server.conf.old"));
+        assert!(!runs(""));
     }
 }

@@ -4,9 +4,11 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use streamkeeper_protocol::Connect;
+use tokio::time::Instant;
 
 use super::ManagedError;
 use super::config::{Credentials, PORTS_FOLDER};
@@ -14,6 +16,10 @@ use super::config::{Credentials, PORTS_FOLDER};
 const FOLDER: &str = "nats";
 const LOCK_FILE: &str = "lock";
 const CREDENTIALS_FILE: &str = "credentials.json";
+/// How long the lock may be taken: who only looks whether it is held takes it for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// Between attempts to take it.
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ManagedError {
     let path = path.to_path_buf();
@@ -38,9 +44,14 @@ pub(super) fn prepare(data_dir: &Path) -> Result<PathBuf, ManagedError> {
     Ok(folder)
 }
 
-/// Takes the lock that says that we run a server here. It is held as long as the file is open.
-pub(super) fn lock(folder: &Path) -> Result<File, ManagedError> {
-    let path = folder.join(LOCK_FILE);
+/// The file whose lock says that an orchestrator runs a server here.
+pub(super) fn lock_file(folder: &Path) -> PathBuf {
+    folder.join(LOCK_FILE)
+}
+
+/// Takes the lock. It is held as long as the file is open.
+pub(super) async fn lock(folder: &Path) -> Result<File, ManagedError> {
+    let path = lock_file(folder);
     let opened = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -48,10 +59,15 @@ pub(super) fn lock(folder: &Path) -> Result<File, ManagedError> {
         .mode(0o600)
         .open(&path);
     let file = opened.map_err(failed(&path, "open the file"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ManagedError::InUse { path }),
-        Err(TryLockError::Error(error)) => Err(failed(&path, "lock the file")(error)),
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {}
+            Err(TryLockError::WouldBlock) => return Err(ManagedError::InUse { path }),
+            Err(TryLockError::Error(error)) => return Err(failed(&path, "lock the file")(error)),
+        }
+        tokio::time::sleep(LOCK_RETRY).await;
     }
 }
 
@@ -144,13 +160,17 @@ mod tests {
         assert_eq!(former_port(&data.path().join("none")), None);
     }
 
-    #[test]
-    fn two_cannot_run_a_server_in_one_folder() {
+    #[tokio::test(start_paused = true)]
+    async fn two_cannot_run_a_server_in_one_folder() {
         let data = tempfile::tempdir().unwrap();
         let folder = prepare(data.path()).unwrap();
-        let held = lock(&folder).unwrap();
-        assert!(matches!(lock(&folder), Err(ManagedError::InUse { .. })));
-        drop(held);
-        lock(&folder).unwrap();
+        let held = lock(&folder).await.unwrap();
+        assert!(matches!(lock(&folder).await, Err(ManagedError::InUse { .. })));
+        // Somebody only looked.
+        let (taken, ()) = tokio::join!(lock(&folder), async {
+            tokio::time::sleep(LOCK_PATIENCE / 2).await;
+            drop(held);
+        });
+        taken.unwrap();
     }
 }

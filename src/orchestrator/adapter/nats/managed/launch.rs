@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::ManagedError;
 use super::config::{CONFIG_FILE, Credentials, LOG_FILE, OUTPUT_FILE, PID_FILE, PORTS_FOLDER, ServerConfig};
-use super::files::{failed, write_private};
+use super::files::{failed, lock_file, write_private};
 use super::process::Running;
 
 /// How long the former port may be taken before another one is chosen: a server that is just ending frees it.
@@ -38,7 +38,9 @@ const MAX_LOG_BYTES: u64 = 8 * 1024 * 1024;
 /// Starts the server, each time in the same way.
 pub(super) struct Launcher {
     pub(super) program: PathBuf,
-    pub(super) tether: Vec<OsString>,
+    /// Words before the server's command line; see [`super::ManagedOptions::linger`].
+    pub(super) linger: Vec<OsString>,
+    pub(super) linger_for: Duration,
     /// The server's folder, absolute.
     pub(super) folder: PathBuf,
     pub(super) subjects: Subjects,
@@ -63,14 +65,14 @@ impl Launcher {
             .await
             .map_err(|source| ManagedError::Spawn {
                 program: self
-                    .tether
+                    .linger
                     .first()
                     .map_or_else(|| self.program.clone(), PathBuf::from),
                 source,
             })?;
         let deadline = Instant::now() + self.timeout;
         loop {
-            if let Some(port) = self.listening(server.pid()) {
+            if let Some(port) = self.listening() {
                 self.port = port;
                 return Ok(server);
             }
@@ -98,20 +100,31 @@ impl Launcher {
         }
     }
 
-    /// Writes the configuration and clears what an earlier server left.
-    fn prepare(&self) -> Result<(), ManagedError> {
-        let config = self.folder.join(CONFIG_FILE);
+    /// The text of the configuration, for a port or, with 0, any port.
+    fn configuration(&self, port: u16) -> Result<String, ManagedError> {
         let not_text = io::Error::other("the path is not UTF-8");
         let folder = self.folder.to_str();
         let folder = folder.ok_or_else(|| failed(&self.folder, "be named in a configuration")(not_text))?;
         let leader = self.subjects.leader();
         let server = ServerConfig {
             folder,
-            port: if self.port == 0 { -1 } else { i32::from(self.port) },
+            port: if port == 0 { -1 } else { i32::from(port) },
             root: leader.strip_suffix(".leader").unwrap_or(&leader),
             credentials: &self.credentials,
         };
-        write_private(&config, server.render().as_bytes())?;
+        Ok(server.render())
+    }
+
+    /// Whether the last server was started with the configuration that we would write for that port.
+    pub(super) fn is_configured(&self, port: u16) -> bool {
+        let written = std::fs::read_to_string(self.folder.join(CONFIG_FILE)).ok();
+        written.is_some() && written == self.configuration(port).ok()
+    }
+
+    /// Writes the configuration and clears what an earlier server left.
+    fn prepare(&self) -> Result<(), ManagedError> {
+        let config = self.folder.join(CONFIG_FILE);
+        write_private(&config, self.configuration(self.port)?.as_bytes())?;
         let ports = self.folder.join(PORTS_FOLDER);
         for entry in std::fs::read_dir(&ports).map_err(failed(&ports, "read the folder"))? {
             let path = entry.map_err(failed(&ports, "read the folder"))?.path();
@@ -126,19 +139,25 @@ impl Launcher {
         Ok(())
     }
 
+    /// The command line.
+    pub(super) fn words(&self) -> Vec<OsString> {
+        let mut words = self.linger.clone();
+        if !words.is_empty() {
+            let time = self.linger_for.as_millis().to_string();
+            words.extend([lock_file(&self.folder).into(), time.into(), "--".into()]);
+        }
+        words.push(self.program.clone().into());
+        words.extend(["-c".into(), self.folder.join(CONFIG_FILE).into()]);
+        words
+    }
+
     fn command(&self) -> Result<Command, ManagedError> {
         let path = self.folder.join(OUTPUT_FILE);
         let mut file = OpenOptions::new();
         file.create(true).write(true).truncate(true).mode(0o600);
         let output = file.open(&path).map_err(failed(&path, "open the file"))?;
         let errors = output.try_clone().map_err(failed(&path, "open the file"))?;
-        let mut words = self.tether.clone();
-        if !words.is_empty() {
-            let parent = std::process::id().to_string();
-            words.extend(["TERM".into(), parent.into(), "--".into()]);
-        }
-        words.push(self.program.clone().into());
-        words.extend(["-c".into(), self.folder.join(CONFIG_FILE).into()]);
+        let words = self.words();
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
@@ -151,10 +170,11 @@ impl Launcher {
         Ok(command)
     }
 
-    /// The port on which the server with this process id listens, once it does.
-    fn listening(&self, pid: i32) -> Option<u16> {
+    /// The port on which the server listens, once it does.
+    pub(super) fn listening(&self) -> Option<u16> {
+        let pid = std::fs::read_to_string(self.folder.join(PID_FILE)).ok()?;
         let entries = std::fs::read_dir(self.folder.join(PORTS_FOLDER)).ok()?;
-        let wanted = format!("_{pid}.ports");
+        let wanted = format!("_{}.ports", pid.trim());
         let file = entries
             .filter_map(Result::ok)
             .map(|entry| entry.path())

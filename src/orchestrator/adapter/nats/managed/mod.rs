@@ -1,11 +1,13 @@
-//! A nats-server of our own, for who runs none: on loopback, with passwords of its own, never orphaned.
+//! A nats-server of our own, for who runs none: on loopback, with passwords of its own, orphaned for a short time at
+//! most.
 
 mod config;
 mod files;
 mod launch;
+mod linger;
 mod locate;
 mod process;
-mod stale;
+mod survivor;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,6 +23,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use linger::linger_main;
+
 use self::config::Credentials;
 use self::launch::Launcher;
 use self::process::Running;
@@ -31,6 +35,8 @@ use super::metrics;
 
 /// How long a server may take to end after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long whoever looks after the server may take to end it.
+const END_TIMEOUT: Duration = Duration::from_secs(7);
 /// Between attempts to start a server that ended by itself.
 const RESTART: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// A server that ran this long starts again without the delay of earlier failures.
@@ -47,9 +53,12 @@ pub struct ManagedOptions {
     pub prefix: String,
     /// Where the orchestrator's API answers, for `connect.json`.
     pub api_url: Option<String>,
-    /// Put before the server's command line, with signal and parent added (`<tether> TERM <pid> -- nats-server …`), so
-    /// that the server ends when this process is killed. Empty: the server is started directly.
-    pub tether: Vec<OsString>,
+    /// Put before the server's command line, with the lock and the time added (`<linger> LOCK MILLISECONDS --
+    /// nats-server …`), so that somebody ends the server when this process is killed and none takes its place. Empty: the
+    /// server is started directly.
+    pub linger: Vec<OsString>,
+    /// How long the server waits for a successor of a process that was killed.
+    pub linger_for: Duration,
     /// How long the server may take to come up.
     pub start_timeout: Duration,
 }
@@ -133,7 +142,8 @@ pub struct ManagedNats {
 }
 
 impl ManagedNats {
-    /// Starts the server, waits until it listens and writes `connect.json`.
+    /// Starts the server, or takes over the one that a killed predecessor left; waits until it listens and writes
+    /// `connect.json`.
     ///
     /// # Errors
     /// When there is no program, a file cannot be written, or the server does not come up.
@@ -144,21 +154,27 @@ impl ManagedNats {
         })?;
         let program = locate::locate(options.server.as_deref())?;
         let folder = files::prepare(&options.data_dir)?;
-        let lock = files::lock(&folder)?;
+        let lock = files::lock(&folder).await?;
         let credentials = files::credentials(&folder)?;
-        stale::terminate(&folder, STOP_TIMEOUT).await?;
         let connect_file = folder.parent().map(|data| data.join(CONNECT_FILE));
         let connect_file = connect_file.unwrap_or_else(|| PathBuf::from(CONNECT_FILE));
         let mut launcher = Launcher {
             program,
-            tether: options.tether,
+            linger: options.linger,
+            linger_for: options.linger_for,
             folder,
             subjects,
             credentials: credentials.clone(),
-            port: launch::choose_port(files::former_port(&connect_file)).await,
+            port: 0,
             timeout: options.start_timeout,
         };
-        let server = launcher.launch().await?;
+        let server = match survivor::take_over(&mut launcher).await? {
+            Some(server) => server,
+            None => {
+                launcher.port = launch::choose_port(files::former_port(&connect_file)).await;
+                launcher.launch().await?
+            }
+        };
         let url = format!("nats://127.0.0.1:{}", launcher.port);
         let connect = Connect {
             urls: vec![url.clone()],
@@ -205,7 +221,7 @@ impl ManagedNats {
         *self.running.borrow()
     }
 
-    /// Stops the server: SIGTERM, after five seconds SIGKILL.
+    /// Stops the server: SIGTERM, after some seconds SIGKILL.
     pub async fn stop(mut self) {
         self.stopping.cancel();
         if let Err(error) = (&mut self.task).await {
@@ -226,7 +242,7 @@ async fn supervise(
         let since = Instant::now();
         let status = tokio::select! {
             () = stopping.cancelled() => {
-                server.end(STOP_TIMEOUT).await;
+                server.end(END_TIMEOUT).await;
                 told.send_replace(false);
                 return;
             }

@@ -1,20 +1,32 @@
-//! The server as a child process.
+//! The server as a process: our child, or one that an earlier run left.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, pidfd_send_signal, waitid};
 use tokio::sync::{oneshot, watch};
 
-/// A child that runs, or has ended. Dropping it kills the child.
+/// A process that runs, or has ended. Dropping it kills the process.
 #[derive(Debug)]
 pub(super) struct Running {
-    pid: Pid,
-    /// Whether the child is reaped: from then on its number may belong to somebody else.
-    reaped: Arc<Mutex<bool>>,
+    process: Process,
     status: watch::Receiver<Option<String>>,
+}
+
+/// How signals reach it and nobody else.
+#[derive(Debug)]
+enum Process {
+    Child {
+        pid: Pid,
+        /// Whether the child is reaped: from then on its number may belong to somebody else.
+        reaped: Arc<Mutex<bool>>,
+    },
+    /// Somebody else's child, by a handle that means this process for ever.
+    Adopted(Arc<OwnedFd>),
 }
 
 impl Running {
@@ -29,11 +41,30 @@ impl Running {
         thread.spawn(move || host(command, started_tx, &status_tx, &flag))?;
         let gone = || io::Error::other("the thread that starts it ended");
         let pid = started.await.map_err(|_| gone())??;
-        Ok(Self { pid, reaped, status })
+        let process = Process::Child { pid, reaped };
+        Ok(Self { process, status })
     }
 
-    pub(super) fn pid(&self) -> i32 {
-        self.pid.as_raw_nonzero().get()
+    /// Takes over a process that is not our child, by its handle.
+    pub(super) fn adopt(handle: OwnedFd) -> io::Result<Self> {
+        let handle = Arc::new(handle);
+        let (told, status) = watch::channel(None);
+        let watched = Arc::clone(&handle);
+        let thread = std::thread::Builder::new().name("nats-server".to_owned());
+        thread.spawn(move || {
+            // The handle becomes readable when the process ends.
+            let mut handles = [PollFd::new(&*watched, PollFlags::IN)];
+            let text = loop {
+                match poll(&mut handles, None) {
+                    Ok(_) => break "only its parent knows how".to_owned(),
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => break format!("it cannot be watched any more: {error}"),
+                }
+            };
+            told.send_replace(Some(text));
+        })?;
+        let process = Process::Adopted(handle);
+        Ok(Self { process, status })
     }
 
     /// Waits for the end, and says how it was.
@@ -54,9 +85,19 @@ impl Running {
     }
 
     fn signal(&self, signal: Signal) {
-        let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*reaped && let Err(error) = kill_process(self.pid, signal) {
-            tracing::warn!("cannot signal nats-server: {error}");
+        let sent = match &self.process {
+            Process::Child { pid, reaped } => {
+                let reaped = reaped.lock().unwrap_or_else(PoisonError::into_inner);
+                if *reaped {
+                    return;
+                }
+                kill_process(*pid, signal)
+            }
+            Process::Adopted(handle) => pidfd_send_signal(handle, signal),
+        };
+        match sent {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => tracing::warn!("cannot signal nats-server: {error}"),
         }
     }
 }
@@ -101,6 +142,8 @@ fn host(
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{PidfdFlags, pidfd_open};
+
     use super::*;
 
     const GENEROUS: Duration = Duration::from_secs(30);
@@ -143,6 +186,20 @@ mod tests {
             ended.await.unwrap().unwrap().as_deref(),
             Some("signal: 9 (SIGKILL)")
         );
+    }
+
+    #[tokio::test]
+    async fn an_adopted_process_is_ended_as_a_child_is_and_its_end_is_told() {
+        let mut parent = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let handle = pidfd_open(Pid::from_child(&parent), PidfdFlags::empty()).unwrap();
+        let mut adopted = Running::adopt(handle).unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(100), adopted.ended());
+        assert!(early.await.is_err(), "it runs");
+        adopted.end(GENEROUS).await;
+        let status = parent.wait().unwrap();
+        assert_eq!(status.to_string(), "signal: 15 (SIGTERM)");
+        // Its number may be somebody else's by now.
+        drop(adopted);
     }
 
     #[tokio::test]
