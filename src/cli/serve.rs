@@ -1,5 +1,7 @@
 //! `serve`: an orchestrator.
 
+use std::time::Instant;
+
 use clap::Args;
 use streamkeeper_orchestrator::{app, config};
 
@@ -27,8 +29,10 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let start = Instant::now();
     let config = config::load(&args.settings.layers()?).map_err(|errors| settings::refused(&errors))?;
+    let loading = start.elapsed();
     args.log.start()?;
     let linger = vec![crate::program()?, "linger".into()];
-    app::run(config, linger).map_err(|error| Failure::failed(format!("serve: {error:#}")))
+    app::run(config, loading, linger).map_err(|error| Failure::failed(format!("serve: {error:#}")))
 }

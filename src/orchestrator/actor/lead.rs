@@ -7,6 +7,7 @@ use streamkeeper_core::coordinator::Event;
 use streamkeeper_core::election;
 use streamkeeper_core::record::Fence;
 use streamkeeper_protocol::{LeaderRecord, Term};
+use tokio::sync::watch;
 
 use super::mailbox::Mailbox;
 use super::shell::{Ports, Shell};
@@ -73,14 +74,17 @@ impl Shell {
     pub(super) fn take_over(&self, term: Term) {
         let (ports, coordinator) = (self.ports.clone(), self.mailboxes.coordinator.clone());
         let lease = self.settings.coordinator.lease;
+        let failure = self.takeover_failure.clone();
         self.io.spawn(async move {
-            coordinator.deliver(take_over(&ports, term, lease).await).await;
+            coordinator
+                .deliver(take_over(&ports, term, lease, &failure).await)
+                .await;
         });
     }
 }
 
 /// Raises the fence with the term that was won, and reads everything (OWNERSHIP rule 6).
-async fn take_over(ports: &Ports, term: Term, lease: Duration) -> Event {
+async fn take_over(ports: &Ports, term: Term, lease: Duration, failure: &watch::Sender<String>) -> Event {
     let fence = Fence {
         term,
         nonce: rand::random(),
@@ -94,6 +98,7 @@ async fn take_over(ports: &Ports, term: Term, lease: Duration) -> Event {
         }
         Err(error) => {
             tracing::warn!(%term, %error, "takeover failed; it is tried again");
+            failure.send_replace(error.to_string());
             return Event::TakeOverFailed { term, stored: None };
         }
     };

@@ -81,6 +81,8 @@ pub struct Shell {
     pub(super) election: watch::Sender<election::Status>,
     pub(super) cluster: watch::Sender<ClusterState>,
     pub(super) findings: watch::Sender<Vec<Finding>>,
+    /// Why the last takeover failed.
+    pub(super) takeover_failure: watch::Sender<String>,
     pub(super) alerts: AlertOutbox,
     pub(super) replies: Replies,
     pub(super) fatal: Fatal,

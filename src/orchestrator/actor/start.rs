@@ -75,6 +75,7 @@ impl Actors {
             election: watch::Sender::new(election::Status::default()),
             cluster: watch::Sender::new(ClusterState::default()),
             findings: watch::Sender::new(Vec::new()),
+            takeover_failure: watch::Sender::new("no attempt ended".to_owned()),
             replies: Replies::default(),
             fatal,
         });
@@ -146,6 +147,12 @@ impl Actors {
             alerts: self.shell.alerts.watch(),
             findings: self.shell.findings.subscribe(),
         }
+    }
+
+    /// Why the last attempt to take over failed.
+    #[must_use]
+    pub fn takeover_failures(&self) -> watch::Receiver<String> {
+        self.shell.takeover_failure.subscribe()
     }
 
     /// Ends the actors. What is on its way to the database is finished there.

@@ -33,13 +33,23 @@ pub(super) enum DatabaseError {
 }
 
 /// Opens the database of the settings; while it cannot be reached, tries again until the settings' time is over.
-pub(super) async fn open(config: &Config, data_dir: &Path) -> Result<SeaStore, DatabaseError> {
+/// `waits` is told why it is not there yet.
+pub(super) async fn open(
+    config: &Config,
+    data_dir: &Path,
+    waits: impl Fn(&OpenError),
+) -> Result<SeaStore, DatabaseError> {
     let url = settings::database_url(config, data_dir);
     let options = settings::store(config);
-    wait_for(&url, &options, config.database.start_timeout).await
+    wait_for(&url, &options, config.database.start_timeout, waits).await
 }
 
-async fn wait_for(url: &str, options: &StoreOptions, timeout: Duration) -> Result<SeaStore, DatabaseError> {
+async fn wait_for(
+    url: &str,
+    options: &StoreOptions,
+    timeout: Duration,
+    waits: impl Fn(&OpenError),
+) -> Result<SeaStore, DatabaseError> {
     let start = Instant::now();
     let mut attempt = 0;
     loop {
@@ -48,6 +58,7 @@ async fn wait_for(url: &str, options: &StoreOptions, timeout: Duration) -> Resul
             Err(error) if error.may_pass() => error,
             Err(error) => return Err(DatabaseError::Open(error)),
         };
+        waits(&error);
         let delay = RETRY.delay(attempt, rand::random());
         if start.elapsed() + delay >= timeout {
             return Err(DatabaseError::GaveUp { last: error, timeout });
@@ -82,9 +93,16 @@ mod tests {
             .port();
         let url = format!("postgres://u:secret@127.0.0.1:{port}/d");
         let timeout = Duration::from_millis(300);
-        let error = wait_for(&url, &StoreOptions::default(), timeout)
+        let reasons = std::cell::RefCell::new(Vec::new());
+        let waits = |error: &OpenError| reasons.borrow_mut().push(error.to_string());
+        let error = wait_for(&url, &StoreOptions::default(), timeout, waits)
             .await
             .unwrap_err();
+        let told = reasons.into_inner();
+        assert!(
+            !told.is_empty() && told.iter().all(|reason| reason.contains("refused")),
+            "{told:?}"
+        );
         let text = error.to_string();
         let shown = format!("postgres://u:***@127.0.0.1:{port}/d");
         for part in [shown.as_str(), "refused", "300ms", "database.start_timeout"] {
@@ -96,7 +114,7 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_pass_is_not_waited_for() {
         let url = "mysql://u:secret@h/d";
-        let error = wait_for(url, &StoreOptions::default(), Duration::MAX)
+        let error = wait_for(url, &StoreOptions::default(), Duration::MAX, |_| {})
             .await
             .unwrap_err();
         assert!(

@@ -3,9 +3,12 @@
 
 mod database;
 mod phase;
+mod recovery;
 mod settings;
 
+use std::convert::Infallible;
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,28 +22,31 @@ use tokio::task::JoinSet;
 
 use crate::actor::{ActorInbox, Actors, Fatal, Ports};
 use crate::adapter::breaker::BreakerStore;
-use crate::adapter::http::{self, HttpContext, HttpServer};
+use crate::adapter::http::{BoundHttp, HttpContext, HttpError, HttpServer};
 use crate::adapter::nats::{ManagedNats, NatsBus};
 use crate::adapter::store::SeaStore;
 use crate::adapter::system::{DataDir, OwnKey, SystemClock, TermFile};
 use crate::config::Config;
 use crate::port::Bus;
 use crate::telemetry;
-use phase::phase;
+use phase::Starting;
+use recovery::{Recovered, recovered};
 
 /// Threads for everything that waits; each actor has its own beside them.
 const IO_THREADS: usize = 2;
 /// Time between two signs of life of the leader.
 const BEACON_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a message server may take to say what it keeps.
+const JETSTREAM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the end may take before the process ends all the same.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Runs an orchestrator until SIGTERM or SIGINT. `linger` is the command that looks after the managed message server
+/// Runs an orchestrator until SIGTERM or SIGINT. `loading` is how long reading the configuration took; `linger` is the command that looks after the managed message server
 /// (`PROGRAM linger`); it is started directly where that is empty.
 ///
 /// # Errors
 /// When a phase of the start fails, or when an actor cannot be kept going.
-pub fn run(config: Config, linger: Vec<OsString>) -> anyhow::Result<()> {
+pub fn run(config: Config, loading: Duration, linger: Vec<OsString>) -> anyhow::Result<()> {
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!(place = %panic.location().map(ToString::to_string).unwrap_or_default(), "{panic}");
     }));
@@ -54,7 +60,7 @@ pub fn run(config: Config, linger: Vec<OsString>) -> anyhow::Result<()> {
     system.block_on(async move {
         let mut signals = Signals::new()?;
         let mut parts = tokio::select! {
-            started = Parts::start(&config, linger, metrics) => started?,
+            started = Parts::start(&config, loading, linger, metrics) => started?,
             () = signals.any() => return Ok(()),
         };
         let outcome = tokio::select! {
@@ -108,47 +114,38 @@ struct Parts {
 impl Parts {
     async fn start(
         config: &Config,
+        loading: Duration,
         linger: Vec<OsString>,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Self> {
-        let data_dir = phase("data folder", async { DataDir::lock(&config.data_dir) }).await?;
-        let store = phase("database", database::open(config, data_dir.path())).await?;
+        let starting = Starting::default();
+        starting.done("configuration", loading, None);
+        let data_dir = starting
+            .phase("data folder", async { DataDir::lock(&config.data_dir) })
+            .await?;
+        // Early, so that probes are answered while the rest takes its time.
+        let (bound, probes) = starting
+            .phase("probes", async {
+                let bound = BoundHttp::bind(settings::http(config))?;
+                let probes = bound.starting(starting.watch())?;
+                Ok::<_, HttpError>((bound, probes))
+            })
+            .await?;
+        let database = database::open(config, data_dir.path(), |reason| starting.waits_for(reason));
+        let store = starting.phase("database", database).await?;
         let id = OrchestratorId::new(format!("o-{:08x}", rand::random::<u32>()))?;
-        let managed = if config.nats.urls.is_empty() {
-            let options = settings::managed_nats(config, data_dir.path(), linger);
-            Some(phase("managed message server", ManagedNats::start(options)).await?)
-        } else {
-            None
-        };
         let inbox = Arc::new(ActorInbox::default());
-        let nats = settings::nats(config, managed.as_ref(), &id);
-        let bus = phase(
-            "message server",
-            NatsBus::connect(nats, inbox.clone(), id.clone()),
-        )
-        .await?;
-        let bus = Arc::new(bus);
+        let (managed, bus) =
+            message_server(config, data_dir.path(), linger, &id, inbox.clone(), &starting).await?;
         let fatal = Fatal::default();
-        let clock = Arc::new(SystemClock);
-        let threshold = config.database.breaker_threshold;
-        let ports = Ports {
-            store: Arc::new(BreakerStore::new(
-                Arc::new(store.clone()),
-                clock.clone(),
-                threshold,
-            )),
-            bus: bus.clone(),
-            clock,
-            terms: Arc::new(TermFile::of(data_dir.path())),
-            leader_key: Arc::new(OwnKey::default()),
-        };
-        let actors = phase(
-            "actors",
-            Actors::start(id.clone(), settings::actors(config), ports.clone(), fatal.clone()),
-        )
-        .await?;
+        let ports = ports(config, &store, &bus, data_dir.path());
+        let actors = Actors::start(id.clone(), settings::actors(config), ports.clone(), fatal.clone());
+        let actors = starting.phase("actors", actors).await?;
         inbox.open(actors.shell());
-        let (started, starting) = watch::channel(false);
+        let recovered = recovered(&actors, &fatal, config.database.start_timeout, &starting);
+        starting
+            .found("recovery of state", recovered, Recovered::detail)
+            .await?;
         let context = HttpContext {
             view: actors.view(),
             gateway: actors.gateway(),
@@ -156,17 +153,24 @@ impl Parts {
             bus: ports.bus,
             clock: ports.clock,
             metrics,
-            started: starting,
+            start: starting.watch(),
             version: env!("CARGO_PKG_VERSION"),
             id: id.clone(),
         };
-        let http = phase("http", async { http::start(settings::http(config), context) }).await?;
+        let http = starting
+            .phase("http", async {
+                let http = bound.serve(context)?;
+                // Both answer for a moment: nobody is turned away.
+                probes.retire().await;
+                Ok::<_, HttpError>(http)
+            })
+            .await?;
         let api_url = format!("http://{}", http.addr());
         let cluster = actors.view().cluster;
         let mut tasks = JoinSet::new();
         tasks.spawn(beacons(bus.clone(), cluster, id, api_url.clone()));
         // Last: whoever waits for the start waits for all of it.
-        started.send_replace(true);
+        starting.through();
         tracing::info!(api_url, data = %data_dir.path().display(), "started");
         Ok(Self {
             store,
@@ -196,6 +200,51 @@ impl Parts {
         if let Some(managed) = self.managed.take() {
             managed.stop().await;
         }
+    }
+}
+
+/// The connection to the message server, and the server itself where it is ours.
+async fn message_server(
+    config: &Config,
+    data_dir: &Path,
+    linger: Vec<OsString>,
+    id: &OrchestratorId,
+    inbox: Arc<ActorInbox>,
+    starting: &Starting,
+) -> anyhow::Result<(Option<ManagedNats>, Arc<NatsBus>)> {
+    let managed = if config.nats.urls.is_empty() {
+        let options = settings::managed_nats(config, data_dir, linger);
+        let server = starting.phase("managed nats", ManagedNats::start(options));
+        Some(server.await?)
+    } else {
+        None
+    };
+    let nats = settings::nats(config, managed.as_ref(), id);
+    let connecting = NatsBus::connect(nats, inbox, id.clone());
+    let bus = Arc::new(starting.phase("nats", connecting).await?);
+    let keeps = async { Ok::<_, Infallible>(bus.keeps_alerts(JETSTREAM_TIMEOUT).await) };
+    let said = |keeps: &Result<bool, String>| {
+        Some(match keeps {
+            Ok(true) => "alerts are kept".to_owned(),
+            Ok(false) => "alerts reach only those who listen at the time".to_owned(),
+            Err(reason) => format!("alerts are not kept yet: {reason}"),
+        })
+    };
+    // An optional part: whoever looks for it has logged why it is missing.
+    let _ = starting.found("jetstream", keeps, said).await?;
+    Ok((managed, bus))
+}
+
+fn ports(config: &Config, store: &SeaStore, bus: &Arc<NatsBus>, data_dir: &Path) -> Ports {
+    let clock = Arc::new(SystemClock);
+    let threshold = config.database.breaker_threshold;
+    let breaker = BreakerStore::new(Arc::new(store.clone()), clock.clone(), threshold);
+    Ports {
+        store: Arc::new(breaker),
+        bus: bus.clone(),
+        clock,
+        terms: Arc::new(TermFile::of(data_dir)),
+        leader_key: Arc::new(OwnKey::default()),
     }
 }
 

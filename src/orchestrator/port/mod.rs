@@ -4,6 +4,7 @@ pub mod bus;
 pub mod clock;
 pub mod gateway;
 pub mod leader_key;
+pub mod start;
 pub mod store;
 pub mod terms;
 
@@ -11,5 +12,6 @@ pub use bus::{Bus, BusError, Inbox};
 pub use clock::Clock;
 pub use gateway::{ActorStatus, Gateway, GatewayError, View};
 pub use leader_key::LeaderKey;
+pub use start::{Current, Phase, Start};
 pub use store::{Store, StoreError, TakenOver};
 pub use terms::TermMemory;

@@ -233,7 +233,7 @@ async fn every_path_answers_as_described() {
         }
     }
 
-    world.started.send_replace(false);
+    world.start.send_modify(|start| start.through = false);
     world
         .behind
         .database_down

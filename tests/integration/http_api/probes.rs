@@ -1,11 +1,15 @@
 //! Probes, health, metrics, faults, and the server itself.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use streamkeeper_core::cluster::{Availability, Role, Slot, StreamRecord};
-use streamkeeper_orchestrator::adapter::http::{HttpError, HttpSettings, start};
+use streamkeeper_orchestrator::adapter::http::{BoundHttp, HttpError, HttpSettings, start};
+use streamkeeper_orchestrator::port::{Current, Phase, Start};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::world::{World, assignment, cluster, record, running, worker};
 
@@ -13,16 +17,19 @@ use super::world::{World, assignment, cluster, record, running, worker};
 async fn probes_tell_what_is_missing() {
     let world = World::new();
     world.cluster.send_replace(cluster(Vec::new(), Vec::new()));
-    for path in ["/livez", "/startupz", "/readyz"] {
-        assert_eq!(world.get(path).await, json!({"status": "ok"}));
+    for path in ["/livez", "/readyz", "/readyz?verbose=false", "/readyz?token=x"] {
+        assert_eq!(world.get(path).await, json!({"status": "ok"}), "{path}");
     }
-
-    world.started.send_replace(false);
-    let (status, problem) = world.ask(Method::GET, "/startupz", "").await;
+    let phases = json!([{"phase": "recovery of state", "took_ms": 7, "detail": "2 streams, 1 assignments"}]);
     assert_eq!(
-        (status.as_u16(), &problem["title"]),
-        (503, &json!("This orchestrator still starts"))
+        world.get("/startupz").await,
+        json!({"status": "ok", "phases": phases})
     );
+    for path in ["/readyz?verbose", "/readyz?a=b&verbose=1"] {
+        let ready = world.get(path).await;
+        assert_eq!(ready["phases"], phases, "{path}");
+        assert_eq!(ready["dependencies"]["nats"]["latency_ms"], 0.25, "{path}");
+    }
 
     world.behind.database_down.store(true, Ordering::SeqCst);
     world.behind.nats_down.store(true, Ordering::SeqCst);
@@ -37,6 +44,75 @@ async fn probes_tell_what_is_missing() {
     let text = problem.to_string();
     assert!(text.contains("refused") && !text.contains("s3cret"), "{text}");
     assert_eq!(world.get("/livez").await, json!({"status": "ok"}));
+}
+
+#[actix::test]
+async fn while_it_starts_probes_name_the_phase_and_everything_else_is_to_be_asked_later() {
+    let world = World::new();
+    world.cluster.send_replace(cluster(Vec::new(), Vec::new()));
+    let bound = BoundHttp::bind(HttpSettings {
+        bind: "127.0.0.1:0".parse().unwrap(),
+        probe_bind: Some("127.0.0.1:0".parse().unwrap()),
+        fault_injection: false,
+    })
+    .unwrap();
+    let base = format!("http://{}", bound.addr());
+    let start = watch::Sender::new(Start::default());
+    let starting = bound.starting(start.subscribe()).unwrap();
+    let client = streamkeeper_tests::http::client();
+    let ask = async |path: &str| {
+        // A connection of its own, as somebody who comes just then.
+        let request = client.get(format!("{base}{path}")).header("connection", "close");
+        let response = request.send().await.unwrap();
+        let again = response.headers().get("retry-after").is_some();
+        let status = response.status().as_u16();
+        let body: Value = response.json().await.unwrap();
+        (status, again, body)
+    };
+    assert_eq!(ask("/livez").await, (200, false, json!({"status": "ok"})));
+    start.send_modify(|start| {
+        start.done.push(Phase {
+            name: "data folder",
+            took: Duration::from_millis(3),
+            detail: None,
+        });
+        start.current = Some(Current {
+            name: "database",
+            since: Instant::now(),
+            waits_for: Some("postgres://sk:s3cret@db/sk refused".to_owned()),
+        });
+    });
+    for path in [
+        "/startupz",
+        "/readyz?verbose",
+        "/readyz",
+        "/health",
+        "/api/v1/streams",
+    ] {
+        let (status, again, problem) = ask(path).await;
+        assert_eq!((status, again), (503, true), "{path}");
+        assert_eq!(problem["type"], "urn:streamkeeper:problem:not-started", "{path}");
+        assert_eq!(problem["instance"], path.split('?').next().unwrap(), "{path}");
+        let detail = problem["detail"].as_str().unwrap();
+        for part in ["phase \"database\"", "it waits", "refused", "data folder (3 ms)"] {
+            assert!(detail.contains(part), "{part}: {detail}");
+        }
+        assert!(!detail.contains("s3cret"), "{detail}");
+    }
+
+    // The API takes the address over, and nobody finds it closed in between.
+    let http = bound.serve(world.context()).unwrap();
+    let (asked, ()) = tokio::join!(
+        async {
+            for _ in 0..100 {
+                ask("/livez").await;
+            }
+        },
+        starting.retire()
+    );
+    let () = asked;
+    assert_eq!(ask("/readyz").await, (200, false, json!({"status": "ok"})));
+    http.stop().await;
 }
 
 #[actix::test]

@@ -20,7 +20,8 @@ use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_orchestrator::adapter::http::{HttpContext, HttpServer, HttpSettings, start};
 use streamkeeper_orchestrator::port::{
-    ActorStatus, Bus, BusError, Clock, Gateway, GatewayError, Store, StoreError, TakenOver, View,
+    ActorStatus, Bus, BusError, Clock, Gateway, GatewayError, Phase as StartPhase, Start, Store, StoreError,
+    TakenOver, View,
 };
 use streamkeeper_orchestrator::telemetry::install_metrics;
 use streamkeeper_protocol::{
@@ -146,7 +147,7 @@ pub(super) struct World {
     pub(super) cluster: watch::Sender<ClusterState>,
     pub(super) alerts: watch::Sender<Vec<Arc<ActiveAlert>>>,
     pub(super) findings: watch::Sender<Vec<Finding>>,
-    pub(super) started: watch::Sender<bool>,
+    pub(super) start: watch::Sender<Start>,
     context: HttpContext,
     client: reqwest::Client,
 }
@@ -161,7 +162,16 @@ impl World {
         let (cluster, cluster_view) = watch::channel(ClusterState::default());
         let (alerts, alerts_view) = watch::channel(Vec::new());
         let (findings, findings_view) = watch::channel(Vec::new());
-        let (started, started_view) = watch::channel(true);
+        let through = Start {
+            done: vec![StartPhase {
+                name: "recovery of state",
+                took: Duration::from_millis(7),
+                detail: Some("2 streams, 1 assignments".to_owned()),
+            }],
+            current: None,
+            through: true,
+        };
+        let (started, start_view) = watch::channel(through);
         let context = HttpContext {
             view: View {
                 cluster: cluster_view,
@@ -173,7 +183,7 @@ impl World {
             bus: behind.clone(),
             clock: behind.clone(),
             metrics: install_metrics().unwrap(),
-            started: started_view,
+            start: start_view,
             version: "1.2.3",
             id: OrchestratorId::new("first").unwrap(),
         };
@@ -189,7 +199,7 @@ impl World {
             cluster,
             alerts,
             findings,
-            started,
+            start: started,
             client: streamkeeper_tests::http::client(),
         }
     }

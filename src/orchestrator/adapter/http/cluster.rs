@@ -39,7 +39,7 @@ pub(super) async fn status(request: HttpRequest, shared: Data<Shared>) -> Result
     Ok(HttpResponse::Ok().json(StatusView {
         orchestrator: &context.id,
         version: context.version,
-        started: *context.started.borrow(),
+        started: context.start.borrow().through,
         leadership: LeadershipView::new(&cluster, &context.id, Times(&*context.clock)),
         streams: StreamCounts::new(&cluster),
         workers: WorkerCounts::new(&cluster),

@@ -15,6 +15,7 @@ mod query;
 mod refusal;
 mod routes;
 mod server;
+mod starting;
 mod streams;
 mod views;
 
@@ -28,9 +29,9 @@ use tokio::sync::watch;
 
 pub use mask::mask;
 pub use openapi::openapi_json;
-pub use server::{HttpError, HttpServer, start};
+pub use server::{BoundHttp, HttpError, HttpServer, StartingHttp, start};
 
-use crate::port::{Bus, Clock, Gateway, Store, View};
+use crate::port::{Bus, Clock, Gateway, Start, Store, View};
 
 /// Where the API answers, and what it allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +59,8 @@ pub struct HttpContext {
     pub clock: Arc<dyn Clock>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
-    /// Whether the start is through.
-    pub started: watch::Receiver<bool>,
+    /// How far the start is.
+    pub start: watch::Receiver<Start>,
     /// Version of this program.
     pub version: &'static str,
     /// This orchestrator.

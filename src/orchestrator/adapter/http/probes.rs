@@ -6,14 +6,15 @@ use std::future::Future;
 use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use metrics::gauge;
 use streamkeeper_core::cluster::Role;
 
 use super::Shared;
 use super::mask::mask;
 use super::problem::{ErrorItem, Kind, Place, Problem, Shown};
-use super::views::health::{Dependency, HealthView, ProbeView, Status};
+use super::starting::still_starts;
+use super::views::health::{Dependency, HealthView, PhaseView, ProbeView, Status};
 use crate::telemetry::metrics::DATABASE_UP;
 use crate::telemetry::record_snapshot;
 
@@ -38,7 +39,7 @@ pub(super) async fn livez() -> HttpResponse {
     ok()
 }
 
-/// The start is through.
+/// The start is through, and what its phases found.
 #[utoipa::path(
     get,
     path = "/startupz",
@@ -46,15 +47,18 @@ pub(super) async fn livez() -> HttpResponse {
     tag = "probes",
     responses(
         (status = 200, body = ProbeView),
-        (status = 503, body = Shown, content_type = "application/problem+json", description = "It still starts"),
+        (status = 503, body = Shown, content_type = "application/problem+json", description = "It still starts; the phase is named"),
     ),
 )]
 pub(super) async fn startupz(shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
-    if *shared.context.started.borrow() {
-        return Ok(ok());
+    let start = shared.context.start.borrow();
+    if !start.through {
+        return Err(still_starts(&start));
     }
-    Err(Problem::new(Kind::NotStarted, "the start is not through yet")
-        .suggest("the log names the phase that it is in"))
+    Ok(holds(ProbeView {
+        phases: start.done.iter().map(PhaseView::of).collect(),
+        ..probe()
+    }))
 }
 
 /// Changes would be taken now.
@@ -63,33 +67,55 @@ pub(super) async fn startupz(shared: web::Data<Shared>) -> Result<HttpResponse, 
     path = "/readyz",
     operation_id = "readyz",
     tag = "probes",
+    params(
+        ("verbose" = Option<bool>, Query, description = "Shows the phases of the start, and what was asked; `verbose` alone suffices"),
+    ),
     responses(
         (status = 200, body = ProbeView),
         (status = 503, body = Shown, content_type = "application/problem+json", description = "Changes would be refused; every reason is named"),
     ),
 )]
-pub(super) async fn readyz(shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
+pub(super) async fn readyz(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
+    if !shared.context.start.borrow().through {
+        return Err(still_starts(&shared.context.start.borrow()));
+    }
     let (database, nats) = futures::future::join(database(&shared), nats(&shared)).await;
-    let mut errors = Vec::new();
-    for (name, dependency) in [
+    let asked = [
         (LEADERSHIP, leadership(&shared)),
         (DATABASE, database),
         (NATS, nats),
-    ] {
-        if dependency.status != Status::Ok {
-            errors.push(ErrorItem {
-                place: Place::Dependency(name),
-                detail: dependency.error.unwrap_or_default(),
-            });
-        }
-    }
+    ];
+    let errors: Vec<ErrorItem> = asked
+        .iter()
+        .filter(|(_, dependency)| dependency.status != Status::Ok)
+        .map(|(name, dependency)| ErrorItem {
+            place: Place::Dependency(name),
+            detail: dependency.error.clone().unwrap_or_default(),
+        })
+        .collect();
     if errors.is_empty() {
-        return Ok(ok());
+        if !is_verbose(&request) {
+            return Ok(ok());
+        }
+        let start = shared.context.start.borrow();
+        return Ok(holds(ProbeView {
+            phases: start.done.iter().map(PhaseView::of).collect(),
+            dependencies: asked.into(),
+            ..probe()
+        }));
     }
     let details: Vec<&str> = errors.iter().map(|error| error.detail.as_str()).collect();
     Err(Problem::new(Kind::NotReady, details.join("; "))
         .suggest("GET /health says what to do about each")
         .with_errors(errors))
+}
+
+/// Other parameters are no mistake here: probes of other programs bring their own.
+fn is_verbose(request: &HttpRequest) -> bool {
+    let parameters = request.query_string().split('&');
+    parameters
+        .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "true")))
+        .any(|(name, value)| name == "verbose" && value != "false")
 }
 
 /// How everything is that this orchestrator needs, and what to do about what is not well.
@@ -141,10 +167,22 @@ pub(super) async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
         .body(shared.context.metrics.render())
 }
 
+const fn probe() -> ProbeView {
+    ProbeView {
+        status: Status::Ok,
+        phases: Vec::new(),
+        dependencies: BTreeMap::new(),
+    }
+}
+
 fn ok() -> HttpResponse {
+    holds(probe())
+}
+
+fn holds(view: ProbeView) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "no-store"))
-        .json(ProbeView { status: Status::Ok })
+        .json(view)
 }
 
 /// Asks the database for a sign of life and notes the answer in the metrics.

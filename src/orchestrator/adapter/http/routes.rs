@@ -43,6 +43,7 @@ pub(super) fn api(config: &mut ServiceConfig) {
 /// Probes and metrics alone.
 pub(super) fn probes(config: &mut ServiceConfig) {
     config
+        .default_service(web::to(not_here))
         .service(only_get("/livez", probe::livez))
         .service(only_get("/readyz", probe::readyz))
         .service(only_get("/startupz", probe::startupz))

@@ -1,18 +1,22 @@
 //! Binding, running and stopping the servers.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::http::KeepAlive;
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::{App, web};
+use tokio::net::TcpSocket;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing_actix_web::TracingLogger;
 
 use super::access_log::AccessLog;
 use super::finish::finish;
-use super::{HttpContext, HttpSettings, Shared, probes, routes};
+use super::{HttpContext, HttpSettings, Shared, probes, routes, starting};
+use crate::port::Start;
 
 /// Threads of the API.
 const API_WORKERS: usize = 2;
@@ -26,6 +30,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests under way have so long to end when the server stops.
 const STOP_TIMEOUT_SECONDS: u64 = 5;
+/// A server that takes no more connections has answered those that it has taken within this time.
+const RETIRE_AFTER: Duration = Duration::from_secs(1);
 /// How often histograms are tidied, so that they do not grow where nobody reads the metrics, and the database is asked for
 /// a sign of life.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -56,6 +62,20 @@ pub enum HttpError {
     },
 }
 
+/// Addresses that are ours. Whoever connects waits until somebody answers there.
+#[derive(Debug)]
+pub struct BoundHttp {
+    fault_injection: bool,
+    api: Listener,
+    beside: Option<Listener>,
+}
+
+/// Answers on the addresses while the process starts.
+#[derive(Debug)]
+pub struct StartingHttp {
+    servers: Vec<Running>,
+}
+
 /// A running API.
 #[derive(Debug)]
 pub struct HttpServer {
@@ -76,30 +96,87 @@ struct Running {
 /// # Errors
 /// When an address cannot be bound; nothing runs then.
 pub fn start(settings: HttpSettings, context: HttpContext) -> Result<HttpServer, HttpError> {
-    let shared = web::Data::new(Shared {
-        context,
-        fault_injection: settings.fault_injection,
-    });
-    let api = bind(
-        "http.bind",
-        settings.bind,
-        API_WORKERS,
-        shared.clone(),
-        routes::api,
-    )?;
-    let beside = settings
-        .probe_bind
-        .map(|addr| bind("http.probe_bind", addr, 1, shared.clone(), routes::probes))
-        .transpose()?;
-    let addr = api.addr;
-    let probe_addr = beside.as_ref().map(|bound| bound.addr);
-    tracing::info!(%addr, ?probe_addr, "HTTP API answers");
-    Ok(HttpServer {
-        addr,
-        probe_addr,
-        servers: std::iter::once(api).chain(beside).map(Bound::run).collect(),
-        upkeep: actix_web::rt::spawn(upkeep(shared)),
-    })
+    BoundHttp::bind(settings)?.serve(context)
+}
+
+impl BoundHttp {
+    /// Takes the addresses, on the current runtime.
+    ///
+    /// # Errors
+    /// When one of them cannot be had.
+    pub fn bind(settings: HttpSettings) -> Result<Self, HttpError> {
+        let beside = settings.probe_bind;
+        Ok(Self {
+            fault_injection: settings.fault_injection,
+            api: Listener::bind("http.bind", settings.bind)?,
+            beside: beside
+                .map(|addr| Listener::bind("http.probe_bind", addr))
+                .transpose()?,
+        })
+    }
+
+    /// The API's address, with the port that was taken.
+    #[must_use]
+    pub const fn addr(&self) -> SocketAddr {
+        self.api.addr
+    }
+
+    /// Answers that the process still starts, on the current actix system.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    pub fn starting(&self, start: watch::Receiver<Start>) -> Result<StartingHttp, HttpError> {
+        let data = web::Data::new(start);
+        let mut servers = Vec::new();
+        for listener in std::iter::once(&self.api).chain(&self.beside) {
+            // Whoever keeps a connection would never hear of the start's end.
+            let server = listener.server(1, KeepAlive::Disabled, data.clone(), starting::routes)?;
+            servers.push(Running::of(server));
+        }
+        Ok(StartingHttp { servers })
+    }
+
+    /// Answers for good, on the current actix system.
+    ///
+    /// # Errors
+    /// When the system refuses it; nothing runs then.
+    pub fn serve(self, context: HttpContext) -> Result<HttpServer, HttpError> {
+        let shared = web::Data::new(Shared {
+            context,
+            fault_injection: self.fault_injection,
+        });
+        let keep_alive = KeepAlive::Timeout(KEEP_ALIVE);
+        let mut servers = vec![
+            self.api
+                .server(API_WORKERS, keep_alive, shared.clone(), routes::api)?,
+        ];
+        if let Some(beside) = &self.beside {
+            servers.push(beside.server(1, keep_alive, shared.clone(), routes::probes)?);
+        }
+        let addr = self.api.addr;
+        let probe_addr = self.beside.as_ref().map(|listener| listener.addr);
+        tracing::info!(%addr, ?probe_addr, "HTTP API answers");
+        Ok(HttpServer {
+            addr,
+            probe_addr,
+            servers: servers.into_iter().map(Running::of).collect(),
+            upkeep: actix_web::rt::spawn(upkeep(shared)),
+        })
+    }
+}
+
+impl StartingHttp {
+    /// Takes no more connections. It stops a moment later: a server that stops drops those that it has taken and not yet
+    /// looked at.
+    pub async fn retire(self) {
+        for server in &self.servers {
+            server.handle.pause().await;
+        }
+        actix_web::rt::spawn(async move {
+            tokio::time::sleep(RETIRE_AFTER).await;
+            stop(self.servers).await;
+        });
+    }
 }
 
 impl HttpServer {
@@ -118,69 +195,96 @@ impl HttpServer {
     /// Takes no more connections, lets requests under way end for up to 5 s, and stops.
     pub async fn stop(self) {
         self.upkeep.abort();
-        futures::future::join_all(self.servers.iter().map(|server| server.handle.stop(true))).await;
-        for server in self.servers {
-            match server.task.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "the HTTP server ended with an error"),
-                Err(error) => tracing::warn!(%error, "the HTTP server's task ended with an error"),
-            }
+        stop(self.servers).await;
+    }
+}
+
+async fn stop(servers: Vec<Running>) {
+    futures::future::join_all(servers.iter().map(|server| server.handle.stop(true))).await;
+    for server in servers {
+        match server.task.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the HTTP server ended with an error"),
+            Err(error) => tracing::warn!(%error, "the HTTP server's task ended with an error"),
         }
     }
 }
 
-/// A server that has its address and does not run yet, so that nothing runs when the next address is taken.
-struct Bound {
-    addr: SocketAddr,
-    server: actix_web::dev::Server,
-}
-
-impl Bound {
-    fn run(self) -> Running {
-        Running {
-            handle: self.server.handle(),
-            task: actix_web::rt::spawn(self.server),
+impl Running {
+    fn of(server: Server) -> Self {
+        Self {
+            handle: server.handle(),
+            task: actix_web::rt::spawn(server),
         }
     }
 }
 
-fn bind(
+/// An address that is ours, with the port that was taken.
+#[derive(Debug)]
+struct Listener {
     setting: &'static str,
     addr: SocketAddr,
-    workers: usize,
-    shared: web::Data<Shared>,
-    routes: fn(&mut web::ServiceConfig),
-) -> Result<Bound, HttpError> {
-    let server = actix_web::HttpServer::new(move || {
-        App::new()
-            .app_data(shared.clone())
-            .configure(routes)
-            .default_service(web::to(routes::not_here))
-            .wrap(from_fn(finish))
-            .wrap(Compress::default())
-            .wrap(TracingLogger::<AccessLog>::new())
-    })
-    .workers(workers)
-    .max_connections(MAX_CONNECTIONS / workers)
-    .backlog(BACKLOG)
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(HEAD_TIMEOUT)
-    .shutdown_timeout(STOP_TIMEOUT_SECONDS)
-    .disable_signals()
-    .bind(addr)
-    .map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => HttpError::InUse { setting, addr },
-        _ => HttpError::Bind {
-            setting,
-            addr,
+    socket: TcpListener,
+}
+
+impl Listener {
+    fn bind(setting: &'static str, addr: SocketAddr) -> Result<Self, HttpError> {
+        let bind = || -> io::Result<Self> {
+            let socket = match addr {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            // Connections of an earlier run may still be dying there.
+            socket.set_reuseaddr(true)?;
+            socket.bind(addr)?;
+            let socket = socket.listen(BACKLOG)?.into_std()?;
+            let addr = socket.local_addr()?;
+            Ok(Self {
+                setting,
+                addr,
+                socket,
+            })
+        };
+        bind().map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => HttpError::InUse { setting, addr },
+            _ => HttpError::Bind {
+                setting,
+                addr,
+                source,
+            },
+        })
+    }
+
+    /// A server on this address, which does not run yet. Another one may answer there as well.
+    fn server<T: Send + Sync + 'static>(
+        &self,
+        workers: usize,
+        keep_alive: KeepAlive,
+        data: web::Data<T>,
+        routes: fn(&mut web::ServiceConfig),
+    ) -> Result<Server, HttpError> {
+        let failed = |source| HttpError::Bind {
+            setting: self.setting,
+            addr: self.addr,
             source,
-        },
-    })?;
-    let addr = server.addrs().first().copied().unwrap_or(addr);
-    Ok(Bound {
-        addr,
-        server: server.run(),
-    })
+        };
+        let server = actix_web::HttpServer::new(move || {
+            App::new()
+                .app_data(data.clone())
+                .configure(routes)
+                .wrap(from_fn(finish))
+                .wrap(Compress::default())
+                .wrap(TracingLogger::<AccessLog>::new())
+        })
+        .workers(workers)
+        .max_connections(MAX_CONNECTIONS / workers)
+        .keep_alive(keep_alive)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .shutdown_timeout(STOP_TIMEOUT_SECONDS)
+        .disable_signals();
+        let socket = self.socket.try_clone().map_err(failed)?;
+        Ok(server.listen(socket).map_err(failed)?.run())
+    }
 }
 
 /// Scrapes ask nobody and wait for nobody, so somebody else has to look after the database.

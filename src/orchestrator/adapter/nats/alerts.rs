@@ -135,7 +135,7 @@ impl AlertLog {
     }
 
     /// What the server keeps. Asked once per connection; who comes meanwhile waits for the same answer.
-    async fn look(&self, link: &Link) -> Result<Kept, String> {
+    pub(super) async fn look(&self, link: &Link) -> Result<Kept, String> {
         let mut known = self.known.lock().await;
         if let Some(Known { kept, .. }) = known
             .as_ref()

@@ -109,6 +109,29 @@ impl NatsBus {
         })
     }
 
+    /// Whether the server keeps alerts for consumers that are away: asked until it says so. Why it does not is logged, once.
+    ///
+    /// # Errors
+    /// When it does not say so in time.
+    pub async fn keeps_alerts(&self, timeout: Duration) -> Result<bool, String> {
+        let mut last = "no answer".to_owned();
+        let asking = async {
+            for attempt in 0_u32.. {
+                match self.link() {
+                    Ok(link) => match self.alerts.look(&link).await {
+                        Ok(kept) => return kept == Kept::Yes,
+                        Err(reason) => last = reason,
+                    },
+                    Err(error) => last = error.to_string(),
+                }
+                tokio::time::sleep(RETRY.delay(attempt, rand::random())).await;
+            }
+            false
+        };
+        let outcome = tokio::time::timeout(timeout, asking).await;
+        outcome.map_err(|_| last)
+    }
+
     /// Sends what is queued, within a second, and disconnects.
     pub async fn close(&self) {
         self.closing.cancel();

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::port::Phase;
+
 /// How something is. The worse one is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -42,8 +44,43 @@ pub(in super::super) struct HealthView {
 }
 
 /// A probe that holds.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Probe)]
 pub(in super::super) struct ProbeView {
     pub(in super::super) status: Status,
+    /// The phases of the start.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(in super::super) phases: Vec<PhaseView>,
+    /// What was asked.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, Dependency>, required = false)]
+    pub(in super::super) dependencies: BTreeMap<&'static str, Dependency>,
+}
+
+/// A phase of the start that is through.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Phase)]
+pub(in super::super) struct PhaseView {
+    phase: &'static str,
+    took_ms: u64,
+    /// What it found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+impl PhaseView {
+    pub(in super::super) fn of(phase: &Phase) -> Self {
+        Self {
+            phase: phase.name,
+            took_ms: u64::try_from(phase.took.as_millis()).unwrap_or(u64::MAX),
+            detail: phase.detail.clone(),
+        }
+    }
+
+    /// For people.
+    pub(in super::super) fn in_words(&self) -> String {
+        let detail: String = self.detail.iter().map(|detail| format!(", {detail}")).collect();
+        format!("{} ({} ms{detail})", self.phase, self.took_ms)
+    }
 }
