@@ -24,6 +24,8 @@ pub mod postgres;
 pub mod process;
 #[path = "support/program.rs"]
 pub mod program;
+#[path = "support/puppet.rs"]
+pub mod puppet;
 #[path = "support/state.rs"]
 pub mod state;
 #[path = "support/wait.rs"]

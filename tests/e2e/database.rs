@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use reqwest::Method;
 use rustix::process::Signal;
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::json;
@@ -113,6 +114,18 @@ async fn nobody_is_missed(api: &Api) {
     assert!(missed.is_empty(), "{missed:#?}");
 }
 
+/// The probes answer already, and name the phase.
+async fn starts_with_the_database(api: &Api) {
+    let answer = api.send(Method::GET, "/livez", None).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    for path in ["/startupz", "/readyz?verbose", "/api/v1/streams"] {
+        let answer = api.send(Method::GET, path, None).await.unwrap();
+        let detail = answer.body["detail"].as_str().unwrap_or_default();
+        let named = detail.contains("phase \"database\"") && detail.contains("it waits: database ");
+        assert!(answer.status == 503 && named, "{path}: {answer:?}");
+    }
+}
+
 async fn streams_go_on_without(world: &World, mut database: Database) {
     let url = database.url();
     let mut orchestrator = Orchestrator::start(world, &["--database", &url]).await;
@@ -160,6 +173,7 @@ async fn streams_go_on_without(world: &World, mut database: Database) {
             }
         });
         waits.await.unwrap();
+        starts_with_the_database(&api).await;
         assert_eq!(commands(world, &agents), running);
         database.back().await;
     };

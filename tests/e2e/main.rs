@@ -1,10 +1,12 @@
 //! The whole program, judged from outside: real processes, a real nats-server, a real icecast2.
 
 mod agent;
+mod classic;
 mod database;
 mod demo;
 mod ends;
 mod icecast;
 mod refusals;
 mod secured;
+mod start;
 mod survival;

@@ -20,6 +20,7 @@ pub struct Orchestrator {
     data: PathBuf,
     port: u16,
     args: Vec<String>,
+    variables: Vec<(String, String)>,
     process: Process,
 }
 
@@ -29,16 +30,30 @@ impl Orchestrator {
     /// # Panics
     /// Panics where it does not become ready.
     pub async fn start(world: &World, args: &[&str]) -> Self {
-        let name = "orchestrator".to_owned();
-        let data = world.folder().join("data");
+        Self::start_as(world, "orchestrator", args, &[]).await
+    }
+
+    /// Starts one of several, each with a name and a data folder of its own, with variables in its environment.
+    ///
+    /// # Panics
+    /// Panics where it does not become ready.
+    pub async fn start_as(world: &World, name: &str, args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let data = match name {
+            "orchestrator" => "data".to_owned(),
+            other => format!("data-{other}"),
+        };
+        let data = world.folder().join(data);
         let port = free_port();
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        let process = serve(world, &name, &data, port, &args);
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let variables: Vec<(String, String)> = variables.iter().map(owned).collect();
+        let process = serve(world, name, &data, port, &args, &variables);
         let mut orchestrator = Self {
-            name,
+            name: name.to_owned(),
             data,
             port,
             args,
+            variables,
             process,
         };
         orchestrator.ready().await;
@@ -97,7 +112,14 @@ impl Orchestrator {
     /// Panics where it does not become ready.
     pub async fn restart(&mut self, world: &World) {
         self.process.kill9();
-        self.process = serve(world, &self.name, &self.data, self.port, &self.args);
+        self.process = serve(
+            world,
+            &self.name,
+            &self.data,
+            self.port,
+            &self.args,
+            &self.variables,
+        );
         self.ready().await;
     }
 
@@ -118,9 +140,17 @@ impl Orchestrator {
     }
 }
 
-fn serve(world: &World, name: &str, data: &PathBuf, port: u16, args: &[String]) -> Process {
+fn serve(
+    world: &World,
+    name: &str,
+    data: &PathBuf,
+    port: u16,
+    args: &[String],
+    variables: &[(String, String)],
+) -> Process {
     world.spawn(name, program(), |command| {
         command
+            .envs(variables.iter().cloned())
             .arg("serve")
             .arg("--data")
             .arg(data)

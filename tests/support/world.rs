@@ -167,8 +167,17 @@ impl World {
     /// # Panics
     /// Panics where it does not end.
     pub async fn run(&self, args: &[&str]) -> Said {
+        self.run_with(args, &[]).await
+    }
+
+    /// Runs one command of the program with variables in its environment.
+    ///
+    /// # Panics
+    /// Panics where it does not end.
+    pub async fn run_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Said {
         let child = tokio::process::Command::new(program())
             .args(args)
+            .envs(variables.iter().copied())
             .env(MARK, self.mark_of("command"))
             .current_dir(self.folder())
             .stdin(Stdio::null())

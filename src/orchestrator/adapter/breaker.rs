@@ -10,6 +10,7 @@ use streamkeeper_protocol::Term;
 use streamkeeper_resilience::{Breaker, BreakerState};
 
 use crate::port::{Clock, Store, StoreError, TakenOver};
+use crate::telemetry::metrics::DATABASE_BREAKER_OPEN;
 
 /// How long the database is left alone. Not longer than the coordinator waits before it tries again, so that the breaker
 /// delays no recovery.
@@ -63,6 +64,8 @@ impl BreakerStore {
         let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
         let before = breaker.state();
         let result = change(&mut breaker, now);
+        let is_open = breaker.state() != BreakerState::Closed;
+        metrics::gauge!(DATABASE_BREAKER_OPEN).set(if is_open { 1.0 } else { 0.0 });
         match (before, breaker.state()) {
             (BreakerState::Closed, BreakerState::Open) => {
                 tracing::warn!(

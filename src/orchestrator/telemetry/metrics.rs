@@ -50,6 +50,8 @@ pub const NATS_SERVER_RESTARTS: &str = "streamkeeper_nats_server_restarts_total"
 pub const ACKS: &str = "streamkeeper_acks_total";
 /// Whether the database answered the last sign of life: 0 or 1.
 pub const DATABASE_UP: &str = "streamkeeper_database_up";
+/// Whether the database is left alone after failures in a row: 0 or 1.
+pub const DATABASE_BREAKER_OPEN: &str = "streamkeeper_database_breaker_open";
 /// Always 1; its `version` is the program's.
 pub const BUILD_INFO: &str = "streamkeeper_build_info";
 
@@ -138,6 +140,10 @@ fn describe() {
     describe_gauge!(
         DATABASE_UP,
         "Whether the database answered the last sign of life (0 or 1)"
+    );
+    describe_gauge!(
+        DATABASE_BREAKER_OPEN,
+        "Whether the database is left alone after failures in a row (0 or 1)"
     );
     describe_gauge!(BUILD_INFO, "Always 1; its version is the program's");
     describe_bus();

@@ -195,6 +195,7 @@ async fn migrate(database: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
     Migrator::install(&transaction).await?;
     let applied = Migrator::get_migration_models(&transaction).await?;
     let known = Migrator::get_migration_files();
+    let missing = known.len().saturating_sub(applied.len());
     let unknown: Vec<String> = applied
         .into_iter()
         .map(|model| model.version)
@@ -203,6 +204,9 @@ async fn migrate(database: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
     if unknown.is_empty() {
         Migrator::up(&transaction, None).await?;
         transaction.commit().await?;
+        if missing > 0 {
+            tracing::info!(applied = missing, "the schema is brought up to date");
+        }
     } else {
         transaction.rollback().await?;
     }
