@@ -32,6 +32,13 @@ impl Coordinator {
                 request,
                 outcome: Err(ApplyError::NotLeading),
             });
+        } else if self.doubtful {
+            out.push(Command::Reply {
+                request,
+                outcome: Err(ApplyError::Store(
+                    "it gave no answer and is being read again".into(),
+                )),
+            });
         } else if waiting >= self.config.max_waiting_requests {
             out.push(Command::Reply {
                 request,

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use streamkeeper_protocol::Term;
+use streamkeeper_protocol::{StreamId, Term};
 
 use super::{Command, Coordinator, MAX_TERM_JUMP};
-use crate::cluster::{ClusterState, Leadership, Role};
+use crate::cluster::{ClusterState, Leadership, MoveReason, Role, Slot};
 use crate::notice::Notice;
-use crate::record::{Fence, Loaded};
+use crate::record::{Assignment, Fence, Loaded};
 use crate::request::ApplyError;
 use crate::time::Timestamp;
 
@@ -38,15 +38,19 @@ impl Coordinator {
             return;
         }
         let Leadership { role, term: own, .. } = self.cluster.leadership;
-        if role != Role::Standby && term == own {
+        let taking = self.taking == Some(term);
+        if role != Role::Standby && (term == own || taking) {
             self.until = self.until.max(until);
         }
         if term > self.highest_term {
-            self.drop_term(out);
+            // In doubt it goes on under the term that it had, until everything is read.
+            if !self.doubtful {
+                self.drop_term(out);
+                self.turn(now, Role::TakingOver, term);
+            }
             self.highest_term = term;
             self.until = until;
             self.taking = Some(term);
-            self.turn(now, Role::TakingOver, term);
             out.push(Command::TakeOver { term });
         } else if self.fence.is_none() && self.taking.is_none() {
             // A term that was given up already; that a higher one is needed may have been lost.
@@ -133,6 +137,7 @@ impl Coordinator {
     fn drop_term(&mut self, out: &mut Vec<Command>) {
         self.fence = None;
         self.taking = None;
+        self.doubtful = false;
         self.seats.clear();
         self.behind.clear();
         self.retry_at = None;
@@ -154,6 +159,22 @@ impl Coordinator {
         self.dirty = true;
     }
 
+    /// Grants that took effect and were not stored: they hold where the database has no later one.
+    fn remember(&mut self, now: Timestamp, memory: Vec<(StreamId, Assignment)>) {
+        for (stream, assignment) in memory {
+            let Some(record) = self.cluster.streams.get(&stream) else {
+                continue;
+            };
+            let stored = record.slot.assignment().map(|stored| stored.epoch);
+            if record.spec.enabled && !record.is_exclusive() && stored < Some(assignment.epoch) {
+                self.writes.put(stream.clone(), assignment.clone());
+                self.seat_unheard(now, &assignment);
+                let slot = Slot::Held(assignment);
+                self.set_slot(now, &stream, slot, MoveReason::Adopted);
+            }
+        }
+    }
+
     pub(super) fn took_over(
         &mut self,
         now: Timestamp,
@@ -166,6 +187,8 @@ impl Coordinator {
         if self.taking.take_if(|term| *term == fence.term).is_none() {
             return;
         }
+        let memory = self.take_memory();
+        self.drop_term(out);
         let revision = self.cluster.revision;
         self.fence = Some(fence);
         self.counter = 0;
@@ -188,6 +211,7 @@ impl Coordinator {
             grace_until,
         };
         self.load(now, loaded);
+        self.remember(now, memory);
         let owners = self
             .cluster
             .streams

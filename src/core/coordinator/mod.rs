@@ -64,6 +64,8 @@ pub struct Coordinator {
     retry_at: Option<Timestamp>,
     /// When a transaction failed last.
     failed_at: Option<Timestamp>,
+    /// A transaction got no answer: memory may be wrong about the database, until everything is read again.
+    doubtful: bool,
     /// Transactions that failed since one succeeded.
     failures: u32,
     /// When workers that are gone are looked through next.
@@ -102,6 +104,7 @@ impl Coordinator {
             writes: Writes::default(),
             retry_at: None,
             failed_at: None,
+            doubtful: false,
             failures: 0,
             forget_at: None,
             highest_term: Term::ZERO,
@@ -289,7 +292,7 @@ impl Coordinator {
             self.ask_again(out);
         }
         if self.writes.deadline().is_some_and(|at| at <= now) {
-            self.retake(now, out);
+            self.doubt(now, out);
         }
         if self.forget_at.is_some_and(|at| at <= now) {
             self.forget(now);

@@ -21,10 +21,16 @@ impl Coordinator {
             .workers
             .get(&proposal.to)
             .is_some_and(|worker| worker.takes_streams() && worker.may_run(record.is_exclusive()));
-        let settled = self.retry_at.is_none() && record.spec.enabled && planned_on == proposal.planned_on;
+        let tried = self.retry_at.is_none() || self.doubtful;
+        let settled = tried && record.spec.enabled && planned_on == proposal.planned_on;
         // Within the grace somebody may hold it who was not heard yet (OWNERSHIP rule 8).
         let held_by_a_stranger = record.is_exclusive() && now < self.cluster.leadership.grace_until;
-        if !self.leads() || !fits || !settled || held_by_a_stranger {
+        if !self.leads()
+            || !fits
+            || !settled
+            || held_by_a_stranger
+            || (self.doubtful && record.is_exclusive())
+        {
             return;
         }
         match &record.slot {

@@ -70,7 +70,9 @@ impl Seat {
 
 impl Coordinator {
     pub(super) fn heartbeat(&mut self, now: Timestamp, heartbeat: &Heartbeat, out: &mut Vec<Command>) {
-        let Some(fence) = self.fence else { return };
+        let Some(fence) = self.fence else {
+            return self.renew_only(now, heartbeat, out);
+        };
         let key = (heartbeat.worker.clone(), heartbeat.session);
         let implausible = heartbeat.applied.generation > MAX_GENERATION;
         if heartbeat.phase == Phase::Gone || implausible || self.dead.contains(&key) {
@@ -118,6 +120,21 @@ impl Coordinator {
             let told = answer.generation;
             self.update_worker(&heartbeat.worker, |record| record.desired.generation = told);
         }
+        out.push(Command::Assign(Box::new(answer)));
+    }
+
+    /// Before the fence stands, which takes as long as the database is away: the lease is renewed, and nothing changes
+    /// (OWNERSHIP rule 10).
+    fn renew_only(&mut self, now: Timestamp, heartbeat: &Heartbeat, out: &mut Vec<Command>) {
+        let key = (heartbeat.worker.clone(), heartbeat.session);
+        let ours = self.taking.is_some_and(|term| heartbeat.highest_term <= term);
+        let gone = heartbeat.phase == Phase::Gone || self.dead.contains(&key);
+        if !ours || gone || self.rival(now, heartbeat).is_some() {
+            return;
+        }
+        self.renew_lease(now, key);
+        // No inventory is asked for: nobody could use it yet, and each one would be answered at once.
+        let answer = self.blank(heartbeat, 0, AssignKind::LeaseOnly);
         out.push(Command::Assign(Box::new(answer)));
     }
 

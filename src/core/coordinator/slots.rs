@@ -56,7 +56,7 @@ impl Coordinator {
     }
 
     /// Makes room for a worker that the database names and that was not heard yet.
-    fn seat_unheard(&mut self, now: Timestamp, assignment: &Assignment) {
+    pub(super) fn seat_unheard(&mut self, now: Timestamp, assignment: &Assignment) {
         let worker = assignment.worker.clone();
         if self.cluster.workers.get(&worker).is_none() {
             let record = WorkerRecord {
@@ -208,7 +208,18 @@ impl Coordinator {
             .get(stream)
             .and_then(|record| record.slot.assignment().cloned());
         self.writes.put(stream.clone(), next.clone());
-        self.set_slot(now, stream, Slot::Committing { next, last }, reason);
+        self.set_slot(
+            now,
+            stream,
+            Slot::Committing {
+                next: next.clone(),
+                last,
+            },
+            reason,
+        );
+        if self.doubtful {
+            self.granted(now, stream, next);
+        }
     }
 
     /// Takes every stream of a session that is lost or dead. An exclusive one stays until its lease is over.
@@ -266,7 +277,8 @@ impl Coordinator {
                 .get(to)
                 .is_some_and(|worker| worker.takes_streams() && worker.may_run(exclusive))
         });
-        if let Some(to) = target.filter(|_| self.retry_at.is_none()) {
+        let tried = self.retry_at.is_none() && !(self.doubtful && exclusive);
+        if let Some(to) = target.filter(|_| tried) {
             self.grant(now, stream, &to, reason);
         }
         self.settle(now, stream);

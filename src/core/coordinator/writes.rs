@@ -71,6 +71,7 @@ impl Coordinator {
         if let Some(fence) = self.fence
             && self.writes.in_flight.is_none()
             && self.retry_at.is_none()
+            && !self.doubtful
         {
             let planned = self.plan_requests(now, out);
             let streams: BTreeMap<StreamId, StreamWrite> = planned
@@ -131,8 +132,12 @@ impl Coordinator {
         match outcome {
             Persisted::Committed { refused } if refused.is_empty() => self.committed(now, in_flight, out),
             Persisted::Failed { reason } => self.failed(now, in_flight, &reason, out),
-            // Memory is wrong about the database, or does not know: read again under a higher term.
-            Persisted::Committed { .. } | Persisted::Ambiguous { .. } | Persisted::Fenced { .. } => {
+            Persisted::Ambiguous { .. } => {
+                self.writes.in_flight = Some(in_flight);
+                self.doubt(now, out);
+            }
+            // Memory is wrong about the database: read again under a higher term.
+            Persisted::Committed { .. } | Persisted::Fenced { .. } => {
                 if let Persisted::Fenced { term } = outcome {
                     self.highest_term = self.highest_term.max(term);
                 }
@@ -170,7 +175,7 @@ impl Coordinator {
     }
 
     /// A grant takes effect.
-    fn granted(&mut self, now: Timestamp, stream: &StreamId, assignment: Assignment) {
+    pub(super) fn granted(&mut self, now: Timestamp, stream: &StreamId, assignment: Assignment) {
         let reason = self
             .cluster
             .streams
@@ -216,11 +221,63 @@ impl Coordinator {
         }
     }
 
+    /// A transaction is durable, or not: everything is read again under a higher term, and stored nothing meanwhile. Until
+    /// then the leader goes on from memory, where it harms nothing to be wrong: what runs goes on, and available streams
+    /// fail over (OWNERSHIP rules 12 and 16).
+    pub(super) fn doubt(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        self.doubtful = true;
+        self.failed_at = Some(now);
+        let in_flight = self.writes.in_flight.take();
+        let (planned, batch) = in_flight
+            .map(|in_flight| (in_flight.planned, in_flight.batch))
+            .unwrap_or_default();
+        for Planned { request, .. } in planned {
+            let outcome = Err(ApplyError::Ambiguous("no answer to the commit".to_owned()));
+            out.push(Command::Reply { request, outcome });
+        }
+        self.refuse_requests("it is being read again", out);
+        for write in batch.assignments {
+            let stream = write.stream().clone();
+            let slot = self
+                .cluster
+                .streams
+                .get(&stream)
+                .map(|record| record.slot.clone());
+            if let Some(Slot::Committing { next, .. }) = slot
+                && self.fails_over_from_memory(&stream)
+            {
+                self.granted(now, &stream, next);
+                self.writes.assignments.entry(stream).or_insert(write);
+            }
+        }
+        out.push(Command::NewTerm {
+            above: self.highest_term,
+        });
+    }
+
+    /// Answers everybody who waits for a transaction that is not begun.
+    fn refuse_requests(&mut self, reason: &str, out: &mut Vec<Command>) {
+        for (request, _) in std::mem::take(&mut self.writes.requests) {
+            let outcome = Err(ApplyError::Store(reason.to_owned()));
+            out.push(Command::Reply { request, outcome });
+        }
+    }
+
+    /// What was granted and not stored: a new term begins with it where the database does not know better.
+    pub(super) fn take_memory(&mut self) -> Vec<(StreamId, Assignment)> {
+        let waiting = std::mem::take(&mut self.writes.assignments).into_values();
+        let granted = waiting.filter_map(|write| match write {
+            AssignmentWrite::Put { stream, assignment } => Some((stream, assignment)),
+            AssignmentWrite::Clear { .. } => None,
+        });
+        granted.collect()
+    }
+
     /// Whether a grant takes effect although the database does not take it: it is stored later, unless a successor decides
     /// otherwise (OWNERSHIP rule 16). Once may be chance; then a stream is better started under a stored epoch.
     fn fails_over_from_memory(&self, stream: &StreamId) -> bool {
         let record = self.cluster.streams.get(stream);
-        self.failures >= FAILURES_OF_AN_OUTAGE
+        (self.doubtful || self.failures >= FAILURES_OF_AN_OUTAGE)
             && record.is_some_and(|record| {
                 !record.is_exclusive() && record.spec.enabled && !given_up(record.reason)
             })

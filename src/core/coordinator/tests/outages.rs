@@ -1,11 +1,12 @@
 //! While the database is away: available streams fail over from memory, exclusive ones keep their owner.
 
-use streamkeeper_protocol::Ownership;
+use streamkeeper_protocol::{AssignKind, Ownership};
 
 use super::world::{World, id, worker};
 use super::*;
 use crate::cluster::StreamState;
 use crate::record::Persisted;
+use crate::request::ApplyError;
 
 impl World {
     fn database_fails(&mut self, times: usize) {
@@ -88,4 +89,80 @@ fn an_exclusive_stream_is_granted_only_when_it_is_stored() {
     }
     world.try_again("b");
     world.assert_runs("x", &["b"]);
+}
+
+/// A leader whose commit got no answer because the database went away with it.
+fn doubtful_world() -> World {
+    let mut world = World::new();
+    world.join("a", 1);
+    world.join("b", 2);
+    world.declare(&["s", "t"]);
+    world.declare_as(&["x"], Ownership::Exclusive);
+    world.place_all("a");
+    world.broken.push_back(Persisted::Ambiguous {
+        reason: "connection lost".into(),
+    });
+    world.away = true;
+    world.declare(&["u"]);
+    assert!(matches!(world.replies.pop(), Some(Err(ApplyError::Ambiguous(_)))));
+    world
+}
+
+#[test]
+fn after_a_commit_without_an_answer_the_leader_goes_on_from_memory() {
+    let mut world = doubtful_world();
+    world.beat("a");
+    world.beat("b");
+    assert_eq!(world.cluster().leadership.role, Role::Leading);
+    assert_eq!(world.answers.last(), Some(&AssignKind::Current));
+    world.workers.remove(&worker("a"));
+    world.judge("a", 1, Availability::Dead);
+    world.place_all("b");
+    world.assert_runs("s", &["b"]);
+    world.assert_runs("x", &[]);
+    world.declare(&["v"]);
+    assert!(matches!(world.replies.pop(), Some(Err(ApplyError::Store(_)))));
+
+    let starts = world.starts.len();
+    world.away = false;
+    world.try_again("b");
+    world.beat("b");
+    world.beat("b");
+    assert_eq!(
+        world.rows[&id("s")].worker,
+        worker("b"),
+        "merged into what was stored"
+    );
+    assert_eq!(world.state("s"), StreamState::Running);
+    assert_eq!(world.starts.len(), starts, "it runs on");
+    world.now += 20_000;
+    world.send(Event::Tick);
+    world.place_all("b");
+    world.assert_runs("x", &["b"]);
+}
+
+#[test]
+fn while_the_fence_does_not_stand_leases_are_renewed_and_nothing_else() {
+    let mut world = World::new();
+    world.join("a", 1);
+    world.declare_as(&["x"], Ownership::Exclusive);
+    world.place_all("a");
+    world.away = true;
+    world.restart();
+    world.answers.clear();
+    for _ in 0..3 {
+        world.beat("a");
+    }
+    assert!(
+        world.answers.iter().all(|kind| *kind == AssignKind::LeaseOnly),
+        "{:?}",
+        world.answers
+    );
+    assert!(world.answers.len() >= 3);
+    world.assert_runs("x", &["a"]);
+    world.away = false;
+    world.try_again("a");
+    world.beat("a");
+    assert_eq!(world.state("x"), StreamState::Running);
+    assert_eq!(world.starts.len(), 1);
 }

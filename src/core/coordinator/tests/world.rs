@@ -29,6 +29,10 @@ pub(super) struct World {
     pub(super) deaf: BTreeSet<WorkerId>,
     /// Answer of the database to the next transactions, instead of storing them.
     pub(super) broken: VecDeque<Persisted>,
+    /// The database does not answer.
+    pub(super) away: bool,
+    /// What workers were answered.
+    pub(super) answers: Vec<AssignKind>,
     /// Every (stream, epoch) that any worker ever started, in order.
     pub(super) starts: Vec<(StreamId, Epoch)>,
 }
@@ -82,6 +86,7 @@ impl World {
                 until: Timestamp::MAX,
             }),
             Command::HeardTerm(_) | Command::Vacated { .. } => None,
+            Command::TakeOver { term } if self.away => Some(Event::TakeOverFailed { term, stored: None }),
             Command::TakeOver { term } => {
                 let stored = self.fence.map_or(Term::ZERO, |fence| fence.term);
                 assert!(term > stored);
@@ -103,6 +108,15 @@ impl World {
                     loaded: Loaded { streams, assignments },
                 })
             }
+            Command::Persist { ticket, fence, .. } if self.away && self.broken.is_empty() => {
+                Some(Event::Persisted {
+                    fence,
+                    ticket,
+                    outcome: Persisted::Failed {
+                        reason: "away".into(),
+                    },
+                })
+            }
             Command::Persist { ticket, fence, batch } => {
                 assert_eq!(Some(fence), self.fence);
                 let broken = self.broken.pop_front();
@@ -112,9 +126,11 @@ impl World {
                     outcome: broken.unwrap_or_else(|| self.store(batch)),
                 })
             }
-            Command::Assign(assign) => self
-                .obey(&assign)
-                .map(|heartbeat| Event::Heartbeat(Box::new(heartbeat))),
+            Command::Assign(assign) => {
+                self.answers.push(assign.kind);
+                let heartbeat = self.obey(&assign);
+                heartbeat.map(|heartbeat| Event::Heartbeat(Box::new(heartbeat)))
+            }
             Command::Reply { outcome, .. } => {
                 self.replies.push(outcome);
                 None
