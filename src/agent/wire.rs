@@ -81,7 +81,7 @@ pub(crate) enum Connect {
 pub(crate) struct Servers {
     urls: Vec<String>,
     prefix: String,
-    #[serde(with = "AccessWire")]
+    #[serde(default, with = "AccessWire")]
     access: Access,
 }
 

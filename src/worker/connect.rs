@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use async_nats::ConnectOptions;
-use streamkeeper_access::{Access, Address, FileError, without_login};
+use streamkeeper_access::{Access, Address, FileError, Trouble, without_login};
 use streamkeeper_protocol::Subjects;
 use streamkeeper_protocol::connect::{CONNECT_FILE, Connect};
 
@@ -74,9 +74,20 @@ pub(crate) struct Target {
     pub(crate) servers: Vec<Address>,
     pub(crate) access: Access,
     pub(crate) subjects: Subjects,
+    /// The `connect.json` that says all this, if one does.
+    pub(crate) file: Option<PathBuf>,
 }
 
 impl Target {
+    /// What happened at a server that refused `who`, and what to do.
+    pub(crate) fn explain(&self, trouble: Trouble, who: &str, reason: String) -> String {
+        if let (Trouble::Refused, Some(file)) = (trouble, &self.file) {
+            let file = file.display();
+            return format!("refuses {who}; take a new copy of connect.json from the orchestrator to {file}");
+        }
+        self.access.explain(trouble, who, &reason).unwrap_or(reason)
+    }
+
     /// Whether the files with secrets and certificates can be used now.
     pub(crate) async fn check(&self) -> Result<(), ConnectError> {
         for server in &self.servers {
@@ -110,7 +121,9 @@ impl ConnectSource {
             Self::Urls { urls, prefix, access } => target(urls, prefix, (**access).clone()),
             Self::File(path) => {
                 let connect = read(path).await?;
-                target(&connect.urls, &connect.prefix, login(&connect))
+                let mut target = target(&connect.urls, &connect.prefix, login(&connect))?;
+                target.file = Some(path.clone());
+                Ok(target)
             }
         }
     }
@@ -188,6 +201,7 @@ fn target(urls: &[String], prefix: &str, access: Access) -> Result<Target, Conne
         servers,
         access,
         subjects,
+        file: None,
     })
 }
 

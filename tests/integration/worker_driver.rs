@@ -317,7 +317,7 @@ async fn the_login_of_the_file_and_of_the_url_is_used() {
     write_connect_as(folder.path(), &url, Some("w"), Some("wrong"));
     let error = send_farewell(&file, &identity).await.unwrap_err().to_string();
     assert!(
-        error.contains("authorization") && !error.contains("wrong"),
+        error.contains("refuses user \"w\"; take a new copy") && !error.contains("wrong"),
         "{error}"
     );
 }

@@ -168,11 +168,10 @@ async fn dial(
     let connected = Arc::new(AtomicBool::new(false));
     let options = options(server, login, worker, lost, &connected);
     let options = target.access.certify(options).await.map_err(file)?;
-    let client = options.connect(server.server.clone()).await.map_err(|error| {
-        let reason = chain(&error);
-        let explained = target.access.explain(trouble(&error), &who, &reason);
-        explained.unwrap_or(reason)
-    })?;
+    let client = options
+        .connect(server.server.clone())
+        .await
+        .map_err(|error| target.explain(trouble(&error), &who, chain(&error)))?;
     connected.store(true, Ordering::SeqCst);
     Ok(client)
 }
