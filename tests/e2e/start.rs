@@ -87,7 +87,13 @@ async fn a_phase_that_fails_says_what_and_why_and_what_to_do() {
         (
             &folder,
             &["--nats", &nobody, "--set", "nats.connect_timeout=500ms"],
-            &["phase \"nats\"", "127.0.0.1", "refused", "correct nats.urls"],
+            &[
+                "waiting for it",
+                "phase \"nats\"",
+                "127.0.0.1",
+                "refused",
+                "correct nats.urls",
+            ],
         ),
         (
             &folder,

@@ -20,6 +20,10 @@ const PASSWORD: &str = "for-this-test-only";
 /// How long a picture must hold before it counts as settled.
 const STEADY: Duration = Duration::from_secs(3);
 
+/// How often the server is started, and how long it may take each time.
+const START_ATTEMPTS: usize = 3;
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Connection ids of the listeners, by mount. Every connection has its own: the same id means that the listener
@@ -43,11 +47,8 @@ impl Icecast {
     /// # Panics
     /// Panics where a mount does not come on air.
     pub async fn start(world: &World, mounts: usize) -> Self {
-        let port = free_port();
-        let server = start_server(world, port);
+        let (server, port) = Self::server(world).await;
         let api = Api::new(port);
-        let up = wait::until(wait::GENEROUS, async || api.get("/status-json.xsl").await).await;
-        up.unwrap_or_else(|reason| panic!("icecast2: {reason}"));
         let mounts: Vec<String> = (1..=mounts).map(|number| format!("channel-{number}")).collect();
         let sources = (1..)
             .zip(&mounts)
@@ -75,6 +76,21 @@ impl Icecast {
         });
         on_air.await.unwrap_or_else(|reason| panic!("icecast2: {reason}"));
         icecast
+    }
+
+    /// A server that answers. Once in a while icecast2 hangs before it listens: then it is started again.
+    async fn server(world: &World) -> (Process, u16) {
+        let mut reasons = Vec::new();
+        for _ in 0..START_ATTEMPTS {
+            let port = free_port();
+            let server = start_server(world, port);
+            let api = Api::new(port);
+            match wait::until(START_PATIENCE, async || api.get("/status-json.xsl").await).await {
+                Ok(_) => return (server, port),
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        panic!("icecast2: {reasons:#?}");
     }
 
     /// Names of the mounts.
@@ -192,7 +208,7 @@ impl Icecast {
 
 fn start_server(world: &World, port: u16) -> Process {
     let logs = world.folder().join("icecast2");
-    std::fs::create_dir(&logs).expect("a folder for the logs");
+    std::fs::create_dir_all(&logs).expect("a folder for the logs");
     // Started by root it becomes another user, who must come to its folder of logs.
     let open = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("permissions");

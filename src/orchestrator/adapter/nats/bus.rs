@@ -171,7 +171,13 @@ async fn first(dial: &Dial, timeout: Duration) -> Result<(Link, Feed), NatsError
         loop {
             match connect(dial, 0).await {
                 Ok(link) => return Ok(link),
-                Err(failure) => last = lasting(failure)?,
+                Err(failure) => {
+                    let url = failure.url.clone();
+                    last = lasting(failure)?;
+                    if attempt == 0 {
+                        tracing::warn!(url, reason = last, wait = ?timeout, "NATS cannot be reached; waiting for it");
+                    }
+                }
             }
             tokio::time::sleep(RETRY.delay(attempt, rand::random())).await;
             attempt += 1;
