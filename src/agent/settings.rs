@@ -17,7 +17,8 @@ pub enum OutputMode {
     Inherit,
 }
 
-/// What each command may use, with everything that it starts. Needs cgroup version 2.
+/// What each command may use, with everything that it starts. Needs a control group (version 1 or 2)
+/// that the agent may divide.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// Most memory, in bytes. A command that needs more is killed and started again like any other that ends.
@@ -36,17 +37,17 @@ impl Limits {
     }
 }
 
-/// A number of bytes as people write it: `200M`.
+/// A number of bytes as people read it: `200 MiB`.
 pub(crate) struct Bytes(pub(crate) u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
         match units
             .into_iter()
             .find(|(size, _)| self.0 >= *size && self.0.is_multiple_of(*size))
         {
-            Some((size, unit)) => write!(f, "{}{unit}", self.0 / size),
+            Some((size, unit)) => write!(f, "{} {unit}", self.0 / size),
             None => write!(f, "{} bytes", self.0),
         }
     }

@@ -15,9 +15,9 @@ use rustix::process::Signal;
 
 /// Before the signal: tell the outcome on stdin, a pipe (nothing: the program runs), and give the program none.
 pub(crate) const REPORT: &str = "--report";
-/// After that, with a folder: join this cgroup first.
+/// After that, with a folder, once or twice: join this cgroup first.
 pub(crate) const CGROUP: &str = "--cgroup";
-const USAGE: &str = "usage: tether [--report] [--cgroup DIR] SIGNAL PARENT_PID -- PROGRAM ARGS…, \
+const USAGE: &str = "usage: tether [--report] [--cgroup DIR]… SIGNAL PARENT_PID -- PROGRAM ARGS…, \
                      with SIGNAL one of KILL, TERM, INT, HUP, QUIT";
 const EXIT_USAGE: u8 = 2;
 /// As shells have it: there, but not to be executed.
@@ -25,7 +25,7 @@ const EXIT_REFUSED: u8 = 126;
 /// As shells have it: not found.
 const EXIT_NOT_FOUND: u8 = 127;
 
-/// Runs `tether [--report] [--cgroup DIR] SIGNAL PARENT_PID -- PROGRAM ARGS…`, without the verb itself.
+/// Runs `tether [--report] [--cgroup DIR]… SIGNAL PARENT_PID -- PROGRAM ARGS…`, without the verb itself.
 ///
 /// The process becomes PROGRAM. It gets SIGNAL when its parent ends: the *thread* that started it, so it has to be
 /// started by a thread that lives as long as it shall. If the parent is not PARENT_PID (any more), nothing is run. The
@@ -62,7 +62,7 @@ impl Problem {
 
 struct Tether {
     report: bool,
-    cgroup: Option<PathBuf>,
+    cgroups: Vec<PathBuf>,
     signal: Signal,
     parent: i32,
     program: OsString,
@@ -74,15 +74,17 @@ impl Tether {
         let usage = || Problem::new(EXIT_USAGE, USAGE);
         let mut args = args.into_iter().peekable();
         let report = args.next_if(|arg| arg == REPORT).is_some();
-        let joins = args.next_if(|arg| arg == CGROUP).is_some();
-        let cgroup = joins.then(|| args.next().ok_or_else(usage)).transpose()?;
+        let mut cgroups = Vec::new();
+        while args.next_if(|arg| arg == CGROUP).is_some() {
+            cgroups.push(args.next().ok_or_else(usage)?.into());
+        }
         let signal = args.next().as_deref().and_then(|name| signal(name.to_str()?));
         let parent = args.next().and_then(|pid| pid.to_str()?.parse().ok());
         // Argument parsers in front of this may have taken the separator.
         let _ = args.next_if(|arg| arg == "--");
         Ok(Self {
             report,
-            cgroup: cgroup.map(PathBuf::from),
+            cgroups,
             signal: signal.ok_or_else(usage)?,
             parent: parent.ok_or_else(usage)?,
             program: args.next().ok_or_else(usage)?,
@@ -106,9 +108,10 @@ impl Tether {
             Ok(told) => told,
             Err(error) => return Problem::new(EXIT_REFUSED, format!("tether: stdin: {error}")),
         };
-        if let Some(folder) = &self.cgroup
-            && let Err(error) = std::fs::write(folder.join("cgroup.procs"), "0")
-        {
+        for folder in &self.cgroups {
+            let Err(error) = std::fs::write(folder.join("cgroup.procs"), "0") else {
+                continue;
+            };
             let text = format!(
                 "cgroup {}: cannot be joined: {error}; start the agent again, or without limits",
                 folder.display()
@@ -183,16 +186,17 @@ mod tests {
         );
         assert!(!parsed("TERM 7 prog").unwrap().report);
         let limited = parsed("--report --cgroup /c/x KILL 7 -- prog").unwrap();
-        assert_eq!(limited.cgroup, Some("/c/x".into()));
+        assert_eq!(limited.cgroups, [PathBuf::from("/c/x")]);
         assert_eq!(
-            parsed("--cgroup /c TERM 7 prog").unwrap().cgroup,
-            Some("/c".into())
+            parsed("--cgroup /c --cgroup /d TERM 7 prog").unwrap().cgroups,
+            [PathBuf::from("/c"), PathBuf::from("/d")]
         );
         for bad in [
             "",
             "KILL",
             "--cgroup",
             "--cgroup KILL 7 prog",
+            "--cgroup /c --cgroup",
             "KILL x -- p",
             "NOISE 7 -- p",
             "KILL 7",

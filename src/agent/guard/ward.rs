@@ -149,7 +149,9 @@ impl Wards {
         let mut command = Command::new(OWN_PROGRAM);
         command.args(["tether", tether::REPORT]);
         if let Some(cgroup) = cgroup {
-            command.arg(tether::CGROUP).arg(cgroup.folder());
+            for folder in cgroup.folders() {
+                command.arg(tether::CGROUP).arg(folder);
+            }
         }
         // What logs in at the message server is none of a stream's business.
         for (name, _) in std::env::vars_os() {
@@ -337,7 +339,11 @@ impl Ward {
         if self.overdue {
             status.push_str(": it did not end within its stop grace");
         } else if let Some(problem) = out_of_memory {
-            status = format!("{problem}; {status}");
+            status = if killed {
+                problem
+            } else {
+                format!("{problem}; {status}")
+            };
         } else if killed {
             status.push_str(", not by the agent; if memory ran out, the kernel's log says so");
         }

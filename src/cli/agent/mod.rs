@@ -76,7 +76,7 @@ pub(crate) struct AgentArgs {
     /// Most processors of each command, such as 0.5; one that wants more has to wait
     #[arg(long, value_name = "COUNT", value_parser = values::above_zero, conflicts_with = "runner")]
     cpu_max: Option<f64>,
-    /// Where --memory-max and --cpu-max cannot be had (they need cgroup version 2): warn, or refuse to start
+    /// Where --memory-max and --cpu-max cannot be had (they need a control group that the agent may divide): warn, or refuse to start
     #[arg(
         long,
         value_enum,

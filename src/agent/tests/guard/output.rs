@@ -1,11 +1,8 @@
-//! What commands write, and what they may use, under a real guard.
-
-use std::path::Path;
+//! What commands write, under a real guard.
 
 use serde_json::{Value, json};
-use tokio::process::Command;
 
-use crate::support::{TestGuard, hello, program};
+use crate::support::{TestGuard, hello};
 
 async fn guard(folder: &tempfile::TempDir, output: &str) -> TestGuard {
     let mut greeting = hello(&folder.path().join("lock"));
@@ -105,58 +102,4 @@ async fn a_kill_from_outside_is_told_apart() {
         status,
         "killed by signal 9 (SIGKILL), not by the agent; if memory ran out, the kernel's log says so"
     );
-}
-
-/// Where this machine has cgroup version 2 and lets it be changed, the limit is proved; else that this is told.
-#[tokio::test]
-async fn limits_hold_or_are_told_to_be_missing() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut greeting = hello(&folder.path().join("lock"));
-    greeting["limits"] = json!({"memory_max": 64 << 20, "cpu_max": 0.9, "required": true});
-    let mut strict = TestGuard::greeted(&greeting).await;
-    let answer = strict.report().await;
-    let missing = answer["report"] == "refused";
-    if missing {
-        let reason = answer["reason"].as_str().unwrap();
-        assert!(reason.starts_with("commands cannot be limited: "), "{reason}");
-        strict.over().await;
-        greeting["limits"]["required"] = json!(false);
-        let mut lenient = TestGuard::greeted(&greeting).await;
-        let warning = lenient.report().await;
-        assert_eq!(warning["report"], "warning");
-        let reason = warning["reason"].as_str().unwrap();
-        assert!(reason.starts_with("commands run without limits: "), "{reason}");
-        assert_eq!(lenient.report().await["report"], "ready");
-        lenient.start(1, "exit 0").await;
-        assert_eq!(lenient.exited(1).await.0, "exit status 0");
-    } else {
-        assert_eq!(answer["report"], "ready");
-        strict.start(1, "head -c 300000000 /dev/zero | tail").await;
-        let (status, _) = strict.exited(1).await;
-        assert!(status.starts_with("out of memory: more than 64M"), "{status}");
-    }
-}
-
-#[tokio::test]
-async fn a_program_joins_its_cgroup_or_is_not_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let tether = async |cgroup: &Path| {
-        let output = Command::new(program())
-            .args(["tether", "--cgroup"])
-            .arg(cgroup)
-            .args(["KILL", &std::process::id().to_string(), "--", "echo", "it runs"])
-            .output()
-            .await
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
-    };
-    // What a cgroup is asked with: 0 stands for whoever writes it.
-    let joined = tether(folder.path()).await;
-    assert_eq!(joined, (Some(0), "it runs\n".to_owned(), String::new()));
-    let procs = std::fs::read_to_string(folder.path().join("cgroup.procs")).unwrap();
-    assert_eq!(procs, "0");
-    let (code, stdout, stderr) = tether(&folder.path().join("none")).await;
-    assert_eq!((code, stdout.as_str()), (Some(126), ""));
-    assert!(stderr.contains("none: cannot be joined"), "{stderr}");
 }

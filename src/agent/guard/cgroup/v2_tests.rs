@@ -1,9 +1,10 @@
-//! Tests of limits, on folders that look like cgroups: what is read there and what is written.
+//! Tests of limits by version 2, on folders that look like cgroups: what is read there and what is written.
 
 use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
 
+use super::super::{Cgroups, Version};
 use super::*;
 
 const LIMITS: Limits = Limits {
@@ -25,7 +26,9 @@ fn base(controllers: &str, passed_on: &str) -> TempDir {
 }
 
 fn prepared(base: &TempDir, limits: Limits) -> Result<Cgroups, String> {
-    Cgroups::below(base.path(), &OWN, &WorkerId::new("w1").unwrap(), limits)
+    let aside = base.path().join("sk-agent-w1");
+    let folders = below(base.path(), &aside, &OWN, "sk-w1", limits)?;
+    Ok(Cgroups::at(Version::Two, folders, limits))
 }
 
 fn read(folder: &Path, file: &str) -> String {
@@ -111,7 +114,10 @@ fn a_command_gets_its_limits_and_its_cgroup_goes_with_it() {
     assert!(!worker.join("radio-3-1").exists(), "a former life's");
 
     let cgroup = cgroups.create("radio", 7).unwrap();
-    let folder = cgroup.folder().to_owned();
+    let [folder] = cgroup.folders()[..] else {
+        panic!("one tree");
+    };
+    let folder = folder.to_owned();
     assert!(folder.starts_with(&worker) && folder.to_string_lossy().ends_with("-7"));
     assert_eq!(read(&folder, "memory.max"), "209715200");
     assert_eq!(read(&folder, "memory.oom.group"), "1");
@@ -129,30 +135,23 @@ fn what_the_kernel_tells_is_understood() {
     let base = base("cpu memory", "cpu memory");
     let cgroups = prepared(&base, LIMITS).unwrap();
     let cgroup = cgroups.create("radio", 1).unwrap();
+    let folder = cgroup.folders()[0].to_owned();
     assert!(
         cgroup.clear(),
         "without the file nothing is known, and the guard looks itself"
     );
-    fs::write(cgroup.folder().join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
+    fs::write(folder.join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
     assert!(!cgroup.clear());
-    assert_eq!(read(cgroup.folder(), "cgroup.kill"), "1");
-    fs::write(cgroup.folder().join("cgroup.events"), "populated 0\nfrozen 0\n").unwrap();
+    assert_eq!(read(&folder, "cgroup.kill"), "1");
+    fs::write(folder.join("cgroup.events"), "populated 0\nfrozen 0\n").unwrap();
     assert!(cgroup.clear());
 
     assert_eq!(cgroup.out_of_memory(), None);
-    fs::write(
-        cgroup.folder().join("memory.events"),
-        "low 0\noom 3\noom_kill 0\n",
-    )
-    .unwrap();
+    fs::write(folder.join(KILLS_FILE), "low 0\noom 3\noom_kill 0\n").unwrap();
     assert_eq!(cgroup.out_of_memory(), None);
-    fs::write(
-        cgroup.folder().join("memory.events"),
-        "low 0\noom 3\noom_kill 1\n",
-    )
-    .unwrap();
+    fs::write(folder.join(KILLS_FILE), "low 0\noom 3\noom_kill 1\n").unwrap();
     let problem = cgroup.out_of_memory().unwrap();
-    assert_eq!(problem, "out of memory: more than 200M (--memory-max) was needed");
+    assert_eq!(problem, "killed: over its memory limit of 200 MiB (--memory-max)");
 }
 
 #[test]
@@ -167,15 +166,4 @@ fn a_place_that_cannot_be_changed_is_named() {
         problem.contains("cannot be changed") && problem.contains("Delegate=yes"),
         "{problem}"
     );
-}
-
-#[test]
-fn shares_of_processors_become_quotas() {
-    for (processors, expected) in [
-        (0.5, "50000 100000"),
-        (2.0, "200000 100000"),
-        (0.000_1, "1000 100000"),
-    ] {
-        assert_eq!(quota(processors), expected);
-    }
 }
