@@ -74,6 +74,9 @@ pub struct Assign {
     /// For `desired`: the entries of this part, sorted by stream.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<DesiredEntry>,
+    /// Whether the leader understands messages that are compressed with zlib.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub zlib: bool,
 }
 
 impl Assign {

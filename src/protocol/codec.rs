@@ -1,17 +1,18 @@
-//! MessagePack with named fields. Size and depth are limited before anything is decoded.
+//! MessagePack with named fields, compressed where it is large. Size and depth are limited before anything is decoded.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::PROTOCOL_VERSION;
 use crate::assign::Assign;
+use crate::compress::{inflate, is_compressed};
 use crate::control::{Control, ControlReply};
 use crate::heartbeat::Heartbeat;
 use crate::id::WorkerId;
 use crate::leader::{Beacon, LeaderRecord};
 use crate::limit::{
-    MAX_DEPTH, MAX_ENTRIES, MAX_LABELS, MAX_LEADER_LEASE_MS, MAX_MESSAGE_BYTES, MAX_PARTS, MAX_SOURCE_BYTES,
-    MAX_TEXT_BYTES,
+    MAX_DEPTH, MAX_ENTRIES, MAX_LABELS, MAX_LEADER_LEASE_MS, MAX_MESSAGE_BYTES, MAX_PARTS, MAX_PERFORMANCE,
+    MAX_SOURCE_BYTES, MAX_TEXT_BYTES,
 };
 
 /// Why a message was refused. [`DecodeError::reason`] is its metric label.
@@ -20,6 +21,12 @@ pub enum DecodeError {
     /// Larger than the limit; it was not looked at.
     #[error("message of {0} bytes is over the limit of {MAX_MESSAGE_BYTES}")]
     TooLarge(usize),
+    /// Compressed, and larger than the limit when inflated; it was not inflated further.
+    #[error("compressed message has more than the limit of {MAX_MESSAGE_BYTES} bytes in it")]
+    Bomb,
+    /// Compressed, and damaged or cut off.
+    #[error("compressed message is damaged or cut off")]
+    Damaged,
     /// Not MessagePack, or not this message.
     #[error("message is malformed")]
     Malformed(#[source] rmp_serde::decode::Error),
@@ -48,6 +55,8 @@ impl DecodeError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::TooLarge(_) => "too_large",
+            Self::Bomb => "bomb",
+            Self::Damaged => "damaged",
             Self::Malformed(_) => "malformed",
             Self::Trailing(_) => "trailing",
             Self::Version(_) => "version",
@@ -82,7 +91,7 @@ pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, rmp_serde::encode::Err
     rmp_serde::to_vec_named(message)
 }
 
-/// Decodes a message and checks version, limits and, where `subject_worker` is given, that the payload names the same
+/// Decodes a message, compressed or not, and checks version, limits and, where `subject_worker` is given, that the payload names the same
 /// worker.
 ///
 /// # Errors
@@ -91,6 +100,13 @@ pub fn decode<M: Message>(bytes: &[u8], subject_worker: Option<&WorkerId>) -> Re
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(DecodeError::TooLarge(bytes.len()));
     }
+    let inflated;
+    let bytes = if is_compressed(bytes) {
+        inflated = inflate(bytes)?;
+        &inflated
+    } else {
+        bytes
+    };
     let mut rest = bytes;
     let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
     deserializer.set_max_depth(MAX_DEPTH);
@@ -170,6 +186,15 @@ impl Message for Heartbeat {
             "capacity.weight",
         )?;
         check_labels(&self.labels)?;
+        limit(self.performance.len() <= MAX_PERFORMANCE, "performance")?;
+        let cpu = self
+            .performance
+            .iter()
+            .filter_map(|stream| stream.measured.cpu_cores);
+        limit(
+            cpu.into_iter().all(|cores| cores.is_finite() && cores >= 0.0),
+            "performance.cpu_cores",
+        )?;
         let inventory = &self.inventory;
         limit(inventory.count as usize <= MAX_ENTRIES, "inventory.count")?;
         limit(

@@ -53,6 +53,13 @@ pub struct Heartbeat {
     /// Load of the machine, when the worker measures it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostMetrics>,
+    /// What streams use and give, as far as it is measured: only those that are due, spread over many heartbeats. It is
+    /// no part of the inventory: it changes all the time, and nothing depends on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub performance: Vec<StreamPerformance>,
+    /// Whether the sender understands messages that are compressed with zlib.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub zlib: bool,
 }
 
 /// Whether the worker hears a leader.
@@ -168,4 +175,56 @@ pub struct HostMetrics {
     pub memory_total_bytes: u64,
     /// Load average of one minute.
     pub load1: f32,
+}
+
+/// What one stream uses and gives; only what is measured is there.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Performance {
+    /// Processors in use: 0.5 is half of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_cores: Option<f32>,
+    /// Memory in use, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// What comes from its source, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u64>,
+    /// How often nothing came for too long, under the present epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalls: Option<u32>,
+    /// How often it was connected anew, under the present epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconnects: Option<u32>,
+}
+
+impl Performance {
+    /// The sum of two; what only one has measured counts as it is.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        fn sum<T>(one: Option<T>, other: Option<T>, add: fn(T, T) -> T) -> Option<T> {
+            match (one, other) {
+                (Some(one), Some(other)) => Some(add(one, other)),
+                (one, other) => one.or(other),
+            }
+        }
+        Self {
+            cpu_cores: sum(self.cpu_cores, other.cpu_cores, |one, other| one + other),
+            memory_bytes: sum(self.memory_bytes, other.memory_bytes, u64::saturating_add),
+            bytes_per_second: sum(self.bytes_per_second, other.bytes_per_second, u64::saturating_add),
+            stalls: sum(self.stalls, other.stalls, u32::saturating_add),
+            reconnects: sum(self.reconnects, other.reconnects, u32::saturating_add),
+        }
+    }
+}
+
+/// The performance of one stream on its worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StreamPerformance {
+    /// The stream.
+    pub stream: StreamId,
+    /// The assignment under which it runs.
+    pub epoch: Epoch,
+    /// What it uses and gives.
+    #[serde(flatten)]
+    pub measured: Performance,
 }

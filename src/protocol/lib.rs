@@ -5,6 +5,7 @@
 pub mod alert;
 pub mod assign;
 pub mod codec;
+mod compress;
 pub mod connect;
 pub mod control;
 pub mod epoch;
@@ -21,11 +22,15 @@ pub use assign::{
     RunSpec,
 };
 pub use codec::{DecodeError, decode, encode};
+pub use compress::compress;
 pub use connect::Connect;
 pub use control::{Control, ControlKind, ControlReply};
 pub use epoch::{Epoch, EpochError, Generation, Term, Version};
 pub use event::Event;
-pub use heartbeat::{Capacity, Heartbeat, HostMetrics, Inventory, Mode, Phase, RunState, RunningStream};
+pub use heartbeat::{
+    Capacity, Heartbeat, HostMetrics, Inventory, Mode, Performance, Phase, RunState, RunningStream,
+    StreamPerformance,
+};
 pub use id::{IdError, OrchestratorId, SessionId, StreamId, WorkerId};
 pub use leader::{Beacon, LeaderRecord};
 pub use subject::Subjects;

@@ -10,6 +10,8 @@ pub const MAX_DEPTH: usize = 32;
 pub const MAX_ENTRIES: usize = 200_000;
 /// Most parts into which one desired set or inventory is cut.
 pub const MAX_PARTS: u32 = 1_024;
+/// Most streams whose performance one heartbeat tells.
+pub const MAX_PERFORMANCE: usize = 4_096;
 /// Most labels of a worker or a stream.
 pub const MAX_LABELS: usize = 64;
 /// Longest free text (reason, version, zone, label), in bytes.
@@ -20,3 +22,5 @@ pub const MAX_SOURCE_BYTES: usize = 4_096;
 pub const PART_OVERHEAD_BYTES: usize = 4 * 1024;
 /// Longest lease of a leader, in milliseconds: a record with a longer one would shut every other out.
 pub const MAX_LEADER_LEASE_MS: u64 = 10 * 60 * 1_000;
+/// A message of more bytes is compressed, where its receiver understands that.
+pub const COMPRESS_ABOVE_BYTES: usize = 8 * 1024;

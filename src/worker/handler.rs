@@ -5,6 +5,8 @@ use streamkeeper_protocol::{Epoch, RunSpec, StreamId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::meter::Meter;
+
 /// Runs streams. One handler serves all streams of a worker; `run` is called once per start, on its own task.
 #[async_trait]
 pub trait StreamHandler: Send + Sync + 'static {
@@ -29,6 +31,8 @@ pub struct Job {
     pub attempt: u32,
     /// Cancelled when the stream has to end.
     pub stop: CancellationToken,
+    /// Where to tell what it uses and gives, if that is measured.
+    pub meter: Meter,
     pub(crate) up: mpsc::Sender<(StreamId, Epoch)>,
 }
 

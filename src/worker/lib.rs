@@ -54,13 +54,15 @@
 pub mod connect;
 pub mod driver;
 pub mod handler;
+pub mod meter;
 pub mod session;
 
 pub use connect::{ConnectError, ConnectSource};
 pub use driver::{Identity, Worker, WorkerError, WorkerOptions, send_farewell};
 pub use handler::{Job, StreamHandler};
+pub use meter::Meter;
 pub use session::{Command, Event, Millis, SavedSet, SavedStream, Session, SessionConfig};
 pub use streamkeeper_access::{Access, Naming};
 pub use streamkeeper_protocol::{
-    Capacity, Epoch, HostMetrics, IdError, Ownership, RunSpec, SessionId, StreamId, WorkerId,
+    Capacity, Epoch, HostMetrics, IdError, Ownership, Performance, RunSpec, SessionId, StreamId, WorkerId,
 };

@@ -54,7 +54,7 @@ fn of(worker: &str, seq: u64) -> Heartbeat {
 }
 
 /// Bad messages by the reason for which they are refused: subject and payload.
-fn bad() -> [(&'static str, &'static str, Vec<u8>); 7] {
+fn bad() -> [(&'static str, &'static str, Vec<u8>); 8] {
     let own = "sk.v1.heartbeat.good-1";
     let good = encode(&of("good-1", 1_000)).unwrap();
     let changed = |change: &dyn Fn(&mut Heartbeat)| {
@@ -71,6 +71,7 @@ fn bad() -> [(&'static str, &'static str, Vec<u8>); 7] {
         ("version", own, changed(&|heartbeat| heartbeat.v = 99)),
         ("spoofed", "sk.v1.heartbeat.good-2", good.clone()),
         ("trailing", own, trailing),
+        ("damaged", own, b"\x78\x9c garbage".to_vec()),
         ("limit", own, changed(&|heartbeat| heartbeat.seq = 0)),
         ("subject", "sk.v1.heartbeat.no$worker", good),
     ]

@@ -121,7 +121,7 @@ async fn a_worker_speaks_for_workers_only() {
     assert_eq!(notes.heard(1).await, [1]);
 
     // The server handles the worker's lines in order, so the forged assign would have come before this one.
-    bus.assign(&assign(2, 0, 0)).unwrap();
+    bus.assign(&assign(2, 0, 0), false).unwrap();
     let message = next(&mut orders).await;
     let first: streamkeeper_protocol::Assign = streamkeeper_protocol::decode(&message.payload, None).unwrap();
     assert_eq!(first.ack_seq, 2);

@@ -2,6 +2,7 @@
 
 mod access;
 mod keys;
+mod large;
 mod messages;
 mod outage;
 mod proxy;
@@ -16,8 +17,8 @@ use rustix::process::Signal;
 use streamkeeper_orchestrator::adapter::nats::{NatsBus, NatsError, NatsSettings};
 use streamkeeper_orchestrator::port::{Bus, BusError, Inbox};
 use streamkeeper_protocol::{
-    Assign, Beacon, Control, ControlReply, Heartbeat, OrchestratorId, PROTOCOL_VERSION, Severity, decode,
-    encode, limit,
+    Assign, Beacon, Control, ControlReply, Heartbeat, OrchestratorId, PROTOCOL_VERSION, Severity, compress,
+    decode, encode, limit,
 };
 use streamkeeper_tests::nats::NatsServer;
 use streamkeeper_tests::ports::free_port;
@@ -109,7 +110,7 @@ async fn a_large_desired_set_arrives_whole_in_parts() {
     let sent = assign(7, 30_000, 60);
     until(GENEROUS, async || {
         // The subscription may not stand yet: whoever sends repeats.
-        bus.assign(&sent).unwrap();
+        bus.assign(&sent, false).unwrap();
         let first = tokio::time::timeout(Duration::from_millis(200), parts.next()).await;
         let Ok(Some(message)) = first else {
             return Err("no part came".to_owned());
@@ -151,7 +152,15 @@ async fn bad_heartbeats_are_refused_and_the_next_good_one_arrives() {
     };
     let mut trailing = good.clone();
     trailing.push(0);
-    let bad: [(&str, &str, Vec<u8>); 9] = [
+    let large = compress(encode(&assign(1, 1_000, 60)).unwrap());
+    let bad: [(&str, &str, Vec<u8>); 12] = [
+        ("cut off", "sk.v1.heartbeat.w", large[..large.len() / 2].to_vec()),
+        ("another message", "sk.v1.heartbeat.w", large),
+        (
+            "a bomb",
+            "sk.v1.heartbeat.w",
+            compress(vec![0; limit::MAX_MESSAGE_BYTES + 1]),
+        ),
         ("garbage", "sk.v1.heartbeat.w", b"garbage".to_vec()),
         ("empty", "sk.v1.heartbeat.w", Vec::new()),
         ("nested", "sk.v1.heartbeat.w", vec![0x91; 100_000]),

@@ -2,6 +2,7 @@
 //! another language.
 
 mod fleet;
+mod large;
 mod leader;
 mod outages;
 mod python;

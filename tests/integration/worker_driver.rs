@@ -1,6 +1,7 @@
 //! The worker SDK on a real nats-server.
 
 pub(crate) mod fixture;
+mod large;
 mod leader;
 mod local;
 mod partial;

@@ -307,5 +307,7 @@ fn farewell(worker: &WorkerId, session: SessionId) -> Heartbeat {
         version: String::new(),
         inventory: Inventory::digest(0, 0),
         host: None,
+        performance: Vec::new(),
+        zlib: false,
     }
 }

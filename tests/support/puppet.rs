@@ -124,5 +124,7 @@ fn first(worker: WorkerId, manner: Manner) -> Heartbeat {
             running,
         },
         host: None,
+        performance: Vec::new(),
+        zlib: false,
     }
 }

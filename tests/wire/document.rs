@@ -71,6 +71,8 @@ fn its_limits_are_the_codes() {
         ("Deepest nesting", limit::MAX_DEPTH),
         ("Most entries", limit::MAX_ENTRIES),
         ("Most parts", limit::MAX_PARTS as usize),
+        ("Most streams with performance", limit::MAX_PERFORMANCE),
+        ("Compressed at the earliest above", limit::COMPRESS_ABOVE_BYTES),
         ("Most labels", limit::MAX_LABELS),
         ("Longest text", limit::MAX_TEXT_BYTES),
         ("Longest source", limit::MAX_SOURCE_BYTES),

@@ -1,14 +1,15 @@
 //! One value of every message, as it is published in `tests/wire/golden/`, with every field filled somewhere.
 
+mod others;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use streamkeeper_protocol::codec::Message;
 use streamkeeper_protocol::{
-    Action, Alert, AlertStatus, Assign, AssignKind, Beacon, Capacity, Control, ControlKind, ControlReply,
-    DEFAULT_KILL_MARGIN_MS, DEFAULT_STOP_BUDGET_MS, DecodeError, DesiredEntry, Epoch, Event, Heartbeat,
-    HostMetrics, Inventory, LeaderRecord, Mode, OrchestratorId, Ownership, Phase, RunSpec, RunState,
-    RunningStream, SessionId, StreamId, Term, Version, WorkerId, decode, encode,
+    Action, Assign, AssignKind, Capacity, DEFAULT_KILL_MARGIN_MS, DEFAULT_STOP_BUDGET_MS, DecodeError,
+    DesiredEntry, Epoch, Heartbeat, HostMetrics, Inventory, Mode, Ownership, Performance, Phase, RunSpec,
+    RunState, RunningStream, SessionId, StreamId, StreamPerformance, Term, Version, WorkerId, decode, encode,
 };
 
 /// Numbers that need all bytes of their type: a reader that cuts them is found out.
@@ -71,8 +72,8 @@ impl Example {
 pub(crate) fn all() -> Vec<Example> {
     let mut all = heartbeats();
     all.extend(assigns());
-    all.extend(orders());
-    all.extend(for_everybody());
+    all.extend(others::orders());
+    all.extend(others::for_everybody());
     all
 }
 
@@ -123,6 +124,8 @@ fn heartbeats() -> Vec<Example> {
         version: "0.1.0".to_owned(),
         inventory: Inventory::digest(2, 1),
         host: None,
+        performance: Vec::new(),
+        zlib: false,
     };
     let running = |name: &str, state| RunningStream {
         stream: stream(name),
@@ -179,6 +182,12 @@ fn heartbeats() -> Vec<Example> {
         guarded: true,
         ..whole.clone()
     };
+    let performance = Heartbeat {
+        seq: 5_000_000_004,
+        performance: performance(),
+        zlib: true,
+        ..guarded.clone()
+    };
     let empty = Heartbeat {
         seq: 1,
         applied: Version::default(),
@@ -201,8 +210,34 @@ fn heartbeats() -> Vec<Example> {
         Example::new("heartbeat_gone", false, with_phase(Phase::Gone)),
         Example::new("heartbeat_digest", false, digest),
         Example::new("heartbeat_empty", false, empty),
-        Example::new("heartbeat_guarded", true, guarded),
+        Example::new("heartbeat_guarded", false, guarded),
         Example::new("heartbeat_whole", false, whole),
+        Example::new("heartbeat_performance", true, performance),
+    ]
+}
+
+/// Of a stream that is measured in every way, of one by a command, of one that a worker reads itself.
+fn performance() -> Vec<StreamPerformance> {
+    let of = |name: &str, measured| StreamPerformance {
+        stream: stream(name),
+        epoch: Epoch::new(term(TERM), EPOCH_COUNTER),
+        measured,
+    };
+    let command = Performance {
+        cpu_cores: Some(0.1),
+        memory_bytes: Some(5_000_000_005),
+        ..Performance::default()
+    };
+    let reader = Performance {
+        bytes_per_second: Some(5_000_000_006),
+        stalls: Some(70_001),
+        reconnects: Some(70_002),
+        ..Performance::default()
+    };
+    vec![
+        of("radio-2", command.plus(reader)),
+        of("radio-3", command),
+        of("radio-4", reader),
     ]
 }
 
@@ -224,6 +259,7 @@ fn first_assign() -> Assign {
         part: 0,
         parts: 0,
         entries: Vec::new(),
+        zlib: false,
     }
 }
 
@@ -285,101 +321,17 @@ fn assigns() -> Vec<Example> {
         parts: 1,
         ..current.clone()
     };
+    let zlib = Assign {
+        zlib: true,
+        ..budgets.clone()
+    };
     vec![
+        Example::new("assign_zlib", true, zlib),
         Example::new("assign_lease_only", false, lease_only),
         Example::new("assign_current", false, current),
-        Example::new("assign_budgets", true, budgets),
+        Example::new("assign_budgets", false, budgets),
         Example::new("assign_desired", false, desired),
         Example::new("assign_desired_empty", false, desired_empty),
         Example::new("assign_refused", false, refused),
-    ]
-}
-
-fn orders() -> Vec<Example> {
-    let order = |kind, session| Control {
-        v: 1,
-        worker: worker(),
-        session,
-        id: "o-0badcafe-2000000017-1".to_owned(),
-        term: term(TERM),
-        kind,
-    };
-    let done = ControlReply {
-        v: 1,
-        id: "o-0badcafe-2000000017-1".to_owned(),
-        done: true,
-        reason: None,
-    };
-    let not_done = ControlReply {
-        done: false,
-        reason: Some("term 16 is below 17".to_owned()),
-        ..done.clone()
-    };
-    vec![
-        Example::new("control_ping", true, order(ControlKind::Ping, Some(session(1)))),
-        Example::new("control_resync", false, order(ControlKind::Resync, None)),
-        Example::new("control_drain", false, order(ControlKind::Drain, None)),
-        Example::new("control_resume", false, order(ControlKind::Resume, None)),
-        Example::new("control_restart", false, order(ControlKind::Restart, None)),
-        Example::new("control_reply_done", false, done),
-        Example::new("control_reply_refused", true, not_done),
-    ]
-}
-
-fn for_everybody() -> Vec<Example> {
-    let record = LeaderRecord {
-        v: 1,
-        term: Term::new(TERM).unwrap(),
-        nonce: u64::MAX - 1,
-        leader: OrchestratorId::new("o-1").unwrap(),
-        released: true,
-        lease_ms: 6_000,
-    };
-    let beacon = Beacon {
-        v: 1,
-        term: term(TERM),
-        leader: OrchestratorId::new("o-0badcafe").unwrap(),
-        api_url: "http://127.0.0.1:8001".to_owned(),
-        renew_only: false,
-    };
-    let firing = Alert {
-        v: 1,
-        status: AlertStatus::Firing,
-        labels: texts(&[
-            ("alertname", "worker_lost"),
-            ("severity", "critical"),
-            ("worker", "w-1"),
-        ]),
-        annotations: texts(&[
-            ("summary", "worker w-1 is lost"),
-            ("suggestion", "look at its machine"),
-        ]),
-        starts_at: "2026-11-24T06:00:00.123+00:00".to_owned(),
-        ends_at: None,
-        fingerprint: "0123456789abcdef".to_owned(),
-    };
-    let resolved = Alert {
-        status: AlertStatus::Resolved,
-        ends_at: Some("2026-11-24T06:01:00+00:00".to_owned()),
-        ..firing.clone()
-    };
-    let event = Event {
-        v: 1,
-        kind: "assigned".to_owned(),
-        at: "2026-11-24T06:00:00.123+00:00".to_owned(),
-        term: TERM,
-        fields: texts(&[
-            ("stream", "radio-1"),
-            ("worker", "w-1"),
-            ("epoch", "68719476737"),
-            ("reason", "declared"),
-        ]),
-    };
-    vec![
-        Example::new("beacon", true, beacon),
-        Example::new("leader_record", true, record),
-        Example::new("alert_firing", false, firing),
-        Example::new("alert_resolved", true, resolved),
-        Example::new("event", true, event),
     ]
 }

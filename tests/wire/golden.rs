@@ -13,7 +13,7 @@ fn folder() -> PathBuf {
 }
 
 /// The bytes of a file: lines of hexadecimal digits, and lines of comment that begin with `#`.
-fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let digits: Vec<u8> = lines.flat_map(|line| line.trim().bytes()).collect();
     let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();

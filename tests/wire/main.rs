@@ -2,6 +2,7 @@
 
 mod asyncapi;
 mod bad_input;
+mod compression;
 mod document;
 mod examples;
 mod golden;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use streamkeeper_protocol::{Epoch, Ownership, RunState, WorkerId};
+use streamkeeper_protocol::{Epoch, Ownership, Performance, RunState, WorkerId};
 
 use crate::record::Assignment;
 use crate::spec::StreamSpec;
@@ -22,6 +22,8 @@ pub struct StreamRecord {
     pub reason: MoveReason,
     /// What its worker last reported for the assigned epoch.
     pub observed: Option<Observed>,
+    /// What it uses and gives there, as its worker last told.
+    pub performance: Option<Performance>,
     /// Why no worker fits, as the balancer last found.
     pub unplaced: Option<UnplacedReason>,
     /// Since when it is known to have lost its worker, until it runs again.
@@ -175,6 +177,7 @@ impl StreamRecord {
             since,
             reason: MoveReason::Declared,
             observed: None,
+            performance: None,
             unplaced: None,
             lost_at: None,
             floor: Epoch::ZERO,

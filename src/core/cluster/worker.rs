@@ -41,6 +41,8 @@ pub struct WorkerRecord {
     pub guarded: bool,
     /// Load of its machine.
     pub host: Option<HostMetrics>,
+    /// Whether its session understands compressed messages.
+    pub zlib: bool,
     /// Streams whose slot counts on it: `Held`, `Committing` to it, `Releasing` from it.
     pub assigned: OrdSet<StreamId>,
     /// Sum of their weights.

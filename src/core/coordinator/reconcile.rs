@@ -2,8 +2,9 @@
 //! is missing. An older inventory decides nothing (OWNERSHIP rule 9).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use streamkeeper_protocol::{Epoch, Generation, RunState, RunningStream, StreamId, WorkerId};
+use streamkeeper_protocol::{Epoch, Generation, Heartbeat, RunState, RunningStream, StreamId, WorkerId};
 
 use super::Coordinator;
 use crate::cluster::{MoveReason, Observed, Slot};
@@ -52,6 +53,22 @@ impl Coordinator {
         for stream in &record.assigned {
             if !reported.contains_key(stream) {
                 self.absent(now, stream, record.session, &settled);
+            }
+        }
+    }
+
+    /// Takes in what streams use and give. Nobody acts on it, so it makes no snapshot: it goes along with the next one.
+    pub(super) fn measured(&mut self, heartbeat: &Heartbeat) {
+        for told in &heartbeat.performance {
+            let record = self.cluster.streams.get(&told.stream);
+            let assignment = record.and_then(|record| record.slot.assignment());
+            let is_of_it = assignment.is_some_and(|assignment| {
+                assignment.worker == heartbeat.worker
+                    && assignment.session == heartbeat.session
+                    && assignment.epoch == told.epoch
+            });
+            if is_of_it && let Some(record) = self.cluster.streams.get_mut(&told.stream) {
+                Arc::make_mut(record).performance = Some(told.measured);
             }
         }
     }
@@ -135,6 +152,8 @@ impl Coordinator {
         let mut lost_at = None;
         self.update_stream(&running.stream, |record| {
             record.observed = Some(observed);
+            // What does not run uses nothing.
+            record.performance = record.performance.filter(|_| runs);
             lost_at = if runs { record.lost_at.take() } else { None };
         });
         if let Some(lost_at) = lost_at {

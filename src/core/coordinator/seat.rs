@@ -111,6 +111,7 @@ impl Coordinator {
         self.leases.returned(&key);
         self.renew_lease(now, key);
         self.note(now, heartbeat, whole);
+        self.measured(heartbeat);
         if complete && heartbeat.applied.term == fence.term {
             self.reconcile(now, &heartbeat.worker, heartbeat.applied.generation);
         }
@@ -213,6 +214,7 @@ impl Coordinator {
             version: heartbeat.version.as_str().into(),
             guarded: heartbeat.guarded,
             host: heartbeat.host,
+            zlib: heartbeat.zlib,
             assigned,
             load,
             desired: Version {
@@ -271,6 +273,7 @@ impl Coordinator {
             part: 0,
             parts: 0,
             entries: Vec::new(),
+            zlib: true,
         }
     }
 
@@ -359,6 +362,7 @@ impl Coordinator {
                 part: 0,
                 parts: 1,
                 entries: self.desired(worker, seat.session),
+                zlib: true,
             })));
         }
     }

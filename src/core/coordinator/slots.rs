@@ -77,6 +77,7 @@ impl Coordinator {
                 version: "".into(),
                 guarded: false,
                 host: None,
+                zlib: false,
                 assigned: OrdSet::new(),
                 load: 0.0,
                 desired: Version::default(),
@@ -141,6 +142,9 @@ impl Coordinator {
                 && let Some(ended) = record.slot.assignment()
             {
                 record.floor = record.floor.max(ended.epoch);
+            }
+            if record.slot.assignment() != slot.assignment() {
+                record.performance = None;
             }
             record.slot = slot;
             record.rerun = false;

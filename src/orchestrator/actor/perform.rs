@@ -8,7 +8,7 @@ use streamkeeper_core::notice::Notice;
 use streamkeeper_core::record::{Fence, WriteBatch};
 use streamkeeper_core::recovery_manager;
 use streamkeeper_core::router::Effect;
-use streamkeeper_protocol::{Control, ControlKind, PROTOCOL_VERSION, SessionId, WorkerId};
+use streamkeeper_protocol::{Assign, Control, ControlKind, PROTOCOL_VERSION, SessionId, WorkerId};
 
 use super::mailbox::Mailbox;
 use super::shell::Shell;
@@ -30,7 +30,7 @@ impl Shell {
             Effect::Persist { ticket, fence, batch } => self.persist(ticket, fence, batch),
             Effect::Assign(assign) => {
                 // Lost while there is no connection: the next heartbeat is answered anew.
-                match self.ports.bus.assign(&assign) {
+                match self.ports.bus.assign(&assign, self.understands_zlib(&assign)) {
                     Ok(()) => metrics::counter!(names::ACKS).increment(1),
                     Err(error) => tracing::debug!(worker = %assign.worker, %error, "answer not sent"),
                 }
@@ -53,6 +53,13 @@ impl Shell {
             Effect::Fire(alert) => self.alerts.fire(alert),
             Effect::Resolve(alert) => self.alerts.resolve(alert),
         }
+    }
+
+    /// Whether the session that is meant has said so. Until it is known here, it gets what everybody understands.
+    fn understands_zlib(&self, assign: &Assign) -> bool {
+        let cluster = self.cluster.borrow();
+        let worker = cluster.workers.get(&assign.worker);
+        worker.is_some_and(|worker| worker.session == assign.session && worker.zlib)
     }
 
     fn notice(&self, notice: &Notice) {

@@ -45,11 +45,12 @@ pub enum BusError {
 /// repeats what still holds.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// Sends one answer, in parts where it is larger than the server's `max_payload`.
+    /// Sends one answer, in parts where it is larger than the server's `max_payload`; `compressed` where it is large and
+    /// its receiver understands that.
     ///
     /// # Errors
     /// When it was not queued.
-    fn assign(&self, assign: &Assign) -> Result<(), BusError>;
+    fn assign(&self, assign: &Assign, compressed: bool) -> Result<(), BusError>;
 
     /// Sends the leader's beacon.
     ///

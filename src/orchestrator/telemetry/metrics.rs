@@ -19,6 +19,12 @@ pub const IMPLAUSIBLE_TERMS: &str = "streamkeeper_implausible_terms_total";
 pub const WORKER_STREAMS: &str = "streamkeeper_worker_streams";
 /// Load of a `worker` as a share of its capacity; not a number while its capacity is unknown.
 pub const WORKER_LOAD_RATIO: &str = "streamkeeper_worker_load_ratio";
+/// Processors that all streams use together, as far as it is measured.
+pub const STREAMS_CPU_CORES: &str = "streamkeeper_streams_cpu_cores";
+/// Memory that all streams use together, as far as it is measured.
+pub const STREAMS_MEMORY_BYTES: &str = "streamkeeper_streams_memory_bytes";
+/// What comes from the sources of all streams together, as far as it is measured.
+pub const STREAMS_BYTES_PER_SECOND: &str = "streamkeeper_streams_bytes_per_second";
 /// Restarts of an `actor` after a panic.
 pub const ACTOR_RESTARTS: &str = "streamkeeper_actor_restarts_total";
 /// Heartbeats that were taken.
@@ -100,6 +106,18 @@ pub(super) fn builder() -> Result<PrometheusBuilder, BuildError> {
 /// Gives every metric its help text.
 fn describe() {
     describe_gauge!(STREAMS, "Declared streams by state");
+    describe_gauge!(
+        STREAMS_CPU_CORES,
+        "Processors that all streams use together, as far as it is measured"
+    );
+    describe_gauge!(
+        STREAMS_MEMORY_BYTES,
+        "Memory that all streams use together, as far as it is measured"
+    );
+    describe_gauge!(
+        STREAMS_BYTES_PER_SECOND,
+        "Bytes per second from the sources of all streams together, as far as it is measured"
+    );
     describe_gauge!(WORKERS, "Known workers by availability");
     describe_gauge!(LEADER, "Whether this orchestrator leads (0 or 1)");
     describe_gauge!(

@@ -5,9 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics::gauge;
 use streamkeeper_core::cluster::{Availability, ClusterState, Role, StreamState};
-use streamkeeper_protocol::WorkerId;
+use streamkeeper_protocol::{Performance, WorkerId};
 
-use super::metrics::{LEADER, STREAMS, TERM, WORKER_LOAD_RATIO, WORKER_STREAMS, WORKERS};
+use super::metrics::{
+    LEADER, STREAMS, STREAMS_BYTES_PER_SECOND, STREAMS_CPU_CORES, STREAMS_MEMORY_BYTES, TERM,
+    WORKER_LOAD_RATIO, WORKER_STREAMS, WORKERS,
+};
 
 static GAUGES: Mutex<Gauges> = Mutex::new(Gauges::new());
 
@@ -46,6 +49,11 @@ impl Gauges {
                 .count();
             gauge!(STREAMS, "state" => state.as_str()).set(number(count));
         }
+        let measured = cluster.streams.values().filter_map(|stream| stream.performance);
+        let sum = measured.fold(Performance::default(), Performance::plus);
+        gauge!(STREAMS_CPU_CORES).set(f64::from(sum.cpu_cores.unwrap_or_default()));
+        gauge!(STREAMS_MEMORY_BYTES).set(sum.memory_bytes.unwrap_or_default() as f64);
+        gauge!(STREAMS_BYTES_PER_SECOND).set(sum.bytes_per_second.unwrap_or_default() as f64);
         for availability in Availability::ALL {
             let count = cluster
                 .workers
@@ -113,6 +121,7 @@ mod tests {
             version: "1".into(),
             guarded: true,
             host: None,
+            zlib: false,
             assigned: [stream].into_iter().collect(),
             load: 2.0,
             desired: Version::default(),
@@ -125,6 +134,11 @@ mod tests {
         let spec = StreamSpec::new(StreamId::new("radio").unwrap(), "http://localhost/a");
         Arc::new(StreamRecord {
             slot: streamkeeper_core::cluster::Slot::Held(assignment),
+            performance: Some(Performance {
+                cpu_cores: Some(0.5),
+                memory_bytes: Some(1_000),
+                ..Performance::default()
+            }),
             ..StreamRecord::new(Arc::new(spec), Timestamp::ZERO)
         })
     }
@@ -154,6 +168,9 @@ mod tests {
             "streamkeeper_leader 1",
             "streamkeeper_streams{state=\"starting\"} 1",
             "streamkeeper_streams{state=\"running\"} 0",
+            "streamkeeper_streams_cpu_cores 0.5",
+            "streamkeeper_streams_memory_bytes 1000",
+            "streamkeeper_streams_bytes_per_second 0",
             "streamkeeper_workers{availability=\"alive\"} 1",
             "streamkeeper_worker_streams{worker=\"agent-1\"} 1",
             "streamkeeper_worker_load_ratio{worker=\"agent-1\"} 0.25",

@@ -11,7 +11,7 @@ use async_nats::client::{Request, RequestErrorKind};
 use async_nats::{Client, ConnectOptions, Event, PublishErrorKind, ReconnectToServer, Subscriber};
 use streamkeeper_access::{Address, FileError, Login, trouble};
 use streamkeeper_protocol::codec::Message;
-use streamkeeper_protocol::{Subjects, WorkerId, encode};
+use streamkeeper_protocol::{Subjects, WorkerId, compress, encode};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -120,10 +120,24 @@ impl Bus {
     /// Hands a message to the connection, or drops it when the connection is lost: late, it would not be true.
     /// Answers what is wrong with the message itself.
     pub(super) async fn publish<M: Message>(&self, subject: String, message: &M) -> Result<(), String> {
+        self.send(subject, encode(message).map_err(|error| error.to_string())?)
+            .await
+    }
+
+    /// The same, compressed where it is large: for who said that it understands that.
+    pub(super) async fn publish_compressed<M: Message>(
+        &self,
+        subject: String,
+        message: &M,
+    ) -> Result<(), String> {
+        let bytes = encode(message).map_err(|error| error.to_string())?;
+        self.send(subject, compress(bytes)).await
+    }
+
+    async fn send(&self, subject: String, bytes: Vec<u8>) -> Result<(), String> {
         if self.lost.is_cancelled() {
             return Ok(());
         }
-        let bytes = encode(message).map_err(|error| error.to_string())?;
         match timeout(CALL_TIMEOUT, self.client.publish(subject, bytes.into())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if error.kind() != PublishErrorKind::Send => Err(error.to_string()),

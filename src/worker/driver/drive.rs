@@ -31,6 +31,10 @@ use crate::session::{Command, Event, Millis, Session};
 /// Longest sleep at once: timers stand still while a machine is suspended, the session's clock does not.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 
+/// A leader's word that it understands compressed messages holds so long: its successor may be an older program, and
+/// has to hear the worker before it counts it as lost.
+const ZLIB_HOLDS_MS: u64 = 5_000;
+
 /// A session and all that it needs to act.
 pub(super) struct Driver {
     worker: WorkerId,
@@ -46,6 +50,8 @@ pub(super) struct Driver {
     host: Option<watch::Receiver<Option<HostMetrics>>>,
     orders: Orders,
     refusals: Refusals,
+    /// When a leader that understands compressed messages spoke last.
+    zlib_at: Option<Millis>,
     left: bool,
 }
 
@@ -70,6 +76,7 @@ impl Driver {
             host,
             orders: Orders::default(),
             refusals: Refusals::default(),
+            zlib_at: None,
             left: false,
         }
     }
@@ -197,8 +204,10 @@ impl Driver {
                         AssignKind::Refused => "refused_by_leader",
                         AssignKind::LeaseOnly | AssignKind::Current | AssignKind::Desired => "assign",
                     };
-                    if let Some(problem) = self.feed(Event::Assign(assign)).await {
-                        self.refusals.log(&self.worker, kind, &problem);
+                    let zlib = assign.zlib;
+                    match self.feed(Event::Assign(assign)).await {
+                        None => self.zlib_at = zlib.then(clock::now),
+                        Some(problem) => self.refusals.log(&self.worker, kind, &problem),
                     }
                     self.note_answer().await;
                 }
@@ -290,10 +299,22 @@ impl Driver {
     }
 
     async fn beat(&mut self, mut heartbeat: Heartbeat) {
-        heartbeat.host = self.host.as_ref().and_then(|host| *host.borrow());
         let Some(bus) = &self.bus else { return };
+        let now = clock::now();
+        heartbeat.host = self.host.as_ref().and_then(|host| *host.borrow());
+        if heartbeat.inventory.part == 0 {
+            let performances = &mut self.jobs.performances;
+            heartbeat.performance = performances.due(now, heartbeat.applied.term);
+        }
+        heartbeat.zlib = true;
         let subject = bus.subjects().heartbeat(&self.worker);
-        if let Err(problem) = bus.publish(subject, &heartbeat).await {
+        let understood = self.zlib_at.is_some_and(|at| now.since(at) < ZLIB_HOLDS_MS);
+        let sent = if understood {
+            bus.publish_compressed(subject, &heartbeat).await
+        } else {
+            bus.publish(subject, &heartbeat).await
+        };
+        if let Err(problem) = sent {
             self.refusals.log(&self.worker, "heartbeat", &problem);
         }
     }

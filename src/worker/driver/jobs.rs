@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::performance::Performances;
 use crate::handler::{Job, StreamHandler};
 
 /// Most reports "it runs" that wait for the driver.
@@ -38,6 +39,7 @@ pub(super) struct Jobs {
     tasks: JoinSet<String>,
     running: BTreeMap<StreamId, Running>,
     names: HashMap<Id, StreamId>,
+    pub(super) performances: Performances,
 }
 
 impl Jobs {
@@ -48,6 +50,7 @@ impl Jobs {
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
             names: HashMap::new(),
+            performances: Performances::default(),
         }
     }
 
@@ -61,6 +64,7 @@ impl Jobs {
             spec,
             attempt,
             stop: stop.clone(),
+            meter: self.performances.started(stream.clone(), epoch),
             up: self.up.clone(),
         };
         let handler = self.handler.clone();
@@ -96,6 +100,7 @@ impl Jobs {
                 continue;
             };
             if let Some(Running { epoch, stopping, .. }) = self.running.remove(&stream) {
+                self.performances.ended(&stream);
                 return Some(Ended {
                     stream,
                     epoch,

@@ -9,6 +9,7 @@ mod jobs;
 mod keeper;
 mod link;
 mod orders;
+mod performance;
 mod refusals;
 mod saved;
 mod state;

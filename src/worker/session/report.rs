@@ -79,6 +79,8 @@ impl Session {
             version: self.config.version.clone(),
             inventory,
             host: None,
+            performance: Vec::new(),
+            zlib: false,
         }
     }
 }

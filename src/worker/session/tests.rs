@@ -77,6 +77,7 @@ pub(super) fn answer(number: u32, generation: Generation, kind: AssignKind) -> A
         part: 0,
         parts: 0,
         entries: Vec::new(),
+        zlib: false,
     }
 }
 

@@ -14,7 +14,7 @@ use streamkeeper_orchestrator::adapter::http::openapi_json;
 use streamkeeper_protocol::{HostMetrics, Severity};
 
 use super::schema::Described;
-use super::world::{NOW, World, assignment, cluster, record, running, stream_id, worker};
+use super::world::{NOW, World, assignment, cluster, performance, record, running, stream_id, worker};
 
 /// Set it to write the golden copy instead of comparing with it.
 const REGENERATE: &str = "REGENERATE";
@@ -41,6 +41,7 @@ fn full(fault_injection: bool) -> World {
     let world = World::with(fault_injection);
     let radio = StreamRecord {
         observed: running(),
+        performance: performance(),
         ..record("radio", Slot::Held(assignment("agent-1")))
     };
     let waiting = StreamRecord {

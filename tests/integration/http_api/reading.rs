@@ -11,7 +11,7 @@ use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_protocol::{RunState, Severity};
 
-use super::world::{World, assignment, cluster, record, running, stream_id, worker, worker_id};
+use super::world::{World, assignment, cluster, performance, record, running, stream_id, worker, worker_id};
 
 /// One stream of each sort, sorted by name.
 fn samples() -> Vec<StreamRecord> {
@@ -34,6 +34,7 @@ fn samples() -> Vec<StreamRecord> {
     );
     let radio = StreamRecord {
         observed: running(),
+        performance: performance(),
         reason: MoveReason::WorkerLost,
         ..record("radio", Slot::Held(assignment("agent-1")))
     };
@@ -63,13 +64,23 @@ async fn a_stream_shows_what_it_is_and_why_and_no_secret() {
     assert_eq!(radio["worker"], "agent-1");
     assert_eq!(radio["since"], "2026-01-01T00:00:01.000Z");
     assert_eq!(radio["assignment"]["epoch"], "9007199254740993");
+    assert_eq!(
+        radio["performance"],
+        json!({"cpu_cores": 0.25, "memory_bytes": 5_000_000_000_u64, "bytes_per_second": 16_000,
+            "stalls": 1, "reconnects": 2})
+    );
     let explanation = radio["explanation"].as_str().unwrap();
     assert!(
         explanation.contains("agent-1") && explanation.contains("was lost"),
         "{explanation}"
     );
 
+    let worker = world.get("/api/v1/workers/agent-1").await;
+    assert_eq!(worker["running"][0]["performance"], radio["performance"]);
+    assert_eq!(worker["performance"]["cpu_cores"], 0.25, "the sum of one");
+
     let cam = world.get("/api/v1/streams/cam").await;
+    assert_eq!(cam["performance"], Value::Null);
     assert_eq!(cam["source"], "rtsp://admin:***@10.0.0.7/live?token=***");
     assert_eq!(cam["failure"], "rtsp://admin:***@10.0.0.7/live: refused");
     assert_eq!(cam["restarts"], 4);

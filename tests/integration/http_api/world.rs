@@ -25,8 +25,8 @@ use streamkeeper_orchestrator::port::{
 };
 use streamkeeper_orchestrator::telemetry::install_metrics;
 use streamkeeper_protocol::{
-    Alert, Assign, Beacon, Capacity, Control, ControlReply, Epoch, Event, Mode, OrchestratorId, Phase,
-    RunState, RunningStream, SessionId, Severity, StreamId, Term, Version, WorkerId,
+    Alert, Assign, Beacon, Capacity, Control, ControlReply, Epoch, Event, Mode, OrchestratorId, Performance,
+    Phase, RunState, RunningStream, SessionId, Severity, StreamId, Term, Version, WorkerId,
 };
 use tokio::sync::watch;
 
@@ -100,7 +100,7 @@ impl Store for Behind {
 
 #[async_trait]
 impl Bus for Behind {
-    fn assign(&self, _assign: &Assign) -> Result<(), BusError> {
+    fn assign(&self, _assign: &Assign, _compressed: bool) -> Result<(), BusError> {
         unreachable!("the API sends nothing")
     }
 
@@ -274,6 +274,16 @@ pub(super) fn running() -> Option<Observed> {
     })
 }
 
+pub(super) fn performance() -> Option<Performance> {
+    Some(Performance {
+        cpu_cores: Some(0.25),
+        memory_bytes: Some(5_000_000_000),
+        bytes_per_second: Some(16_000),
+        stalls: Some(1),
+        reconnects: Some(2),
+    })
+}
+
 pub(super) fn worker(id: &str, availability: Availability) -> WorkerRecord {
     WorkerRecord {
         id: worker_id(id),
@@ -293,6 +303,7 @@ pub(super) fn worker(id: &str, availability: Availability) -> WorkerRecord {
         version: "0.1".into(),
         guarded: true,
         host: None,
+        zlib: false,
         assigned: [stream_id("radio")].into_iter().collect(),
         load: 2.0,
         desired: Version::default(),

@@ -38,6 +38,8 @@ pub(crate) fn heartbeat(seq: u64) -> Heartbeat {
         version: "0".to_owned(),
         inventory: Inventory::digest(0, 0),
         host: None,
+        performance: Vec::new(),
+        zlib: false,
     }
 }
 
@@ -68,6 +70,7 @@ pub(crate) fn assign(ack_seq: u64, streams: u32, source: usize) -> Assign {
         part: 0,
         parts: 0,
         entries: (0..streams).map(entry).collect(),
+        zlib: true,
     }
 }
 

@@ -40,7 +40,8 @@ async fn recorded(server: &NatsServer) -> Vec<u64> {
 /// Sends one more message until it arrives, and sees that none of number 1 has come before.
 async fn only_what_is_sent_now_arrives(bus: &NatsBus, server: &NatsServer) {
     let seqs = until(GENEROUS, async || {
-        bus.assign(&assign(2, 1, 1)).map_err(|error| error.to_string())?;
+        bus.assign(&assign(2, 1, 1), false)
+            .map_err(|error| error.to_string())?;
         let seqs = recorded(server).await;
         if seqs.contains(&2) {
             Ok(seqs)
@@ -62,7 +63,7 @@ async fn what_was_sent_into_an_outage_never_arrives_late() {
     freeze(&server, &bus).await;
     let stale = assign(1, 1_000, 600);
     let mut accepted = 0;
-    until(GENEROUS, async || match bus.assign(&stale) {
+    until(GENEROUS, async || match bus.assign(&stale, false) {
         Ok(()) => {
             accepted += 1;
             Err(format!("{accepted} messages were accepted"))
@@ -123,7 +124,7 @@ async fn nothing_queued_survives_a_connection_that_is_back_at_once() {
     proxy.freeze();
     let stale = assign(1, 1_000, 600);
     let mut accepted = 0;
-    while accepted < 40 && bus.assign(&stale).is_ok() {
+    while accepted < 40 && bus.assign(&stale, false).is_ok() {
         accepted += 1;
         // Lets the bus hand its queue to the client as far as that takes it.
         tokio::task::yield_now().await;

@@ -8,10 +8,18 @@ use futures::StreamExt;
 use streamkeeper_protocol::{
     Action, Assign, AssignKind, Control, ControlKind, ControlReply, DEFAULT_KILL_MARGIN_MS,
     DEFAULT_STOP_BUDGET_MS, DesiredEntry, Epoch, Heartbeat, Ownership, Phase, RunSpec, RunState,
-    RunningStream, SessionId, StreamId, Subjects, Term, WorkerId, decode, encode,
+    RunningStream, SessionId, StreamId, Subjects, Term, WorkerId, compress, decode, encode,
 };
 use streamkeeper_tests::wait::{GENEROUS, until};
 use tokio::task::AbortHandle;
+
+/// First byte of a compressed message.
+pub(crate) const COMPRESSED: u8 = 0x78;
+
+/// As an orchestrator does it: only for who says that it understands it.
+fn compress_if(understood: bool, bytes: Vec<u8>) -> Vec<u8> {
+    if understood { compress(bytes) } else { bytes }
+}
 
 /// Leads one worker through one server.
 pub(crate) struct Leader {
@@ -27,6 +35,8 @@ struct State {
     generation: u64,
     entries: Vec<DesiredEntry>,
     silent: bool,
+    /// Heartbeats that came compressed.
+    compressed: usize,
     heard: Vec<Heartbeat>,
 }
 
@@ -72,6 +82,7 @@ impl Leader {
             generation: 1,
             entries: Vec::new(),
             silent: false,
+            compressed: 0,
             heard: Vec::new(),
         }));
         let (speaker, subject, shared, own) = (
@@ -83,9 +94,13 @@ impl Leader {
         let task = tokio::spawn(async move {
             while let Some(message) = heartbeats.next().await {
                 let heartbeat: Heartbeat = decode(&message.payload, Some(&own)).unwrap();
+                let understood = heartbeat.zlib;
+                if message.payload[0] == COMPRESSED {
+                    shared.lock().unwrap().compressed += 1;
+                }
                 let answer = shared.lock().unwrap().answer(heartbeat);
                 if let Some(answer) = answer {
-                    let bytes = encode(&answer).unwrap();
+                    let bytes = compress_if(understood, encode(&answer).unwrap());
                     speaker.publish(subject.clone(), bytes.into()).await.unwrap();
                 }
             }
@@ -133,13 +148,20 @@ impl Leader {
     }
 
     pub(crate) async fn send(&self, assign: &Assign) {
-        self.send_raw(encode(assign).unwrap()).await;
+        let understood = self.heard().last().is_some_and(|heartbeat| heartbeat.zlib);
+        self.send_raw(compress_if(understood, encode(assign).unwrap()))
+            .await;
     }
 
     pub(crate) async fn send_raw(&self, bytes: Vec<u8>) {
         let subject = self.subjects.assign(&self.worker);
         self.client.publish(subject, bytes.into()).await.unwrap();
         self.client.flush().await.unwrap();
+    }
+
+    /// How many heartbeats came compressed so far.
+    pub(crate) fn compressed(&self) -> usize {
+        self.state.lock().unwrap().compressed
     }
 
     /// Everything that was heard so far.
@@ -244,6 +266,7 @@ impl State {
             part: 0,
             parts: u32::from(desired),
             entries: if desired { self.entries.clone() } else { Vec::new() },
+            zlib: true,
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use streamkeeper_tests::wait::{GENEROUS, until};
 use streamkeeper_worker::{
-    Capacity, ConnectSource, Job, SessionConfig, StreamHandler, Worker, WorkerError, WorkerId, WorkerOptions,
+    Capacity, ConnectSource, Job, Performance, SessionConfig, StreamHandler, Worker, WorkerError, WorkerId,
+    WorkerOptions,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 /// One start of a stream: (stream, epoch counter, source, attempt).
 pub(crate) type Start = (String, u32, String, u32);
 
-/// A handler: `fail` ends at once, `panic` panics, anything else runs until it is told to stop.
+/// A handler: `fail` ends at once, `panic` panics, `measured N` tells that it reads N bytes a second, anything else runs until it is told to stop.
 #[derive(Default)]
 pub(crate) struct Streams {
     starts: Mutex<Vec<Start>>,
@@ -43,6 +44,12 @@ impl StreamHandler for Streams {
             "fail" => return "eof".to_owned(),
             "panic" => panic!("boom"),
             _ => {}
+        }
+        if let Some(number) = source.strip_prefix("measured ") {
+            job.meter.report(Performance {
+                bytes_per_second: number.parse().ok(),
+                ..Performance::default()
+            });
         }
         job.up().await;
         job.stop.cancelled().await;

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use streamkeeper_protocol::{
     Action, Assign, AssignKind, Control, ControlKind, ControlReply, DEFAULT_KILL_MARGIN_MS,
     DEFAULT_STOP_BUDGET_MS, DesiredEntry, Epoch, Heartbeat, Ownership, Phase, RunSpec, RunState,
-    RunningStream, SessionId, StreamId, Subjects, Term, WorkerId, decode, encode,
+    RunningStream, SessionId, StreamId, Subjects, Term, WorkerId, compress, decode, encode,
 };
 use streamkeeper_tests::wait::{GENEROUS, until};
 use tokio::task::AbortHandle;
@@ -21,6 +21,8 @@ struct Seen {
     term: Term,
     generation: u64,
     entries: Vec<DesiredEntry>,
+    zlib: bool,
+    silent: bool,
     heard: Vec<Heartbeat>,
 }
 
@@ -50,14 +52,22 @@ impl Leader {
             term: Term::new(term).unwrap(),
             generation: 1,
             entries: Vec::new(),
+            zlib: true,
+            silent: false,
             heard: Vec::new(),
         }));
         let (speaker, subject, state) = (client.clone(), subjects.assign(&worker), seen.clone());
         let task = tokio::spawn(async move {
             while let Some(message) = heartbeats.next().await {
                 let heartbeat: Heartbeat = decode(&message.payload, None).unwrap();
-                let bytes = encode(&state.lock().unwrap().answer(heartbeat)).unwrap();
-                speaker.publish(subject.clone(), bytes.into()).await.unwrap();
+                let (answer, silent) = {
+                    let mut state = state.lock().unwrap();
+                    (state.answer(heartbeat), state.silent)
+                };
+                if !silent {
+                    let bytes = compress(encode(&answer).unwrap());
+                    speaker.publish(subject.clone(), bytes.into()).await.unwrap();
+                }
             }
         });
         Self {
@@ -91,6 +101,12 @@ impl Leader {
             }),
         };
         seen.entries = streams.iter().map(entry).collect();
+    }
+
+    /// Whether it says that it understands compressed messages, and whether it says anything.
+    pub(crate) fn speak(&self, zlib: bool, silent: bool) {
+        let mut seen = self.seen.lock().unwrap();
+        (seen.zlib, seen.silent) = (zlib, silent);
     }
 
     /// Everything that was heard so far.
@@ -174,6 +190,7 @@ impl Seen {
             part: 0,
             parts: u32::from(!current),
             entries: if current { Vec::new() } else { self.entries.clone() },
+            zlib: self.zlib,
         };
         self.heard.push(heartbeat);
         assign

@@ -3,6 +3,7 @@
 mod lead;
 mod leases;
 mod outages;
+mod performance;
 mod returns;
 mod world;
 

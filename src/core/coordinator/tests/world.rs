@@ -248,6 +248,8 @@ impl World {
                 running,
             },
             host: None,
+            performance: Vec::new(),
+            zlib: false,
         })
     }
 

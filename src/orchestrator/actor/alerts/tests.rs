@@ -20,7 +20,7 @@ struct Outside {
 
 #[async_trait]
 impl Bus for Outside {
-    fn assign(&self, _assign: &Assign) -> Result<(), BusError> {
+    fn assign(&self, _assign: &Assign, _compressed: bool) -> Result<(), BusError> {
         unreachable!("only alerts are sent")
     }
 

@@ -115,7 +115,7 @@ pub(super) async fn worker(
             .suggest("GET /api/v1/workers lists the workers")
     })?;
     let (now, times) = (shared.context.clock.now(), Times(&*shared.context.clock));
-    Ok(HttpResponse::Ok().json(WorkerDetailView::new(worker, now, times)))
+    Ok(HttpResponse::Ok().json(WorkerDetailView::new(worker, &cluster, now, times)))
 }
 
 /// Lists the alerts that fire, sorted by fingerprint.

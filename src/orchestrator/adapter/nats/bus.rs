@@ -7,7 +7,7 @@ use async_nats::client::{Request, RequestErrorKind};
 use async_trait::async_trait;
 use streamkeeper_protocol::{
     Alert, AlertStatus, Assign, Beacon, Control, ControlReply, Event, OrchestratorId, Severity, Subjects,
-    WorkerId, codec, decode,
+    WorkerId, codec, compress, decode,
 };
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -212,9 +212,12 @@ fn token<'a>(what: &str, text: &'a str) -> Result<&'a str, BusError> {
 
 #[async_trait]
 impl Bus for NatsBus {
-    fn assign(&self, assign: &Assign) -> Result<(), BusError> {
+    fn assign(&self, assign: &Assign, compressed: bool) -> Result<(), BusError> {
         let link = self.link()?;
-        let payloads = encode_assign(assign, link.client.max_payload())?;
+        let mut payloads = encode_assign(assign, link.client.max_payload())?;
+        if compressed {
+            payloads = payloads.into_iter().map(compress).collect();
+        }
         self.outbox
             .send(&link, self.subjects.assign(&assign.worker), payloads)
     }

@@ -130,6 +130,7 @@ mod tests {
             part: 0,
             parts: 0,
             entries,
+            zlib: true,
         }
     }
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 CONNECT_TIMEOUT = 5.0  # seconds
+COMPRESS_ABOVE = 8 * 1024  # bytes; smaller messages are sent as they are
 log = logging.getLogger("worker")
 Handlers = dict[str, Callable[[Msg], Awaitable[None]]]
 
@@ -27,11 +29,14 @@ class Link:
         self.client: Client | None = None
         self.root = ""
 
-    async def publish(self, token: str, fields: dict[str, Any]) -> None:
+    async def publish(self, token: str, fields: dict[str, Any], compressed: bool = False) -> None:
         """Sends a message, or drops it where there is no connection."""
+        data = msgpack.packb(fields)
+        if compressed and len(data) > COMPRESS_ABOVE:
+            data = zlib.compress(data, 1)
         with contextlib.suppress(nats.errors.Error, OSError):
             if self.client is not None:
-                await self.client.publish(f"{self.root}.{token}.{self.worker}", msgpack.packb(fields))
+                await self.client.publish(f"{self.root}.{token}.{self.worker}", data)
 
     async def flush(self) -> None:
         with contextlib.suppress(nats.errors.Error, OSError):

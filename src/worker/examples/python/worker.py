@@ -14,6 +14,7 @@ import random
 import re
 import signal
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,8 @@ LOCAL_AFTER = 10.0  # without a word from a leader for so many seconds, the work
 PART_ENTRIES = 512  # inventory entries of one heartbeat: it has to fit into the server's max_payload of 1 MiB
 MAX_MESSAGE = 8 * 1024 * 1024
 MAX_REPLIES = 256
+ZLIB = 0x78  # first byte of a compressed message; no MessagePack map begins with it
+ZLIB_HOLDS = 5.0  # seconds after a leader's word; the next leader may not understand compressed messages
 ORDERS = ("ping", "resync", "drain", "resume", "restart")
 log = logging.getLogger("worker")
 
@@ -41,6 +44,7 @@ class Worker:
         self.state, self.max_streams, self.labels = state, max_streams, labels
         self.streams = Streams(run, self.changed)
         self.phase, self.seq, self.heard_at = "ready", 0, float("-inf")
+        self.zlib = False  # whether the leader understands compressed messages, as it last said
         self.applied, self.lease_only = (0, 0), True  # (term, generation), always compared as a pair
         self.assembling: tuple[tuple[int, int], int] = ((0, 0), 0)  # version and parts of a set that is still coming
         self.parts: list[list[Fields]] = []
@@ -63,7 +67,7 @@ class Worker:
         """Decodes a message, or raises: whatever is unclear changes nothing."""
         if len(message.data) > MAX_MESSAGE:
             raise ValueError("too large")
-        fields: Fields = msgpack.unpackb(message.data)
+        fields: Fields = msgpack.unpackb(inflate(message.data) if message.data[:1] == bytes([ZLIB]) else message.data)
         if (fields["v"], fields["worker"]) != (1, self.state.worker):
             raise ValueError("another version or another worker")
         return fields
@@ -83,6 +87,7 @@ class Worker:
         if assign["term"] < self.state.highest_term or version < self.applied:
             return
         self.heard_at = time.monotonic()
+        self.zlib = assign.get("zlib", False)
         self.whole |= assign.get("whole_inventory", False)
         if kind == "lease_only" and version > self.applied:
             self.whole = True
@@ -135,14 +140,15 @@ class Worker:
         common |= {"highest_term": state.highest_term, "phase": self.phase}
         common |= {"mode": "connected" if time.monotonic() - self.heard_at < LOCAL_AFTER else "local"}
         common |= {"capacity": {"max_streams": self.max_streams, "weight": float(self.max_streams)}}
-        common |= {"labels": self.labels, "version": "python-example/1"}
+        common |= {"labels": self.labels, "version": "python-example/1", "zlib": True}
         first, self.seq = self.seq + 1, self.seq + len(parts)
         return [common | {"seq": first + n, "inventory": part} for n, part in enumerate(parts)]
 
     async def tell(self) -> None:
         if self.link.client is not None:
+            understood = self.zlib and time.monotonic() - self.heard_at < ZLIB_HOLDS
             for heartbeat in self.heartbeats():
-                await self.link.publish("heartbeat", heartbeat)
+                await self.link.publish("heartbeat", heartbeat, compressed=understood)
 
     async def beat(self) -> None:
         while True:
@@ -203,6 +209,15 @@ class Worker:
             await self.tell()
             await self.link.flush()
             await end(link)
+
+
+def inflate(data: bytes) -> bytes:
+    """The message in a compressed one. Not with `zlib.decompress`: a small message may hold a huge one."""
+    inflater = zlib.decompressobj()
+    message = inflater.decompress(data, MAX_MESSAGE + 1)
+    if len(message) > MAX_MESSAGE or not inflater.eof or inflater.unused_data:
+        raise ValueError("too large when inflated, cut off, or followed by something")
+    return message
 
 
 async def end(task: asyncio.Task[None]) -> None:

@@ -29,6 +29,23 @@ pub(super) struct HostShape {
     load1: f32,
 }
 
+/// What streams use and give; only what is measured is there.
+#[derive(ToSchema)]
+#[schema(as = Performance)]
+#[expect(dead_code, reason = "only described")]
+pub(super) struct PerformanceShape {
+    /// Processors in use: 0.5 is half of one.
+    cpu_cores: Option<f32>,
+    /// Memory in use, in bytes.
+    memory_bytes: Option<u64>,
+    /// What comes from the source, in bytes.
+    bytes_per_second: Option<u64>,
+    /// How often nothing came for too long, under the present epoch.
+    stalls: Option<u32>,
+    /// How often it was connected anew, under the present epoch.
+    reconnects: Option<u32>,
+}
+
 /// Version of a worker's set of streams.
 #[derive(ToSchema)]
 #[schema(as = Version)]

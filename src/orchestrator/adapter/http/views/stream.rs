@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use streamkeeper_core::cluster::{ClusterState, Slot, StreamRecord};
 use streamkeeper_core::request::Applied;
-use streamkeeper_protocol::{Epoch, Ownership, SessionId, StreamId, WorkerId};
+use streamkeeper_protocol::{Epoch, Ownership, Performance, SessionId, StreamId, WorkerId};
 use utoipa::ToSchema;
 
+use super::shape::PerformanceShape;
 use super::{Times, as_text, explain, masked, masked_option};
 
 /// One stream.
@@ -51,6 +52,9 @@ pub(in super::super) struct StreamView<'a> {
     #[serde(serialize_with = "masked_option")]
     #[schema(value_type = Option<String>, required)]
     failure: Option<&'a str>,
+    /// What it uses and gives on its worker, as last measured.
+    #[schema(value_type = Option<PerformanceShape>, required)]
+    performance: Option<Performance>,
     #[schema(required)]
     unplaced: Option<UnplacedView>,
     /// Why it is where it is, in words; where one stream is asked for.
@@ -87,6 +91,7 @@ impl<'a> StreamView<'a> {
             assignment: AssignmentView::new(record, times),
             restarts: observed.map(|observed| observed.restarts),
             failure: observed.and_then(|observed| observed.reason.as_deref()),
+            performance: record.performance,
             unplaced: record.unplaced.map(|reason| UnplacedView {
                 reason: reason.as_str(),
                 detail: reason.to_string(),

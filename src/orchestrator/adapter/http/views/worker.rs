@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use streamkeeper_core::cluster::WorkerRecord;
+use streamkeeper_core::cluster::{ClusterState, WorkerRecord};
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_protocol::{
-    Capacity, Epoch, HostMetrics, Mode, Phase, RunState, RunningStream, SessionId, StreamId, Version,
-    WorkerId,
+    Capacity, Epoch, HostMetrics, Mode, Performance, Phase, RunState, RunningStream, SessionId, StreamId,
+    Version, WorkerId,
 };
 use utoipa::ToSchema;
 
 use super::super::paging::MAX_LIMIT;
-use super::shape::{CapacityShape, HostShape, VersionShape};
+use super::shape::{CapacityShape, HostShape, PerformanceShape, VersionShape};
 use super::{Times, as_text, masked_option};
 
 /// One worker.
@@ -111,6 +111,9 @@ pub(in super::super) struct WorkersView<'a> {
 pub(in super::super) struct WorkerDetailView<'a> {
     #[serde(flatten)]
     worker: WorkerView<'a>,
+    /// The sums over all streams that count on it, as far as they are measured.
+    #[schema(value_type = PerformanceShape)]
+    performance: Performance,
     #[schema(value_type = Vec<String>)]
     assigned: Vec<&'a StreamId>,
     running: Vec<RunningView<'a>>,
@@ -132,19 +135,37 @@ struct RunningView<'a> {
     #[serde(serialize_with = "masked_option")]
     #[schema(value_type = Option<String>, required)]
     reason: Option<&'a str>,
+    /// What it uses and gives, as last measured.
+    #[schema(value_type = Option<PerformanceShape>, required)]
+    performance: Option<Performance>,
 }
 
 impl<'a> WorkerDetailView<'a> {
-    pub(in super::super) fn new(worker: &'a WorkerRecord, now: Timestamp, times: Times<'_>) -> Self {
+    pub(in super::super) fn new(
+        worker: &'a WorkerRecord,
+        cluster: &ClusterState,
+        now: Timestamp,
+        times: Times<'_>,
+    ) -> Self {
+        let performance = |entry: &RunningStream| {
+            let record = cluster.streams.get(&entry.stream)?;
+            let assignment = record.slot.assignment()?;
+            let here = assignment.worker == worker.id && assignment.epoch == entry.epoch;
+            record.performance.filter(|_| here)
+        };
+        let streams = worker.assigned.iter();
+        let measured = streams.filter_map(|stream| cluster.streams.get(stream)?.performance);
         let running = |entry: &'a RunningStream| RunningView {
             stream: &entry.stream,
             epoch: entry.epoch,
             state: entry.state,
             restarts: entry.restarts,
             reason: entry.reason.as_deref(),
+            performance: performance(entry),
         };
         Self {
             worker: WorkerView::new(worker, now, times),
+            performance: measured.fold(Performance::default(), Performance::plus),
             assigned: worker.assigned.iter().take(MAX_LIMIT).collect(),
             running: worker.inventory.iter().take(MAX_LIMIT).map(running).collect(),
         }
