@@ -8,6 +8,7 @@ use streamkeeper_worker::{Job, StreamHandler, WorkerId};
 
 use crate::client::{Guard, Launch, RunEvent};
 use crate::template::{CommandTemplate, Values};
+use crate::usage::Usage;
 
 /// What the names of the variables for labels begin with.
 const LABEL_PREFIX: &str = "STREAMKEEPER_LABEL_";
@@ -20,6 +21,7 @@ pub(crate) struct ExecHandler {
     pub(crate) worker: WorkerId,
     pub(crate) command: CommandTemplate,
     pub(crate) stop_grace: Duration,
+    pub(crate) usage: Usage,
 }
 
 #[async_trait]
@@ -42,12 +44,14 @@ impl StreamHandler for ExecHandler {
             env: environment(&self.worker, values),
         };
         let mut run = self.guard.launch(launch).await;
+        let mut _measured = None;
         let mut stopping = false;
         loop {
             tokio::select! {
                 event = run.next() => match event {
                     RunEvent::Started { pid } => {
                         tracing::info!(stream = %job.stream, epoch = %job.epoch, pid, "command started");
+                        _measured = Some(self.usage.watch(pid, job.meter.clone()));
                         job.up().await;
                     }
                     RunEvent::Line { fd, text } => {

@@ -16,6 +16,7 @@ mod supervisor;
 mod template;
 mod tether;
 mod text;
+mod usage;
 mod watched;
 mod wire;
 
@@ -158,12 +159,15 @@ async fn work(
     session: SessionId,
     shutdown: &CancellationToken,
 ) -> Result<(), AgentError> {
+    let (usage, looking) = usage::Usage::measure();
+    let _looking = AbortOnDropHandle::new(looking);
     let handler: Arc<dyn StreamHandler> = match &config.runner {
         Runner::Exec(command) => Arc::new(handler::ExecHandler {
             guard: guard.clone(),
             worker: config.worker.clone(),
             command: command.clone(),
             stop_grace: config.stop_grace,
+            usage,
         }),
         Runner::Http { stall_after } => {
             Arc::new(http::HttpHandler::new(*stall_after).map_err(AgentError::Http)?)

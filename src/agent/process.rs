@@ -1,6 +1,6 @@
 //! Processes as the kernel shows them: groups, children, reaping. No judgement, only calls.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -76,6 +76,48 @@ fn parent(pid: i32) -> Option<String> {
     fields.split_whitespace().nth(1).map(str::to_owned)
 }
 
+/// What a process group uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct GroupUsage {
+    /// Processor time so far, with that of processes that ended and whose parents are in the group.
+    pub(crate) cpu: Duration,
+    /// Memory in use; what processes share counts for each of them.
+    pub(crate) memory_bytes: u64,
+}
+
+/// What every process group of the machine uses.
+pub(crate) fn usage_of_groups() -> HashMap<i32, GroupUsage> {
+    let (page, second) = (
+        u64::try_from(rustix::param::page_size()).unwrap_or(0),
+        rustix::param::clock_ticks_per_second(),
+    );
+    let mut groups: HashMap<i32, GroupUsage> = HashMap::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if !name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
+            continue;
+        }
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        if let Some((group, ticks, pages)) = group_and_usage(&stat) {
+            let usage = groups.entry(group).or_default();
+            usage.cpu += Duration::from_millis(ticks.saturating_mul(1_000) / second.max(1));
+            usage.memory_bytes += pages * page;
+        }
+    }
+    groups
+}
+
+/// Group, ticks of processor time, pages of memory, of the text of `/proc/PID/stat`.
+fn group_and_usage(stat: &str) -> Option<(i32, u64, u64)> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    // Counted from the state: its own time and that of the children that it reaped, each in user and in kernel mode.
+    let ticks = [11, 12, 13, 14].map(|index| number(index).unwrap_or(0));
+    let pages = number(21)?;
+    Some((fields.get(2)?.parse().ok()?, ticks.iter().sum(), pages))
+}
+
 /// The value of [`RUN_VARIABLE`] in the environment that a process was started with.
 pub(crate) fn run_marker(pid: Pid) -> Option<String> {
     let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
@@ -121,5 +163,18 @@ pub(crate) fn status_text(status: ExitStatus) -> String {
         format!("killed by {text}")
     } else {
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_kernel_is_understood_whatever_the_name() {
+        let stat = "4242 (a) b (c) S 1 77 77 0 -1 4194560 9 8 7 6 10 20 30 40 20 0 1 0 5 99999 123 18446744073709551615";
+        assert_eq!(group_and_usage(stat), Some((77, 100, 123)));
+        assert_eq!(group_and_usage("4242 (x) S 1"), None);
+        assert_eq!(group_and_usage(""), None);
     }
 }

@@ -191,6 +191,15 @@ impl Paint {
     }
 }
 
+/// A number of bytes in the largest unit that leaves at least one: `42.9 MiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(size, _)| count >= *size) {
+        Some((size, unit)) => format!("{:.1} {unit}", count as f64 / size as f64),
+        None => format!("{count} B"),
+    }
+}
+
 /// A time of many units as its largest two: `3m 20s`.
 pub(crate) fn ago(milliseconds: u64) -> String {
     let seconds = milliseconds / 1_000;
@@ -250,6 +259,19 @@ mod tests {
             (90_000_000, "1d 1h"),
         ] {
             assert_eq!(ago(ms), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_of_bytes_have_one_unit() {
+        for (count, expected) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (45_000_000, "42.9 MiB"),
+            (3 << 30, "3.0 GiB"),
+        ] {
+            assert_eq!(bytes(count), expected);
         }
     }
 }

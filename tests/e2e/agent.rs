@@ -33,6 +33,19 @@ async fn fails(api: &Api, stream: &str, parts: &[&str]) {
     told.await.unwrap_or_else(|reason| panic!("{stream}: {reason}"));
 }
 
+/// Waits until the API tells such a performance of the stream.
+async fn performs(api: &Api, stream: &str, fits: impl Fn(&Value) -> bool) {
+    let told = wait::until(wait::GENEROUS, async || {
+        let found = api.get(&format!("/api/v1/streams/{stream}")).await?;
+        if fits(&found["performance"]) {
+            Ok(())
+        } else {
+            Err(format!("its performance is {}", found["performance"]))
+        }
+    });
+    told.await.unwrap_or_else(|reason| panic!("{stream}: {reason}"));
+}
+
 /// The lines of commands in an agent's log: stream, output, text.
 fn lines(agent: &Agent) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -140,6 +153,13 @@ async fn the_built_in_reader_is_one_listener_of_each_channel(kind: DatabaseKind)
     api.declare(&streams).await;
     icecast.one_each(icecast.mounts()).await;
     fails(&api, "nowhere", &["/nowhere: answers 404"]).await;
+    for mount in icecast.mounts() {
+        performs(&api, mount, |performance| {
+            performance["bytes_per_second"].as_u64() > Some(0)
+                && (&performance["stalls"], &performance["reconnects"]) == (&0.into(), &0.into())
+        })
+        .await;
+    }
 
     agents[0].kill9();
     world.gone(agents[0].id()).await;
@@ -181,4 +201,35 @@ async fn an_agent_tells_the_load_of_its_machine(kind: DatabaseKind) {
         }
     });
     told.await.unwrap_or_else(|reason| panic!("{reason}"));
+}
+
+#[tokio::test]
+async fn what_commands_use_is_seen_per_stream_and_as_a_sum() {
+    let world = World::new("usage");
+    let orchestrator = Orchestrator::start(&world, &[]).await;
+    let data = orchestrator.data().to_string_lossy().into_owned();
+    let args = ["--exec", "sh -c {source}", "--data", &data];
+    let _agent = Agent::start(&world, "usage-a", &args);
+    let api = orchestrator.api();
+    let holds = "head -c 40000000 /dev/zero | tail -c 40000000 | (sleep 100000; cat)";
+    api.declare(&[("burns", "while :; do :; done"), ("holds", holds)])
+        .await;
+    let (burns, holds) = (
+        |told: &Value| told["cpu_cores"].as_f64() > Some(0.05),
+        |told: &Value| told["memory_bytes"].as_u64() > Some(40_000_000),
+    );
+    performs(&api, "burns", burns).await;
+    performs(&api, "holds", holds).await;
+    let worker = api.get("/api/v1/workers/usage-a").await.unwrap();
+    let sum = &worker["performance"];
+    assert!(burns(sum) && holds(sum), "{worker}");
+    // What is switched off uses nothing.
+    let off = serde_json::json!({"enabled": false});
+    let patch = reqwest::Method::PATCH;
+    let answer = api
+        .send(patch, "/api/v1/streams/burns", Some(&off))
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    performs(&api, "burns", Value::is_null).await;
 }

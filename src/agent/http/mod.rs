@@ -5,11 +5,13 @@
 mod icy;
 mod problem;
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::{Client, Response, Url, Version, redirect};
-use streamkeeper_worker::{Job, StreamHandler};
+use streamkeeper_worker::{Epoch, Job, Performance, StreamHandler, StreamId};
 use tokio::time::{Instant, timeout};
 
 use crate::text;
@@ -17,14 +19,17 @@ use icy::Greeting;
 
 /// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
-/// Between two lines of the log about a stream that flows.
-const RATE_EVERY: Duration = Duration::from_secs(30);
+/// Between two measurements of a stream that flows.
+const RATE_EVERY: Duration = Duration::from_secs(10);
+/// Most streams whose stalls are remembered over their attempts.
+const MAX_STALLED: usize = 1_024;
 const AGENT: &str = concat!("streamkeeper/", env!("CARGO_PKG_VERSION"));
 
 /// Reads every stream itself.
 pub(crate) struct HttpHandler {
     client: Client,
     stall_after: Duration,
+    stalls: Stalls,
 }
 
 impl HttpHandler {
@@ -50,7 +55,11 @@ impl HttpHandler {
             let untrusting = builder().tls_certs_only([]).build();
             untrusting.map_err(|error| problem::root_cause(&error))
         })?;
-        Ok(Self { client, stall_after })
+        Ok(Self {
+            client,
+            stall_after,
+            stalls: Stalls::default(),
+        })
     }
 
     /// Reads until something ends it, which is told.
@@ -110,6 +119,7 @@ impl HttpHandler {
                     return format!("the connection broke after {} bytes: {cause}", flow.bytes);
                 }
                 Err(_) => {
+                    self.stalls.count(job);
                     let patience = self.stall_after;
                     return format!("stalled: no byte for {patience:?} after {} bytes", flow.bytes);
                 }
@@ -131,13 +141,24 @@ impl HttpHandler {
 
     async fn count(&self, job: &Job, flow: &mut Flow, count: usize) {
         if flow.bytes == 0 {
+            self.report(job, None);
             tracing::info!(stream = %job.stream, epoch = %job.epoch, reconnects = job.attempt, "the stream flows");
             job.up().await;
         }
         if let Some(bytes_per_second) = flow.add(count, Instant::now()) {
+            self.report(job, Some(bytes_per_second));
             tracing::debug!(stream = %job.stream, epoch = %job.epoch, bytes_per_second, bytes = flow.bytes,
                 reconnects = job.attempt, "the stream flows");
         }
+    }
+
+    fn report(&self, job: &Job, bytes_per_second: Option<u64>) {
+        job.meter.report(Performance {
+            bytes_per_second,
+            stalls: Some(self.stalls.of(job)),
+            reconnects: Some(job.attempt),
+            ..Performance::default()
+        });
     }
 }
 
@@ -150,8 +171,41 @@ impl StreamHandler for HttpHandler {
                 reason
             }
             // The connection is closed as the reading is dropped.
-            () = job.stop.cancelled() => "stopped".to_owned(),
+            () = job.stop.cancelled() => {
+                self.stalls.forget(&job);
+                "stopped".to_owned()
+            }
         }
+    }
+}
+
+/// How often streams stalled under their present epochs. Each stall ends an attempt, so the attempts cannot count them.
+#[derive(Default)]
+struct Stalls(Mutex<BTreeMap<StreamId, (Epoch, u32)>>);
+
+impl Stalls {
+    fn count(&self, job: &Job) {
+        let mut stalls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if stalls.len() >= MAX_STALLED && !stalls.contains_key(&job.stream) {
+            // A stream that went elsewhere between two attempts is never forgotten otherwise.
+            stalls.pop_first();
+        }
+        let count = match stalls.get(&job.stream) {
+            Some((epoch, count)) if *epoch == job.epoch => count.saturating_add(1),
+            Some(_) | None => 1,
+        };
+        stalls.insert(job.stream.clone(), (job.epoch, count));
+    }
+
+    fn of(&self, job: &Job) -> u32 {
+        let stalls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = stalls.get(&job.stream).filter(|(epoch, _)| *epoch == job.epoch);
+        found.map_or(0, |(_, count)| *count)
+    }
+
+    fn forget(&self, job: &Job) {
+        let mut stalls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stalls.remove(&job.stream);
     }
 }
 
@@ -196,10 +250,10 @@ mod tests {
         let start = Instant::now();
         let mut flow = Flow::new(start);
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(flow.add(6_000, at(10)), None);
-        assert_eq!(flow.add(6_000, at(30)), Some(400));
-        assert_eq!(flow.add(1_000, at(59)), None);
-        assert_eq!(flow.add(7_000, at(70)), Some(200));
+        assert_eq!(flow.add(6_000, at(5)), None);
+        assert_eq!(flow.add(6_000, at(10)), Some(1_200));
+        assert_eq!(flow.add(1_000, at(19)), None);
+        assert_eq!(flow.add(7_000, at(30)), Some(400));
         assert_eq!(flow.bytes, 20_000);
     }
 }

@@ -101,6 +101,28 @@ pub(crate) struct Row {
     pub(crate) failure: Option<String>,
     #[serde(default)]
     pub(crate) unplaced: Option<Unplaced>,
+    #[serde(default)]
+    performance: Option<Performance>,
+}
+
+/// What a stream uses and gives, as far as it is measured.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+struct Performance {
+    cpu_cores: Option<f64>,
+    memory_bytes: Option<u64>,
+    bytes_per_second: Option<u64>,
+}
+
+impl Performance {
+    fn cells(self) -> [String; 3] {
+        let cpu = self.cpu_cores.map(|cores| format!("{:.1}%", cores * 100.0));
+        let memory = self.memory_bytes.map(screen::bytes);
+        let rate = self
+            .bytes_per_second
+            .map(|bytes| format!("{}/s", screen::bytes(bytes)));
+        [cpu, memory, rate].map(|cell| cell.unwrap_or_else(|| "-".to_owned()))
+    }
 }
 
 /// Why a stream has no worker.
@@ -175,19 +197,33 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
             "no stream fits"
         });
     }
-    let mut table = screen::table(&["NAME", "STATE", "WORKER", "RESTARTS", "SOURCE", "NOTE"]);
-    for row in rows(&streams)? {
+    screen::print_table(&table(rows(&streams)?))
+}
+
+/// A row per stream. What is measured of no stream has no columns.
+fn table(rows: Vec<Row>) -> comfy_table::Table {
+    let measured = rows.iter().any(|row| row.performance.is_some());
+    let (first, last) = (["NAME", "STATE", "WORKER", "RESTARTS"], ["SOURCE", "NOTE"]);
+    let between: &[&str] = if measured { &["CPU", "MEMORY", "RATE"] } else { &[] };
+    let mut table = screen::table(&[&first, between, &last].concat());
+    for row in rows {
         let note = row.failure.or(row.unplaced.map(|unplaced| unplaced.detail));
-        table.add_row(vec![
+        let mut cells = vec![
             row.name.into(),
             screen::state(&row.state),
             row.worker.unwrap_or_else(|| "-".to_owned()).into(),
             row.restarts.unwrap_or_default().into(),
-            row.source.into(),
-            comfy_table::Cell::new(note.unwrap_or_default().lines().next().unwrap_or_default()),
-        ]);
+        ];
+        if measured {
+            let performance = row.performance.unwrap_or_default();
+            cells.extend(performance.cells().map(comfy_table::Cell::new));
+        }
+        cells.push(row.source.into());
+        let note = note.unwrap_or_default();
+        cells.push(comfy_table::Cell::new(note.lines().next().unwrap_or_default()));
+        table.add_row(cells);
     }
-    screen::print_table(&table)
+    table
 }
 
 async fn get(args: &GetArgs) -> Result<(), Failure> {
@@ -203,5 +239,41 @@ async fn get(args: &GetArgs) -> Result<(), Failure> {
     match args.output.output {
         Format::Json => screen::json(&stream),
         Format::Table => screen::fields(&stream),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(streams: &[Value]) -> Vec<String> {
+        let table = table(rows(streams).unwrap());
+        table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_measured_has_columns() {
+        let stream = |performance: Value| {
+            json!({"name": "a", "source": "x", "state": "running", "worker": "w", "restarts": 2,
+                "performance": performance})
+        };
+        assert_eq!(
+            lines(&[stream(Value::Null)]),
+            ["NAME STATE WORKER RESTARTS SOURCE NOTE", "a running w 2 x"]
+        );
+        let command = json!({"cpu_cores": 0.0125, "memory_bytes": 45_000_000});
+        let reader = json!({"bytes_per_second": 16_000, "stalls": 1});
+        assert_eq!(
+            lines(&[stream(command), stream(reader), stream(Value::Null)]),
+            [
+                "NAME STATE WORKER RESTARTS CPU MEMORY RATE SOURCE NOTE",
+                "a running w 2 1.2% 42.9 MiB - x",
+                "a running w 2 - - 15.6 KiB/s x",
+                "a running w 2 - - - x",
+            ]
+        );
     }
 }

@@ -143,6 +143,16 @@ async fn every_fate_of_a_source_is_told_without_secrets() {
         let text = beat.to_string();
         assert!(!text.contains("s3cret") && !text.contains("t0ken"), "{text}");
     }
+    let counted = |beat: &Value| {
+        let mut told = beat["performance"].as_array().into_iter().flatten();
+        told.any(|told| {
+            let above_zero = |field: &str| told[field].as_u64() > Some(0);
+            told["stream"] == "stalls" && above_zero("stalls") && above_zero("reconnects")
+        })
+    };
+    leader
+        .until("stalls that are counted over attempts", counted)
+        .await;
     // None of the good ones was ever restarted.
     let beat = leader
         .until("a heartbeat", |beat| of(beat, "live").is_some())
