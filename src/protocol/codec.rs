@@ -11,9 +11,10 @@ use crate::heartbeat::Heartbeat;
 use crate::id::WorkerId;
 use crate::leader::{Beacon, LeaderRecord};
 use crate::limit::{
-    MAX_DEPTH, MAX_ENTRIES, MAX_LABELS, MAX_LEADER_LEASE_MS, MAX_MESSAGE_BYTES, MAX_PARTS, MAX_PERFORMANCE,
-    MAX_SOURCE_BYTES, MAX_TEXT_BYTES,
+    MAX_DEPTH, MAX_ENTRIES, MAX_LABELS, MAX_LEADER_LEASE_MS, MAX_LOG_LINE_BYTES, MAX_LOG_LINES,
+    MAX_LOG_WAIT_MS, MAX_MESSAGE_BYTES, MAX_PARTS, MAX_PERFORMANCE, MAX_SOURCE_BYTES, MAX_TEXT_BYTES,
 };
+use crate::logs::{LogReply, LogRequest};
 
 /// Why a message was refused. [`DecodeError::reason`] is its metric label.
 #[derive(Debug, thiserror::Error)]
@@ -279,6 +280,39 @@ impl Message for LeaderRecord {
 
     fn check(&self) -> Result<(), DecodeError> {
         limit(self.lease_ms <= MAX_LEADER_LEASE_MS, "lease_ms")
+    }
+}
+
+impl Message for LogRequest {
+    fn version(&self) -> u16 {
+        self.v
+    }
+
+    fn worker(&self) -> Option<&WorkerId> {
+        Some(&self.worker)
+    }
+
+    fn check(&self) -> Result<(), DecodeError> {
+        limit((1..=MAX_LOG_LINES).contains(&(self.lines as usize)), "lines")?;
+        limit(self.wait_ms <= MAX_LOG_WAIT_MS, "wait_ms")
+    }
+}
+
+impl Message for LogReply {
+    fn version(&self) -> u16 {
+        self.v
+    }
+
+    fn check(&self) -> Result<(), DecodeError> {
+        limit(self.lines.len() <= MAX_LOG_LINES, "lines")?;
+        let mut texts = self.lines.iter().map(|line| &line.text);
+        limit(texts.all(|text| text.len() <= MAX_LOG_LINE_BYTES), "lines.text")?;
+        limit(
+            self.reason
+                .as_ref()
+                .is_none_or(|reason| reason.len() <= MAX_TEXT_BYTES),
+            "reason",
+        )
     }
 }
 

@@ -14,6 +14,7 @@ pub mod heartbeat;
 pub mod id;
 pub mod leader;
 pub mod limit;
+pub mod logs;
 pub mod subject;
 
 pub use alert::{Alert, AlertStatus, Severity};
@@ -33,6 +34,7 @@ pub use heartbeat::{
 };
 pub use id::{IdError, OrchestratorId, SessionId, StreamId, WorkerId};
 pub use leader::{Beacon, LeaderRecord};
+pub use logs::{LogFd, LogLine, LogReply, LogRequest};
 pub use subject::Subjects;
 
 /// The protocol version that this crate speaks; it is the `v` of every message and the `v1` of every subject.

@@ -24,3 +24,9 @@ pub const PART_OVERHEAD_BYTES: usize = 4 * 1024;
 pub const MAX_LEADER_LEASE_MS: u64 = 10 * 60 * 1_000;
 /// A message of more bytes is compressed, where its receiver understands that.
 pub const COMPRESS_ABOVE_BYTES: usize = 8 * 1024;
+/// Most lines of a stream in one reply.
+pub const MAX_LOG_LINES: usize = 1_000;
+/// Longest line of a stream, in bytes.
+pub const MAX_LOG_LINE_BYTES: usize = 4_096;
+/// Longest time that a worker is asked to wait for a line, in milliseconds.
+pub const MAX_LOG_WAIT_MS: u32 = 30_000;

@@ -55,6 +55,12 @@ impl Subjects {
         format!("{}.control.{worker}", self.root)
     }
 
+    /// Requests for lines of one worker's streams.
+    #[must_use]
+    pub fn logs(&self, worker: &WorkerId) -> String {
+        format!("{}.logs.{worker}", self.root)
+    }
+
     /// The leader's beacon.
     #[must_use]
     pub fn leader(&self) -> String {
@@ -125,6 +131,7 @@ mod tests {
         let worker = WorkerId::new("w-1").unwrap();
         assert_eq!(subjects.heartbeat(&worker), "sk.v1.heartbeat.w-1");
         assert_eq!(subjects.assign(&worker), "sk.v1.assign.w-1");
+        assert_eq!(subjects.logs(&worker), "sk.v1.logs.w-1");
         assert_eq!(
             subjects.alert(Severity::Critical, "worker_lost"),
             "sk.v1.alert.critical.worker_lost"

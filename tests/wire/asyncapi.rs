@@ -61,6 +61,7 @@ fn built() -> Vec<(&'static str, String, bool)> {
         ("heartbeats", subjects.heartbeats(), true),
         ("assign", of_worker(subjects.assign(&worker)), false),
         ("control", of_worker(subjects.control(&worker)), false),
+        ("logs", of_worker(subjects.logs(&worker)), false),
         ("leader", subjects.leader(), false),
         ("leader_key", subjects.leader_key(), false),
         ("alert", alert.replace("info", "{severity}"), false),

@@ -76,6 +76,9 @@ fn its_limits_are_the_codes() {
         ("Most labels", limit::MAX_LABELS),
         ("Longest text", limit::MAX_TEXT_BYTES),
         ("Longest source", limit::MAX_SOURCE_BYTES),
+        ("Most lines", limit::MAX_LOG_LINES),
+        ("Longest line", limit::MAX_LOG_LINE_BYTES),
+        ("Longest wait", limit::MAX_LOG_WAIT_MS as usize),
     ] {
         let line = PROTOCOL
             .lines()

@@ -1,5 +1,6 @@
 //! One value of every message, as it is published in `tests/wire/golden/`, with every field filled somewhere.
 
+mod lines;
 mod others;
 
 use std::collections::BTreeMap;
@@ -73,6 +74,7 @@ pub(crate) fn all() -> Vec<Example> {
     let mut all = heartbeats();
     all.extend(assigns());
     all.extend(others::orders());
+    all.extend(lines::all());
     all.extend(others::for_everybody());
     all
 }

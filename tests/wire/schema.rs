@@ -334,12 +334,13 @@ fn every_property_and_every_variant_is_published_once() {
 
 #[test]
 fn limits_without_a_field_of_their_own_are_the_codes() {
-    use streamkeeper_protocol::limit::{MAX_ENTRIES, MAX_PERFORMANCE};
+    use streamkeeper_protocol::limit::{MAX_ENTRIES, MAX_LOG_LINES, MAX_PERFORMANCE};
     let document = document();
     for (list, limit) in [
         ("/Inventory/properties/running", MAX_ENTRIES),
         ("/Assign/properties/entries", MAX_ENTRIES),
         ("/Heartbeat/properties/performance", MAX_PERFORMANCE),
+        ("/LogReply/properties/lines", MAX_LOG_LINES),
     ] {
         let most = document["components"]["schemas"].pointer(list).unwrap()["maxItems"].as_u64();
         assert_eq!(most, Some(limit as u64), "{list}");
