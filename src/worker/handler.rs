@@ -1,10 +1,14 @@
 //! What a user of the SDK writes: how one stream is run.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use streamkeeper_protocol::{Epoch, RunSpec, StreamId};
+use streamkeeper_protocol::{Epoch, LogFd, LogLine, RunSpec, StreamId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::driver::wall_ms;
+use crate::logs::StreamLog;
 use crate::meter::Meter;
 
 /// Runs streams. One handler serves all streams of a worker; `run` is called once per start, on its own task.
@@ -34,6 +38,7 @@ pub struct Job {
     /// Where to tell what it uses and gives, if that is measured.
     pub meter: Meter,
     pub(crate) up: mpsc::Sender<(StreamId, Epoch)>,
+    pub(crate) log: Arc<StreamLog>,
 }
 
 impl Job {
@@ -41,5 +46,32 @@ impl Job {
     pub async fn up(&self) {
         // The receiver is gone only when the whole worker ends.
         let _ = self.up.send((self.stream.clone(), self.epoch)).await;
+    }
+
+    /// Keeps what the stream wrote, for people who ask for it (`streamkeeper streams logs`). Never waits: of each stream
+    /// only the newest lines are kept, also beyond the end of this run. Secrets should not be in it.
+    ///
+    /// ```no_run
+    /// # fn example(job: &streamkeeper_worker::Job) {
+    /// use streamkeeper_worker::LogFd;
+    ///
+    /// job.log(LogFd::Worker, "connected to 10.0.0.7");
+    /// # }
+    /// ```
+    pub fn log(&self, fd: LogFd, text: &str) {
+        for text in text.lines().filter(|text| !text.trim().is_empty()) {
+            self.log.write(LogLine {
+                number: 0,
+                at_ms: wall_ms(),
+                epoch: self.epoch,
+                fd,
+                text: text.to_owned(),
+            });
+        }
+    }
+
+    /// Counts lines that the stream wrote and that were lost before they came here: readers are told how many.
+    pub fn log_dropped(&self, lines: u64) {
+        self.log.skip(lines);
     }
 }

@@ -3,7 +3,8 @@
 //! A [`Worker`] connects, tells the leader what it runs and carries out what it is told: each start calls
 //! [`StreamHandler::run`] on a task of its own, each stop cancels [`Job::stop`], and what ends by itself is started
 //! again with backoff. Streams go on while the leader or the message server is away; with a state folder
-//! ([`WorkerOptions::state_dir`]) `available` ones also come back when the worker restarts meanwhile.
+//! ([`WorkerOptions::state_dir`]) `available` ones also come back when the worker restarts meanwhile. What a handler
+//! gives to [`Job::log`] is shown by `streamkeeper streams logs`.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -54,6 +55,7 @@
 pub mod connect;
 pub mod driver;
 pub mod handler;
+mod logs;
 pub mod meter;
 pub mod session;
 
@@ -64,5 +66,6 @@ pub use meter::Meter;
 pub use session::{Command, Event, Millis, SavedSet, SavedStream, Session, SessionConfig};
 pub use streamkeeper_access::{Access, Naming};
 pub use streamkeeper_protocol::{
-    Capacity, Epoch, HostMetrics, IdError, Ownership, Performance, RunSpec, SessionId, StreamId, WorkerId,
+    Capacity, Epoch, HostMetrics, IdError, LogFd, Ownership, Performance, RunSpec, SessionId, StreamId,
+    WorkerId,
 };

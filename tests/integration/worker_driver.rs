@@ -3,6 +3,7 @@
 pub(crate) mod fixture;
 mod large;
 mod leader;
+mod lines;
 mod local;
 mod partial;
 

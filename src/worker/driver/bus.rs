@@ -86,6 +86,11 @@ impl Bus {
         &self.server
     }
 
+    /// Largest message that the server takes, in bytes.
+    pub(super) fn max_payload(&self) -> usize {
+        self.client.max_payload()
+    }
+
     /// Completes when the connection is lost.
     pub(super) async fn lost(&self) {
         self.lost.cancelled().await;

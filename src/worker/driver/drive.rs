@@ -21,11 +21,13 @@ use super::farewell::{FAREWELL_TIMEOUT, send_farewell};
 use super::jobs::{Ended, Jobs, MAX_REPORTS};
 use super::keeper::Keeper;
 use super::link::{self, LinkEvent, MAX_EVENTS};
+use super::logs::Desk;
 use super::orders::Orders;
 use super::refusals::Refusals;
 use super::state::StateFolder;
 use crate::connect::ConnectSource;
 use crate::handler::StreamHandler;
+use crate::logs::LogBook;
 use crate::session::{Command, Event, Millis, Session};
 
 /// Longest sleep at once: timers stand still while a machine is suspended, the session's clock does not.
@@ -43,6 +45,7 @@ pub(super) struct Driver {
     /// The connection, while it stands.
     bus: Option<Bus>,
     jobs: Jobs,
+    book: LogBook,
     ups: mpsc::Receiver<(StreamId, Epoch)>,
     state: Option<StateFolder>,
     /// There is one where there is a state folder.
@@ -64,11 +67,13 @@ impl Driver {
         host: Option<watch::Receiver<Option<HostMetrics>>>,
     ) -> Self {
         let (up, ups) = mpsc::channel(MAX_REPORTS);
+        let book = LogBook::default();
         Self {
             worker: identity.worker.clone(),
             session,
             bus: None,
-            jobs: Jobs::new(handler, up),
+            jobs: Jobs::new(handler, up, book.clone()),
+            book,
             ups,
             keeper: state.as_ref().map(|state| Keeper::new(state, identity.clone())),
             state,
@@ -84,7 +89,12 @@ impl Driver {
     /// Runs until the session has left.
     pub(super) async fn run(mut self, source: ConnectSource, shutdown: CancellationToken) {
         let (events, mut link_events) = mpsc::channel(MAX_EVENTS);
-        let link = tokio::spawn(link::run(source.clone(), self.worker.clone(), events));
+        let desk = Desk {
+            worker: self.worker.clone(),
+            session: self.identity.session,
+            book: self.book.clone(),
+        };
+        let link = tokio::spawn(link::run(source.clone(), desk, events));
         let _link = AbortOnDropHandle::new(link);
         let mut leaving = false;
         while !self.left {

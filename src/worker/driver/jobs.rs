@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::performance::Performances;
 use crate::handler::{Job, StreamHandler};
+use crate::logs::LogBook;
 
 /// Most reports "it runs" that wait for the driver.
 pub(super) const MAX_REPORTS: usize = 256;
@@ -40,13 +41,20 @@ pub(super) struct Jobs {
     running: BTreeMap<StreamId, Running>,
     names: HashMap<Id, StreamId>,
     pub(super) performances: Performances,
+    book: LogBook,
 }
 
 impl Jobs {
-    pub(super) fn new(handler: Arc<dyn StreamHandler>, up: mpsc::Sender<(StreamId, Epoch)>) -> Self {
+    /// What the jobs write goes into `book`.
+    pub(super) fn new(
+        handler: Arc<dyn StreamHandler>,
+        up: mpsc::Sender<(StreamId, Epoch)>,
+        book: LogBook,
+    ) -> Self {
         Self {
             handler,
             up,
+            book,
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
             names: HashMap::new(),
@@ -66,6 +74,7 @@ impl Jobs {
             stop: stop.clone(),
             meter: self.performances.started(stream.clone(), epoch),
             up: self.up.clone(),
+            log: self.book.open(&stream),
         };
         let handler = self.handler.clone();
         let task = self.tasks.spawn(async move { handler.run(job).await });
@@ -101,6 +110,7 @@ impl Jobs {
             };
             if let Some(Running { epoch, stopping, .. }) = self.running.remove(&stream) {
                 self.performances.ended(&stream);
+                self.book.close(&stream);
                 return Some(Ended {
                     stream,
                     epoch,
@@ -160,7 +170,7 @@ mod tests {
 
     fn jobs() -> (Jobs, mpsc::Receiver<(StreamId, Epoch)>) {
         let (up, ups) = mpsc::channel(MAX_REPORTS);
-        (Jobs::new(Arc::new(ByName), up), ups)
+        (Jobs::new(Arc::new(ByName), up, LogBook::default()), ups)
     }
 
     fn start(jobs: &mut Jobs, name: &str) -> (StreamId, Epoch) {

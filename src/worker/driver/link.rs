@@ -9,9 +9,11 @@ use streamkeeper_protocol::WorkerId;
 use streamkeeper_resilience::{Backoff, Breaker, BreakerState};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
 use super::bus::Bus;
+use super::logs::Desk;
 use crate::connect::{ConnectError, ConnectSource};
 
 /// Delay between attempts. They never end: streams go on, and the server comes back some day.
@@ -40,14 +42,15 @@ pub(super) enum LinkEvent {
     Control(Message),
 }
 
-/// Connects for ever; ends when nobody takes the events any more.
-pub(super) async fn run(source: ConnectSource, worker: WorkerId, events: mpsc::Sender<LinkEvent>) {
+/// Connects for ever; ends when nobody takes the events any more. `desk` answers who asks for lines.
+pub(super) async fn run(source: ConnectSource, desk: Desk, events: mpsc::Sender<LinkEvent>) {
     let mut attempt = 0;
     let mut told = false;
+    let worker = desk.worker.clone();
     let mut gate = Gate::new(worker.clone());
     while !events.is_closed() {
         gate.pass().await;
-        let opened = Line::open(&source, &worker).await;
+        let opened = Line::open(&source, &desk).await;
         gate.report(opened.is_ok());
         match opened {
             Ok(mut line) => {
@@ -127,12 +130,14 @@ struct Line {
     bus: Bus,
     assigns: Subscriber,
     controls: Subscriber,
+    _logs: AbortOnDropHandle<()>,
 }
 
 impl Line {
-    async fn open(source: &ConnectSource, worker: &WorkerId) -> Result<Self, ConnectError> {
+    async fn open(source: &ConnectSource, desk: &Desk) -> Result<Self, ConnectError> {
         // Read anew each time: a managed server may have come back on another port.
         let target = source.resolve().await?;
+        let worker = &desk.worker;
         let bus = Bus::open(
             &target,
             rand::random_range(0..target.servers.len().max(1)),
@@ -141,10 +146,13 @@ impl Line {
         .await?;
         let assigns = bus.subscribe(bus.subjects().assign(worker)).await?;
         let controls = bus.subscribe(bus.subjects().control(worker)).await?;
+        let logs = bus.subscribe(bus.subjects().logs(worker)).await?;
+        let logs = tokio::spawn(desk.clone().serve(bus.clone(), logs));
         Ok(Self {
             bus,
             assigns,
             controls,
+            _logs: AbortOnDropHandle::new(logs),
         })
     }
 

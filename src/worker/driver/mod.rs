@@ -8,6 +8,7 @@ mod identity;
 mod jobs;
 mod keeper;
 mod link;
+mod logs;
 mod orders;
 mod performance;
 mod refusals;
@@ -24,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use farewell::send_farewell;
 pub use identity::Identity;
+
+pub(crate) use clock::wall_ms;
 
 use crate::connect::{ConnectError, ConnectSource};
 use crate::handler::StreamHandler;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use streamkeeper_tests::wait::{GENEROUS, until};
 use streamkeeper_worker::{
-    Capacity, ConnectSource, Job, Performance, SessionConfig, StreamHandler, Worker, WorkerError, WorkerId,
+    Capacity, ConnectSource, Job, LogFd, Performance, SessionConfig, StreamHandler, Worker, WorkerError, WorkerId,
     WorkerOptions,
 };
 use tokio::task::JoinHandle;
@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 /// One start of a stream: (stream, epoch counter, source, attempt).
 pub(crate) type Start = (String, u32, String, u32);
 
-/// A handler: `fail` ends at once, `panic` panics, `measured N` tells that it reads N bytes a second, anything else runs until it is told to stop.
+/// A handler: `fail` ends at once, `panic` panics, `measured N` tells that it reads N bytes a second, anything else runs
+/// until it is told to stop; `say …` writes a line for each word.
 #[derive(Default)]
 pub(crate) struct Streams {
     starts: Mutex<Vec<Start>>,
@@ -51,8 +52,12 @@ impl StreamHandler for Streams {
                 ..Performance::default()
             });
         }
+        for word in source.strip_prefix("say ").unwrap_or_default().split_whitespace() {
+            job.log(LogFd::Stdout, word);
+        }
         job.up().await;
         job.stop.cancelled().await;
+        job.log(LogFd::Worker, "stopped");
         "stopped".to_owned()
     }
 }
