@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use streamkeeper_worker::{Job, StreamHandler, WorkerId};
+use streamkeeper_worker::{Job, LogFd, StreamHandler, WorkerId};
 
 use crate::client::{Guard, Launch, RunEvent};
 use crate::template::{CommandTemplate, Values};
@@ -35,7 +35,11 @@ impl StreamHandler for ExecHandler {
         };
         let args = match self.command.args(values) {
             Ok(args) => args,
-            Err(error) => return error.to_string(),
+            Err(error) => {
+                let reason = error.to_string();
+                job.log(LogFd::Worker, &reason);
+                return reason;
+            }
         };
         let launch = Launch {
             name: job.stream.to_string(),
@@ -52,17 +56,21 @@ impl StreamHandler for ExecHandler {
                     RunEvent::Started { pid } => {
                         tracing::info!(stream = %job.stream, epoch = %job.epoch, pid, "command started");
                         _measured = Some(self.usage.watch(pid, job.meter.clone()));
+                        job.log(LogFd::Worker, &format!("command started, pid {pid}"));
                         job.up().await;
                     }
                     RunEvent::Line { fd, text } => {
                         tracing::info!(target: OUTPUT, stream = %job.stream, epoch = %job.epoch, fd = fd.as_str(), line = text);
+                        job.log(fd.into(), &text);
                     }
                     RunEvent::Dropped { lines } => {
                         tracing::warn!(target: OUTPUT, stream = %job.stream, epoch = %job.epoch, dropped = lines,
                             "it writes too much; lines were dropped");
+                        job.log_dropped(lines);
                     }
                     RunEvent::Ended { reason } => {
                         tracing::info!(stream = %job.stream, epoch = %job.epoch, %reason, "command ended");
+                        job.log(LogFd::Worker, &format!("command ended: {reason}"));
                         return reason;
                     }
                 },

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use streamkeeper_worker::{Access, ConnectSource, Identity, Naming, SessionId, WorkerId};
+use streamkeeper_worker::{Access, ConnectSource, Identity, LogFd, Naming, SessionId, WorkerId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::settings::{Limits, OutputMode};
@@ -179,6 +179,15 @@ pub enum Fd {
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+impl From<Fd> for LogFd {
+    fn from(fd: Fd) -> Self {
+        match fd {
+            Fd::Stdout => Self::Stdout,
+            Fd::Stderr => Self::Stderr,
+        }
+    }
 }
 
 impl Fd {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::{Client, Response, Url, Version, redirect};
-use streamkeeper_worker::{Epoch, Job, Performance, StreamHandler, StreamId};
+use streamkeeper_worker::{Epoch, Job, LogFd, Performance, StreamHandler, StreamId};
 use tokio::time::{Instant, timeout};
 
 use crate::text;
@@ -143,6 +143,7 @@ impl HttpHandler {
         if flow.bytes == 0 {
             self.report(job, None);
             tracing::info!(stream = %job.stream, epoch = %job.epoch, reconnects = job.attempt, "the stream flows");
+            job.log(LogFd::Worker, "the stream flows");
             job.up().await;
         }
         if let Some(bytes_per_second) = flow.add(count, Instant::now()) {
@@ -168,6 +169,7 @@ impl StreamHandler for HttpHandler {
         tokio::select! {
             reason = self.read(&job) => {
                 tracing::info!(stream = %job.stream, epoch = %job.epoch, %reason, "the stream does not flow");
+                job.log(LogFd::Worker, &reason);
                 reason
             }
             // The connection is closed as the reading is dropped.
