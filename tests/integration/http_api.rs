@@ -1,9 +1,12 @@
 //! The HTTP API as clients see it: a real server, with small stand-ins behind the ports.
 
+mod acting;
 mod changing;
+mod lines;
 mod openapi;
 mod probes;
 mod reading;
 mod refusing;
 mod schema;
+mod slow;
 mod world;

@@ -9,7 +9,7 @@ use streamkeeper_core::{
 use streamkeeper_protocol::OrchestratorId;
 
 use crate::actor::{Settings, Supervision};
-use crate::adapter::http::HttpSettings;
+use crate::adapter::http::{HttpSettings, TimeLimits};
 use crate::adapter::nats::{ManagedNats, ManagedOptions, NatsSettings};
 use crate::adapter::store::StoreOptions;
 use crate::config::{Config, Recovery};
@@ -33,11 +33,12 @@ pub(super) const fn store(config: &Config) -> StoreOptions {
     }
 }
 
-pub(super) const fn http(config: &Config) -> HttpSettings {
+pub(super) fn http(config: &Config) -> HttpSettings {
     HttpSettings {
         bind: config.http.bind,
         probe_bind: config.http.probe_bind,
         fault_injection: config.http.fault_injection,
+        time_limits: TimeLimits::default(),
     }
 }
 

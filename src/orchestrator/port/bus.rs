@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use streamkeeper_protocol::{Alert, Assign, Beacon, Control, ControlReply, Event, Heartbeat, Severity};
+use streamkeeper_protocol::{
+    Alert, Assign, Beacon, Control, ControlReply, Event, Heartbeat, LogReply, LogRequest, Severity,
+};
 
 /// Why a message was not handed to the bus.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +43,8 @@ pub enum BusError {
     NotKept(String),
 }
 
-/// Outgoing messages. All but `control` and `keep_alert` only queue, never block, and are lost when the connection is: whoever sends
-/// repeats what still holds.
+/// Outgoing messages. All but `control`, `logs` and `keep_alert` only queue, never block, and are lost when the connection
+/// is: whoever sends repeats what still holds.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
     /// Sends one answer, in parts where it is larger than the server's `max_payload`; `compressed` where it is large and
@@ -84,6 +86,12 @@ pub trait Bus: Send + Sync + 'static {
     /// # Errors
     /// When nobody answers in time.
     async fn control(&self, control: &Control, timeout: Duration) -> Result<ControlReply, BusError>;
+
+    /// Asks a worker for lines of a stream. The answer may take as long as the request lets it wait, and `timeout` besides.
+    ///
+    /// # Errors
+    /// When nobody answers in time.
+    async fn logs(&self, request: &LogRequest, timeout: Duration) -> Result<LogReply, BusError>;
 
     /// Whether there is a connection now.
     fn connected(&self) -> bool;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -11,8 +12,10 @@ use streamkeeper_core::cluster::{Availability, Slot, StreamRecord, UnplacedReaso
 use streamkeeper_core::consistency_checker::{Finding, FindingKind};
 use streamkeeper_core::request::ApplyError;
 use streamkeeper_orchestrator::adapter::http::openapi_json;
+use streamkeeper_orchestrator::port::BusError;
 use streamkeeper_protocol::{HostMetrics, Severity};
 
+use super::lines::reply;
 use super::schema::Described;
 use super::world::{NOW, World, assignment, cluster, performance, record, running, stream_id, worker};
 
@@ -20,6 +23,7 @@ use super::world::{NOW, World, assignment, cluster, performance, record, running
 const REGENERATE: &str = "REGENERATE";
 const SWITCH: &str = r#"{"enabled": false}"#;
 const SPEC: &str = r#"{"source": "http://host/radio"}"#;
+const ACTION: &str = r#"{"action": "enable", "names": ["radio"]}"#;
 const CHANGE: &str = r#"{"streams": [{"name": "radio", "source": "http://host/radio"}], "delete": ["old"]}"#;
 
 #[test]
@@ -138,6 +142,7 @@ fn changes() -> Vec<Call> {
     let mut calls = Vec::new();
     for (method, template, path, body, status) in [
         (Method::PUT, ALL, ALL, CHANGE, 200),
+        (Method::POST, ALL, ALL, ACTION, 200),
         (Method::PUT, ONE, RADIO, SPEC, 201),
         (Method::PUT, ONE, "/api/v1/streams/radio?dry_run=true", SPEC, 200),
         (Method::PATCH, ONE, RADIO, SWITCH, 200),
@@ -199,6 +204,29 @@ async fn ask(world: &World, described: &Described, calls: Vec<Call>, seen: &mut 
     }
 }
 
+/// Every way in which lines of a stream are shown, or not.
+async fn ask_for_lines(world: &World, described: &Described, seen: &mut Seen) {
+    const TEMPLATE: &str = "/api/v1/streams/{name}/logs";
+    const RADIO: &str = "/api/v1/streams/radio/logs";
+    let silent = BusError::Timeout {
+        subject: "sk.v1.logs.agent-1".to_owned(),
+        timeout: Duration::from_secs(2),
+    };
+    let nobody = BusError::NoResponders("sk.v1.logs.agent-1".to_owned());
+    for (answer, path, status) in [
+        (Some(Ok(reply(2, &[(1, 5, "hear me")]))), RADIO, 200),
+        (None, "/api/v1/streams/none/logs", 404),
+        (None, "/api/v1/streams/waiting/logs", 409),
+        (Some(Err(nobody)), RADIO, 502),
+        (Some(Err(BusError::Disconnected)), RADIO, 503),
+        (Some(Err(silent)), RADIO, 504),
+    ] {
+        world.behind.lines.lock().unwrap().extend(answer);
+        let calls = vec![call(Method::GET, TEMPLATE, path, "", status)];
+        ask(world, described, calls, seen).await;
+    }
+}
+
 #[actix::test]
 async fn every_path_answers_as_described() {
     let described = Described::new();
@@ -206,6 +234,7 @@ async fn every_path_answers_as_described() {
     let world = full(false);
     ask(&world, &described, reads(), &mut seen).await;
     ask(&world, &described, changes(), &mut seen).await;
+    ask_for_lines(&world, &described, &mut seen).await;
     const PANIC: &str = "/api/v1/faults/panic/{actor}";
     let panic = |path, status| call(Method::POST, PANIC, path, "", status);
     let closed = vec![panic("/api/v1/faults/panic/coordinator", 403)];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use streamkeeper_core::cluster::{Availability, Role, Slot, StreamRecord};
-use streamkeeper_orchestrator::adapter::http::{BoundHttp, HttpError, HttpSettings, start};
+use streamkeeper_orchestrator::adapter::http::{BoundHttp, HttpError, HttpSettings, TimeLimits, start};
 use streamkeeper_orchestrator::port::{Current, Phase, Start};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -54,6 +54,7 @@ async fn while_it_starts_probes_name_the_phase_and_everything_else_is_to_be_aske
         bind: "127.0.0.1:0".parse().unwrap(),
         probe_bind: Some("127.0.0.1:0".parse().unwrap()),
         fault_injection: false,
+        time_limits: TimeLimits::default(),
     })
     .unwrap();
     let base = format!("http://{}", bound.addr());
@@ -229,6 +230,7 @@ async fn an_address_in_use_is_named_and_free_again_after_a_stop() {
         bind: taken,
         probe_bind: None,
         fault_injection: false,
+        time_limits: TimeLimits::default(),
     };
     let error = start(settings, world.context()).unwrap_err();
     assert!(matches!(error, HttpError::InUse { .. }), "{error:?}");

@@ -252,7 +252,7 @@ async fn what_is_not_there_is_said() {
 async fn a_wrong_method_is_told_the_right_ones() {
     let world = World::new();
     for (method, path, allowed) in [
-        (Method::POST, STREAMS, "GET, HEAD, PUT"),
+        (Method::PATCH, STREAMS, "GET, HEAD, POST, PUT"),
         (
             Method::POST,
             "/api/v1/streams/radio",

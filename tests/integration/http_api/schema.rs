@@ -53,6 +53,17 @@ impl Described {
         }
     }
 
+    /// Panics unless a line of an answer that is read line by line is as described.
+    #[track_caller]
+    pub(super) fn check_entry(&self, template: &str, entry: &Value) {
+        let content = &self.0["paths"][template]["get"]["responses"]["200"]["content"];
+        let schema = &content["application/x-ndjson"]["schema"];
+        assert!(schema.is_object(), "{template}: lines are not described");
+        if let Err(reason) = self.fits(entry, schema, "") {
+            panic!("{template}: {reason}\n{entry:#}");
+        }
+    }
+
     /// All parts of a schema that an object must fit at once, references followed.
     fn parts<'a>(&'a self, schema: &'a Value) -> Vec<&'a Value> {
         if let Some(name) = schema["$ref"].as_str() {

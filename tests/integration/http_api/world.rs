@@ -18,15 +18,16 @@ use streamkeeper_core::record::{Assignment, Fence, Persisted, WriteBatch};
 use streamkeeper_core::request::{Applied, ApplyOutcome, ApplyStreams};
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_core::time::Timestamp;
-use streamkeeper_orchestrator::adapter::http::{HttpContext, HttpServer, HttpSettings, start};
+use streamkeeper_orchestrator::adapter::http::{HttpContext, HttpServer, HttpSettings, TimeLimits, start};
 use streamkeeper_orchestrator::port::{
     ActorStatus, Bus, BusError, Clock, Gateway, GatewayError, Phase as StartPhase, Start, Store, StoreError,
     TakenOver, View,
 };
 use streamkeeper_orchestrator::telemetry::install_metrics;
 use streamkeeper_protocol::{
-    Alert, Assign, Beacon, Capacity, Control, ControlReply, Epoch, Event, Mode, OrchestratorId, Performance,
-    Phase, RunState, RunningStream, SessionId, Severity, StreamId, Term, Version, WorkerId,
+    Alert, Assign, Beacon, Capacity, Control, ControlReply, Epoch, Event, LogReply, LogRequest, Mode,
+    OrchestratorId, PROTOCOL_VERSION, Performance, Phase, RunState, RunningStream, SessionId, Severity, StreamId,
+    Term, Version, WorkerId,
 };
 use tokio::sync::watch;
 
@@ -40,6 +41,10 @@ pub(super) struct Behind {
     /// Answers to the next changes; where there is none, everything is created.
     pub(super) answers: Mutex<VecDeque<Result<ApplyOutcome, GatewayError>>>,
     pub(super) panics: Mutex<Vec<String>>,
+    /// Requests for lines that came.
+    pub(super) requests: Mutex<Vec<LogRequest>>,
+    /// Workers' answers to the next ones.
+    pub(super) lines: Mutex<VecDeque<Result<LogReply, BusError>>>,
     pub(super) database_down: AtomicBool,
     pub(super) nats_down: AtomicBool,
     pub(super) actor_restarting: AtomicBool,
@@ -120,6 +125,26 @@ impl Bus for Behind {
         unreachable!("the API sends nothing")
     }
 
+    async fn logs(&self, request: &LogRequest, _timeout: Duration) -> Result<LogReply, BusError> {
+        self.requests.lock().unwrap().push(request.clone());
+        let answer = self.lines.lock().unwrap().pop_front();
+        match answer {
+            Some(answer) => answer,
+            // A worker that has nothing to tell waits, and says so.
+            None => {
+                tokio::time::sleep(Duration::from_millis(request.wait_ms.into())).await;
+                Ok(LogReply {
+                    v: PROTOCOL_VERSION,
+                    stream: request.stream.clone(),
+                    session: SessionId::from_u128(7),
+                    next: request.from.unwrap_or(1),
+                    lines: Vec::new(),
+                    reason: None,
+                })
+            }
+        }
+    }
+
     fn connected(&self) -> bool {
         !self.nats_down.load(Ordering::SeqCst)
     }
@@ -158,6 +183,14 @@ impl World {
     }
 
     pub(super) fn with(fault_injection: bool) -> Self {
+        Self::build(fault_injection, TimeLimits::default())
+    }
+
+    pub(super) fn with_limits(time_limits: TimeLimits) -> Self {
+        Self::build(false, time_limits)
+    }
+
+    fn build(fault_injection: bool, time_limits: TimeLimits) -> Self {
         let behind = Arc::new(Behind::default());
         let (cluster, cluster_view) = watch::channel(ClusterState::default());
         let (alerts, alerts_view) = watch::channel(Vec::new());
@@ -191,6 +224,7 @@ impl World {
             bind: "127.0.0.1:0".parse().unwrap(),
             probe_bind: Some("127.0.0.1:0".parse().unwrap()),
             fault_injection,
+            time_limits,
         };
         Self {
             server: start(settings, context.clone()).unwrap(),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use streamkeeper_core::time::Timestamp;
-use streamkeeper_protocol::{Assign, Beacon, Control, ControlReply, Event};
+use streamkeeper_protocol::{Assign, Beacon, Control, ControlReply, Event, LogReply, LogRequest};
 
 use super::*;
 
@@ -52,6 +52,10 @@ impl Bus for Outside {
     }
 
     async fn control(&self, _control: &Control, _timeout: Duration) -> Result<ControlReply, BusError> {
+        unreachable!("only alerts are sent")
+    }
+
+    async fn logs(&self, _request: &LogRequest, _timeout: Duration) -> Result<LogReply, BusError> {
         unreachable!("only alerts are sent")
     }
 

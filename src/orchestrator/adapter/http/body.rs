@@ -20,11 +20,11 @@ use super::problem::{ErrorItem, Kind, Problem};
 pub(super) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 /// Most streams that one change names, to put or to delete.
 const MAX_CHANGE_STREAMS: usize = 100_000;
-/// A body must be there within this time.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// What can be done to streams that are there.
+const ACTIONS: [&str; 4] = ["enable", "disable", "restart", "delete"];
 
-/// Reads the whole body.
-pub(super) async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
+/// Reads the whole body, which must be there within `limit`.
+pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: Duration) -> Result<Bytes, Problem> {
     let declared = request
         .headers()
         .get(header::CONTENT_LENGTH)
@@ -32,12 +32,12 @@ pub(super) async fn read(request: &HttpRequest, payload: Payload) -> Result<Byte
     if declared.is_some_and(|bytes| bytes > MAX_BODY_BYTES) {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIMEOUT, payload.to_bytes_limited(MAX_BODY_BYTES)).await {
+    match tokio::time::timeout(limit, payload.to_bytes_limited(MAX_BODY_BYTES)).await {
         Ok(Ok(Ok(bytes))) => Ok(bytes),
         Ok(Ok(Err(error))) => Err(Problem::new(Kind::BadRequest, error.to_string())),
         Ok(Err(_)) => Err(too_large()),
         Err(_) => {
-            let detail = format!("the body was not there within {BODY_TIMEOUT:?}");
+            let detail = format!("the body was not there within {limit:?}");
             Err(Problem::new(Kind::BodyTimeout, detail))
         }
     }
@@ -84,13 +84,7 @@ pub(super) fn change(body: &[u8]) -> Result<ApplyStreams, Problem> {
                 change.streams.push(spec);
             }
         }
-        for (index, value) in delete.into_iter().enumerate() {
-            let pointer = format!("/delete/{index}");
-            let name = deleted(&value, &pointer, &mut errors);
-            if let Some(name) = name.filter(|name| unique(&mut named, name, pointer, "", &mut errors)) {
-                change.delete.push(name);
-            }
-        }
+        change.delete = unique_names(&delete, "/delete", &mut named, &mut errors);
     }
     refuse(errors)?;
     Ok(change)
@@ -124,6 +118,59 @@ pub(super) fn enabled(body: &[u8]) -> Result<bool, Problem> {
     enabled.ok_or_else(|| Problem::new(Kind::InvalidChange, "the body cannot be read"))
 }
 
+/// One thing that is to be done to many streams: `{"action": …, "names": […]}`.
+pub(super) fn action(body: &[u8]) -> Result<ApplyStreams, Problem> {
+    let value = json(body)?;
+    let mut errors = Vec::new();
+    let mut change = ApplyStreams::default();
+    if let Some(mut fields) = Fields::of(value, String::new(), &mut errors) {
+        for name in ["action", "names"] {
+            if !fields.has(name) {
+                fields.wrong(name, "is missing");
+            }
+        }
+        let action = fields.text("action");
+        let list = fields.list("names").unwrap_or_default();
+        if let Some(action) = &action
+            && !ACTIONS.contains(&action.as_str())
+        {
+            let detail = format!("is {action:?}; write one of {}", ACTIONS.join(", "));
+            fields.wrong("action", detail);
+        }
+        if list.len() > MAX_CHANGE_STREAMS {
+            let detail = format!("has {} names, the limit is {MAX_CHANGE_STREAMS}", list.len());
+            fields.wrong("names", detail);
+        }
+        fields.finish();
+        let names = unique_names(&list, "/names", &mut BTreeMap::new(), &mut errors);
+        match action.as_deref() {
+            Some("enable") => change.enable = names.into_iter().map(|name| (name, true)).collect(),
+            Some("disable") => change.enable = names.into_iter().map(|name| (name, false)).collect(),
+            Some("restart") => change.restart = names,
+            Some("delete") => change.delete = names,
+            Some(_) | None => {}
+        }
+    }
+    refuse(errors)?;
+    Ok(change)
+}
+
+/// The names of a list, each for the first time.
+fn unique_names(
+    list: &[Value],
+    pointer: &str,
+    named: &mut BTreeMap<StreamId, String>,
+    errors: &mut Vec<ErrorItem>,
+) -> Vec<StreamId> {
+    let mut names = Vec::new();
+    for (index, value) in list.iter().enumerate() {
+        let pointer = format!("{pointer}/{index}");
+        let name = stream_name(value, &pointer, errors);
+        names.extend(name.filter(|name| unique(named, name, pointer, "", errors)));
+    }
+    names
+}
+
 fn json(body: &[u8]) -> Result<Value, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         let detail = format!("{error}; the body has {} bytes", body.len());
@@ -142,7 +189,7 @@ fn refuse(errors: Vec<ErrorItem>) -> Result<(), Problem> {
     Err(Problem::new(Kind::InvalidChange, detail).with_errors(errors))
 }
 
-fn deleted(value: &Value, pointer: &str, errors: &mut Vec<ErrorItem>) -> Option<StreamId> {
+fn stream_name(value: &Value, pointer: &str, errors: &mut Vec<ErrorItem>) -> Option<StreamId> {
     let Some(text) = value.as_str() else {
         errors.push(ErrorItem::pointer(pointer, wrong_type("a stream's name", value)));
         return None;

@@ -11,7 +11,7 @@ use super::openapi::{BadBody, BadQuery, NoStream, Refused};
 use super::problem::{ErrorItem, Kind, Problem};
 use super::query::dry_run;
 use super::streams::unknown;
-use super::views::shape::{ChangeShape, SpecShape, SwitchShape};
+use super::views::shape::{ActionShape, ChangeShape, SpecShape, SwitchShape};
 use super::views::stream::AppliedView;
 use super::{Shared, body};
 
@@ -38,10 +38,39 @@ pub(super) async fn apply(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let dry_run = dry_run(&request)?;
-    let bytes = body::read(&request, payload).await?;
+    let bytes = body::read(&request, payload, shared.time_limits.body).await?;
     let change = off_thread(move || body::change(&bytes)).await?;
     let change = ApplyStreams { dry_run, ..change };
     let applied = send(&shared, change).await?;
+    Ok(HttpResponse::Ok().json(AppliedView::new(&applied, dry_run)))
+}
+
+/// Does one thing to many streams: switches them on or off, restarts or deletes them. All of them or none.
+#[utoipa::path(
+    post,
+    path = "/api/v1/streams",
+    operation_id = "act_on_streams",
+    tag = "streams",
+    params(
+        ("dry_run" = Option<bool>, Query, description = "Says what would change, and changes nothing"),
+    ),
+    request_body = ActionShape,
+    responses(
+        (status = 200, body = AppliedView),
+        BadBody,
+        NoStream,
+        Refused,
+    ),
+)]
+pub(super) async fn act(
+    request: HttpRequest,
+    shared: Data<Shared>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let dry_run = dry_run(&request)?;
+    let bytes = body::read(&request, payload, shared.time_limits.body).await?;
+    let change = off_thread(move || body::action(&bytes)).await?;
+    let applied = send(&shared, ApplyStreams { dry_run, ..change }).await?;
     Ok(HttpResponse::Ok().json(AppliedView::new(&applied, dry_run)))
 }
 
@@ -74,7 +103,7 @@ pub(super) async fn put(
         Problem::new(Kind::InvalidChange, "the path does not name a stream")
             .with_errors(vec![ErrorItem::parameter("name", error.to_string())])
     })?;
-    let bytes = body::read(&request, payload).await?;
+    let bytes = body::read(&request, payload, shared.time_limits.body).await?;
     let spec = off_thread(move || body::one(&bytes, &id)).await?;
     let change = ApplyStreams {
         streams: vec![spec],
@@ -150,7 +179,7 @@ pub(super) async fn patch(
 ) -> Result<HttpResponse, Problem> {
     let dry_run = dry_run(&request)?;
     let id = StreamId::new(name.as_str()).map_err(|_| unknown(&name))?;
-    let bytes = body::read(&request, payload).await?;
+    let bytes = body::read(&request, payload, shared.time_limits.body).await?;
     let change = ApplyStreams {
         enable: vec![(id, body::enabled(&bytes)?)],
         dry_run,

@@ -2,8 +2,13 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode_str;
+
 /// What stands in place of a secret.
 pub(super) const MASK: &str = "***";
+/// A shorter secret is not looked for where it stands alone: hiding every letter that it shares with other words would
+/// tell it.
+const MIN_SECRET_BYTES: usize = 4;
 /// Parts of a query parameter's name that make its value a secret.
 const SECRET_NAMES: [&str; 8] = [
     "pass",
@@ -20,6 +25,11 @@ const SECRET_NAMES: [&str; 8] = [
 /// (`?token=…`) by `***`, wherever they stand in a text.
 #[must_use]
 pub fn mask(text: &str) -> Cow<'_, str> {
+    hide(text, &mut |_| {})
+}
+
+/// Masks, and tells each secret that it finds.
+fn hide<'a>(text: &'a str, found: &mut impl FnMut(&str)) -> Cow<'a, str> {
     if !text.contains("://") && !text.contains('=') {
         return Cow::Borrowed(text);
     }
@@ -31,9 +41,12 @@ pub fn mask(text: &str) -> Cow<'_, str> {
         rest = match login(after) {
             None => after,
             Some((login, host)) => {
-                if let Some((user, _)) = login.split_once(':') {
+                if let Some((user, password)) = login.split_once(':') {
                     shown.push_str(user);
                     shown.push(':');
+                    found(password);
+                } else {
+                    found(login);
                 }
                 shown.push_str(MASK);
                 host
@@ -41,11 +54,40 @@ pub fn mask(text: &str) -> Cow<'_, str> {
         };
     }
     shown.push_str(rest);
-    let shown = mask_parameters(&shown);
+    let shown = mask_parameters(&shown, found);
     if shown == text {
         Cow::Borrowed(text)
     } else {
         Cow::Owned(shown)
+    }
+}
+
+/// The secrets of a stream's source, to be hidden where they stand alone: a program may say its password in words.
+#[derive(Debug)]
+pub(super) struct Secrets(Vec<String>);
+
+impl Secrets {
+    pub(super) fn of(source: &str) -> Self {
+        let mut secrets = Vec::new();
+        hide(source, &mut |secret| {
+            let plain = percent_decode_str(secret).decode_utf8_lossy().into_owned();
+            secrets.extend([secret.to_owned(), plain]);
+        });
+        secrets.retain(|secret| secret.len() >= MIN_SECRET_BYTES && secret != MASK);
+        // The longest first: one may be a part of another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.dedup();
+        Self(secrets)
+    }
+
+    pub(super) fn hide(&self, text: &str) -> String {
+        let mut shown = mask(text).into_owned();
+        for secret in &self.0 {
+            if shown.contains(secret) {
+                shown = shown.replace(secret, MASK);
+            }
+        }
+        shown
     }
 }
 
@@ -68,7 +110,7 @@ fn login(after: &str) -> Option<(&str, &str)> {
     Some(after.split_at(at))
 }
 
-fn mask_parameters(text: &str) -> String {
+fn mask_parameters(text: &str, found: &mut impl FnMut(&str)) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find(['?', '&', ';']) {
@@ -87,6 +129,7 @@ fn mask_parameters(text: &str) -> String {
             let value_end = value
                 .find(|c: char| "&;#\"'".contains(c) || c.is_whitespace())
                 .unwrap_or(value.len());
+            found(&value[..value_end]);
             shown.push_str(name);
             shown.push('=');
             shown.push_str(MASK);
@@ -136,5 +179,20 @@ mod tests {
             assert_eq!(mask(expected), expected, "masking twice changes nothing");
             assert_eq!(is_masked(expected), text != expected, "{expected}");
         }
+    }
+
+    #[test]
+    fn secrets_are_hidden_where_they_stand_alone() {
+        let secrets = Secrets::of("rtsp://cam:p%40ss-word@10.0.0.7/live?token=abcd&key=xy");
+        for (text, expected) in [
+            ("login cam with p@ss-word refused", "login cam with *** refused"),
+            ("GET /live?token=abcd&key=xy", "GET /live?token=***&key=***"),
+            ("p%40ss-word, abcdef, xy", "***, ***ef, xy"),
+            ("nothing here", "nothing here"),
+            ("other http://u:v@h/", "other http://u:***@h/"),
+        ] {
+            assert_eq!(secrets.hide(text), expected);
+        }
+        assert_eq!(Secrets::of("http://host/x").hide("host"), "host");
     }
 }

@@ -6,6 +6,8 @@ mod changes;
 mod cluster;
 mod fields;
 mod finish;
+mod follow;
+mod logs;
 mod mask;
 mod openapi;
 mod paging;
@@ -21,11 +23,13 @@ mod views;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use streamkeeper_core::cluster::ClusterState;
 use streamkeeper_protocol::OrchestratorId;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 pub use mask::mask;
 pub use openapi::openapi_json;
@@ -42,6 +46,26 @@ pub struct HttpSettings {
     pub probe_bind: Option<SocketAddr>,
     /// Whether faults may be injected.
     pub fault_injection: bool,
+    /// How long clients may take.
+    pub time_limits: TimeLimits,
+}
+
+/// How long clients may take to send a request: whoever is slower holds a connection that others need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeLimits {
+    /// For its head, 5 s by default.
+    pub head: Duration,
+    /// For its body, 30 s by default.
+    pub body: Duration,
+}
+
+impl Default for TimeLimits {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(5),
+            body: Duration::from_secs(30),
+        }
+    }
 }
 
 /// What the API reads and whom it asks.
@@ -81,6 +105,11 @@ impl std::fmt::Debug for HttpContext {
 struct Shared {
     context: HttpContext,
     fault_injection: bool,
+    time_limits: TimeLimits,
+    /// One seat for each reader that follows lines.
+    followers: Arc<Semaphore>,
+    /// Cancelled when the servers stop: answers without an end of their own end then.
+    closing: CancellationToken,
 }
 
 impl Shared {

@@ -10,7 +10,7 @@ use utoipa_swagger_ui::{Config, serve};
 
 use super::problem::{Kind, Problem, Shown};
 use super::query::Query;
-use super::{changes, cluster, probes, streams};
+use super::{changes, cluster, logs, probes, streams};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -34,6 +34,8 @@ use super::{changes, cluster, probes, streams};
         changes::patch,
         changes::delete,
         changes::restart,
+        changes::act,
+        logs::logs,
         cluster::workers,
         cluster::worker,
         streams::assignments,
@@ -87,6 +89,23 @@ pub(super) enum Refused {
     /// The change may be stored or not
     #[response(status = 504, content_type = "application/problem+json")]
     Unknown(Shown<'static>),
+}
+
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum NoLogs {
+    /// The stream has no worker
+    #[response(status = 409, content_type = "application/problem+json")]
+    NotPlaced(Shown<'static>),
+    /// Its worker is too old to show lines, or answers something else
+    #[response(status = 502, content_type = "application/problem+json")]
+    NoLines(Shown<'static>),
+    /// Too many read, or the message server is away; ask again after Retry-After
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Shown<'static>),
+    /// Its worker does not answer
+    #[response(status = 504, content_type = "application/problem+json")]
+    Silent(Shown<'static>),
 }
 
 static TEXT: LazyLock<String> =

@@ -25,6 +25,7 @@ pub(super) enum Kind {
     UnknownWorker,
     UnknownActor,
     UnknownPath,
+    StreamNotPlaced,
     MethodNotAllowed,
     BodyTimeout,
     BodyTooLarge,
@@ -33,6 +34,10 @@ pub(super) enum Kind {
     StoreUnavailable,
     NotReady,
     NotStarted,
+    TooManyReaders,
+    BusUnavailable,
+    NoLines,
+    WorkerSilent,
     OutcomeUnknown,
     Internal,
 }
@@ -59,6 +64,7 @@ impl Kind {
             Self::UnknownWorker => (S::NOT_FOUND, "unknown-worker", "There is no such worker"),
             Self::UnknownActor => (S::NOT_FOUND, "unknown-actor", "There is no such actor"),
             Self::UnknownPath => (S::NOT_FOUND, "unknown-path", "There is nothing at this path"),
+            Self::StreamNotPlaced => (S::CONFLICT, "stream-not-placed", "The stream has no worker"),
             Self::MethodNotAllowed => (
                 S::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
@@ -91,6 +97,18 @@ impl Kind {
                 "not-started",
                 "This orchestrator still starts",
             ),
+            Self::TooManyReaders => (
+                S::SERVICE_UNAVAILABLE,
+                "too-many-readers",
+                "Too many read already",
+            ),
+            Self::BusUnavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "bus-unavailable",
+                "The message server cannot be reached",
+            ),
+            Self::NoLines => (S::BAD_GATEWAY, "no-lines", "The worker shows no lines"),
+            Self::WorkerSilent => (S::GATEWAY_TIMEOUT, "worker-silent", "The worker does not answer"),
             Self::OutcomeUnknown => (
                 S::GATEWAY_TIMEOUT,
                 "outcome-unknown",
@@ -213,6 +231,10 @@ impl Problem {
     pub(super) fn allow(mut self, methods: &'static str) -> Self {
         self.0.allow = Some(methods);
         self
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.0.detail
     }
 
     /// The path that was asked.

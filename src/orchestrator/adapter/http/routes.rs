@@ -4,10 +4,10 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route, guard};
 
 use super::problem::{Kind, Problem};
-use super::{changes, cluster, openapi, probes as probe, streams};
+use super::{changes, cluster, logs, openapi, probes as probe, streams};
 
 const GET: &str = "GET, HEAD";
-const GET_PUT: &str = "GET, HEAD, PUT";
+const GET_POST_PUT: &str = "GET, HEAD, POST, PUT";
 const GET_PUT_PATCH_DELETE: &str = "GET, HEAD, PUT, PATCH, DELETE";
 const POST: &str = "POST";
 
@@ -17,8 +17,9 @@ pub(super) fn api(config: &mut ServiceConfig) {
     config
         .service(only_get("/api/v1/status", cluster::status))
         .service(
-            resource("/api/v1/streams", GET_PUT)
+            resource("/api/v1/streams", GET_POST_PUT)
                 .route(get(streams::list))
+                .route(web::post().to(changes::act))
                 .route(web::put().to(changes::apply)),
         )
         .service(
@@ -29,6 +30,7 @@ pub(super) fn api(config: &mut ServiceConfig) {
                 .route(web::delete().to(changes::delete)),
         )
         .service(resource("/api/v1/streams/{name}/restart", POST).route(web::post().to(changes::restart)))
+        .service(only_get("/api/v1/streams/{name}/logs", logs::logs))
         .service(only_get("/api/v1/workers", cluster::workers))
         .service(only_get("/api/v1/workers/{id}", cluster::worker))
         .service(only_get("/api/v1/assignments", streams::assignments))

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
@@ -9,13 +10,15 @@ use actix_web::http::KeepAlive;
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::{App, web};
 use tokio::net::TcpSocket;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tracing_actix_web::TracingLogger;
 
 use super::access_log::AccessLog;
 use super::finish::finish;
-use super::{HttpContext, HttpSettings, Shared, probes, routes, starting};
+use super::follow::MAX_FOLLOWERS;
+use super::{HttpContext, HttpSettings, Shared, TimeLimits, probes, routes, starting};
 use crate::port::Start;
 
 /// Threads of the API.
@@ -26,8 +29,6 @@ const MAX_CONNECTIONS: usize = 256;
 const BACKLOG: u32 = 1_024;
 /// An idle connection is kept for this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// A client has so long to send the head of its request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests under way have so long to end when the server stops.
 const STOP_TIMEOUT_SECONDS: u64 = 5;
 /// A server that takes no more connections has answered those that it has taken within this time.
@@ -66,6 +67,7 @@ pub enum HttpError {
 #[derive(Debug)]
 pub struct BoundHttp {
     fault_injection: bool,
+    time_limits: TimeLimits,
     api: Listener,
     beside: Option<Listener>,
 }
@@ -81,6 +83,7 @@ pub struct StartingHttp {
 pub struct HttpServer {
     addr: SocketAddr,
     probe_addr: Option<SocketAddr>,
+    closing: CancellationToken,
     servers: Vec<Running>,
     upkeep: JoinHandle<()>,
 }
@@ -106,11 +109,13 @@ impl BoundHttp {
     /// When one of them cannot be had.
     pub fn bind(settings: HttpSettings) -> Result<Self, HttpError> {
         let beside = settings.probe_bind;
+        let head_timeout = settings.time_limits.head;
         Ok(Self {
             fault_injection: settings.fault_injection,
-            api: Listener::bind("http.bind", settings.bind)?,
+            time_limits: settings.time_limits,
+            api: Listener::bind("http.bind", settings.bind, head_timeout)?,
             beside: beside
-                .map(|addr| Listener::bind("http.probe_bind", addr))
+                .map(|addr| Listener::bind("http.probe_bind", addr, head_timeout))
                 .transpose()?,
         })
     }
@@ -141,9 +146,13 @@ impl BoundHttp {
     /// # Errors
     /// When the system refuses it; nothing runs then.
     pub fn serve(self, context: HttpContext) -> Result<HttpServer, HttpError> {
+        let closing = CancellationToken::new();
         let shared = web::Data::new(Shared {
             context,
             fault_injection: self.fault_injection,
+            time_limits: self.time_limits,
+            followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
+            closing: closing.clone(),
         });
         let keep_alive = KeepAlive::Timeout(KEEP_ALIVE);
         let mut servers = vec![
@@ -159,6 +168,7 @@ impl BoundHttp {
         Ok(HttpServer {
             addr,
             probe_addr,
+            closing,
             servers: servers.into_iter().map(Running::of).collect(),
             upkeep: actix_web::rt::spawn(upkeep(shared)),
         })
@@ -195,6 +205,7 @@ impl HttpServer {
     /// Takes no more connections, lets requests under way end for up to 5 s, and stops.
     pub async fn stop(self) {
         self.upkeep.abort();
+        self.closing.cancel();
         stop(self.servers).await;
     }
 }
@@ -224,11 +235,12 @@ impl Running {
 struct Listener {
     setting: &'static str,
     addr: SocketAddr,
+    head_timeout: Duration,
     socket: TcpListener,
 }
 
 impl Listener {
-    fn bind(setting: &'static str, addr: SocketAddr) -> Result<Self, HttpError> {
+    fn bind(setting: &'static str, addr: SocketAddr, head_timeout: Duration) -> Result<Self, HttpError> {
         let bind = || -> io::Result<Self> {
             let socket = match addr {
                 SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -242,6 +254,7 @@ impl Listener {
             Ok(Self {
                 setting,
                 addr,
+                head_timeout,
                 socket,
             })
         };
@@ -279,7 +292,7 @@ impl Listener {
         .workers(workers)
         .max_connections(MAX_CONNECTIONS / workers)
         .keep_alive(keep_alive)
-        .client_request_timeout(HEAD_TIMEOUT)
+        .client_request_timeout(self.head_timeout)
         .shutdown_timeout(STOP_TIMEOUT_SECONDS)
         .disable_signals();
         let socket = self.socket.try_clone().map_err(failed)?;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use async_nats::client::{Request, RequestErrorKind};
 use async_trait::async_trait;
 use streamkeeper_protocol::{
-    Alert, AlertStatus, Assign, Beacon, Control, ControlReply, Event, OrchestratorId, Severity, Subjects,
-    WorkerId, codec, compress, decode,
+    Alert, AlertStatus, Assign, Beacon, Control, ControlReply, Event, LogReply, LogRequest, OrchestratorId,
+    Severity, Subjects, WorkerId, codec, compress, decode,
 };
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -150,6 +150,38 @@ impl NatsBus {
         let payload = encode_one(message, link.client.max_payload())?;
         self.outbox.send(&link, subject, vec![payload])
     }
+
+    /// Sends a request and waits for its answer.
+    async fn request<M: codec::Message, R: codec::Message>(
+        &self,
+        subject: String,
+        message: &M,
+        timeout: Duration,
+    ) -> Result<R, BusError> {
+        let link = self.link()?;
+        let payload = encode_one(message, link.client.max_payload())?;
+        // With an inbox of its own, a request that nobody answers leaves nothing behind in the client.
+        let request = Request::new()
+            .payload(payload.into())
+            .inbox(link.client.new_inbox())
+            .timeout(None);
+        let answer = tokio::select! {
+            () = link.lost.cancelled() => return Err(BusError::Disconnected),
+            answer = tokio::time::timeout(timeout, link.client.send_request(subject.clone(), request)) => answer,
+        };
+        let message = match answer {
+            Err(_) => return Err(BusError::Timeout { subject, timeout }),
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                return Err(BusError::NoResponders(subject));
+            }
+            Ok(Err(_)) => return Err(BusError::Disconnected),
+            Ok(Ok(message)) => message,
+        };
+        decode(&message.payload, None).map_err(|error| BusError::BadAnswer {
+            subject,
+            reason: super::refusal::chain(&error),
+        })
+    }
 }
 
 /// The reason of a failure that may pass by itself; any other one is an error.
@@ -251,27 +283,24 @@ impl Bus for NatsBus {
     }
 
     async fn control(&self, control: &Control, timeout: Duration) -> Result<ControlReply, BusError> {
-        let link = self.link()?;
         let subject = self.subjects.control(&control.worker);
-        let payload = encode_one(control, link.client.max_payload())?;
-        // With an inbox of its own, a request that nobody answers leaves nothing behind in the client.
-        let request = Request::new()
-            .payload(payload.into())
-            .inbox(link.client.new_inbox())
-            .timeout(None);
-        let answer = tokio::select! {
-            () = link.lost.cancelled() => return Err(BusError::Disconnected),
-            answer = tokio::time::timeout(timeout, link.client.send_request(subject.clone(), request)) => answer,
-        };
-        let message = match answer {
-            Err(_) => return Err(BusError::Timeout { subject, timeout }),
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                return Err(BusError::NoResponders(subject));
-            }
-            Ok(Err(_)) => return Err(BusError::Disconnected),
-            Ok(Ok(message)) => message,
-        };
-        read_reply(control, &message.payload).map_err(|reason| BusError::BadAnswer { subject, reason })
+        let reply: ControlReply = self.request(subject.clone(), control, timeout).await?;
+        if reply.id == control.id {
+            return Ok(reply);
+        }
+        let reason = format!("it answers {:.64?}, not {:?}", reply.id, control.id);
+        Err(BusError::BadAnswer { subject, reason })
+    }
+
+    async fn logs(&self, request: &LogRequest, timeout: Duration) -> Result<LogReply, BusError> {
+        let subject = self.subjects.logs(&request.worker);
+        let timeout = timeout + Duration::from_millis(request.wait_ms.into());
+        let reply: LogReply = self.request(subject.clone(), request, timeout).await?;
+        if reply.stream == request.stream {
+            return Ok(reply);
+        }
+        let reason = format!("it answers for stream {}, not {}", reply.stream, request.stream);
+        Err(BusError::BadAnswer { subject, reason })
     }
 
     fn connected(&self) -> bool {
@@ -290,14 +319,5 @@ impl Bus for NatsBus {
                 timeout: PING_TIMEOUT,
             }),
         }
-    }
-}
-
-fn read_reply(control: &Control, payload: &[u8]) -> Result<ControlReply, String> {
-    let reply: ControlReply = decode(payload, None).map_err(|error| super::refusal::chain(&error))?;
-    if reply.id == control.id {
-        Ok(reply)
-    } else {
-        Err(format!("it answers {:.64?}, not {:?}", reply.id, control.id))
     }
 }

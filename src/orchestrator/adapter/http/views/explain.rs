@@ -9,7 +9,7 @@ use super::super::mask::mask;
 use super::Times;
 
 /// Explains one stream.
-pub(super) fn stream(record: &StreamRecord, cluster: &ClusterState, times: Times<'_>) -> String {
+pub(in super::super) fn stream(record: &StreamRecord, cluster: &ClusterState, times: Times<'_>) -> String {
     let mut text = state(record, times);
     let worker = record.slot.assignment().map(|assignment| &assignment.worker);
     if let Some(trouble) = worker.and_then(|worker| trouble(worker, cluster, times)) {

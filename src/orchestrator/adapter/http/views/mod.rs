@@ -1,8 +1,9 @@
 //! What answers look like. Views borrow from the snapshot and are written out at once.
 
 pub(super) mod cluster;
-mod explain;
+pub(super) mod explain;
 pub(super) mod health;
+pub(super) mod logs;
 pub(super) mod shape;
 pub(super) mod stream;
 pub(super) mod worker;

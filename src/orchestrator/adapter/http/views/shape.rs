@@ -104,3 +104,14 @@ pub(in super::super) struct SwitchShape {
     /// Whether it should run.
     enabled: bool,
 }
+
+/// One thing that is to be done to many streams.
+#[derive(ToSchema)]
+#[schema(as = Action)]
+#[expect(dead_code, reason = "only described")]
+pub(in super::super) struct ActionShape {
+    /// `enable`, `disable`, `restart` or `delete`.
+    action: String,
+    /// Names of the streams.
+    names: Vec<String>,
+}

@@ -68,6 +68,7 @@ impl ServerConfig<'_> {
         let subscribe = list(&[
             format!("{root}.assign.>"),
             format!("{root}.control.>"),
+            format!("{root}.logs.>"),
             format!("{root}.leader"),
             "_INBOX.>".to_owned(),
         ]);
