@@ -1,5 +1,7 @@
 //! The orchestrator's API as the verbs use it: JSON in and out, problems as failures with the right exit code.
 
+use std::time::Duration;
+
 use clap::Args;
 use reqwest::Method;
 use serde::Deserialize;
@@ -7,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::failure::{Exit, Failure};
-use crate::http::{Answer, HttpError, Server};
+use crate::http::{Answer, Following, HttpError, Server};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
@@ -129,12 +131,18 @@ impl Api {
         self.ask(Method::PUT, target, Some(body)).await
     }
 
-    pub(crate) async fn patch(&self, target: &str, body: &Value) -> Result<Value, ApiError> {
-        self.ask(Method::PATCH, target, Some(body)).await
+    pub(crate) async fn post(&self, target: &str, body: &Value) -> Result<Value, ApiError> {
+        self.ask(Method::POST, target, Some(body)).await
     }
 
-    pub(crate) async fn post(&self, target: &str) -> Result<Value, ApiError> {
-        self.ask(Method::POST, target, None).await
+    /// An answer that is read line by line; `quiet` is the longest time without a byte of it.
+    pub(crate) async fn follow(&self, target: &str, quiet: Duration) -> Result<Following, ApiError> {
+        let following = self.server.follow(target, quiet).await?;
+        if (200..300).contains(&following.status()) {
+            return Ok(following);
+        }
+        let answer = following.whole().await?;
+        Err(self.refusal(target, &answer))
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -149,20 +157,28 @@ impl Api {
     }
 
     fn read<T: DeserializeOwned>(&self, target: &str, answer: &Answer) -> Result<T, ApiError> {
-        let shape = |problem: String| ApiError::Shape {
+        if (200..300).contains(&answer.status) {
+            return serde_json::from_slice(&answer.body)
+                .map_err(|error| self.shape(target, error.to_string()));
+        }
+        Err(self.refusal(target, answer))
+    }
+
+    fn refusal(&self, target: &str, answer: &Answer) -> ApiError {
+        match serde_json::from_slice::<Problem>(&answer.body) {
+            Ok(problem) if !problem.title.is_empty() => ApiError::Problem(Box::new(Problem {
+                status: answer.status,
+                ..problem
+            })),
+            _ => self.shape(target, format!("status {} without an explanation", answer.status)),
+        }
+    }
+
+    fn shape(&self, target: &str, problem: String) -> ApiError {
+        ApiError::Shape {
             server: self.server.to_string(),
             target: target.to_owned(),
             problem,
-        };
-        if (200..300).contains(&answer.status) {
-            return serde_json::from_slice(&answer.body).map_err(|error| shape(error.to_string()));
-        }
-        match serde_json::from_slice::<Problem>(&answer.body) {
-            Ok(problem) if !problem.title.is_empty() => Err(ApiError::Problem(Box::new(Problem {
-                status: answer.status,
-                ..problem
-            }))),
-            _ => Err(shape(format!("status {} without an explanation", answer.status))),
         }
     }
 }

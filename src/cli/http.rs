@@ -4,12 +4,16 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use reqwest::{Client, Method, Url, redirect};
+use reqwest::{Client, Method, Response, Url, redirect};
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for an answer: longer than the server's own limit for a change.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// For answers that need not have an end; the client knows no other word for it.
+const NO_TIMEOUT: Duration = Duration::from_secs(u32::MAX as u64);
+/// Most bytes without an end of a line in an answer that is read by lines.
+const MAX_FOLLOWED_BYTES: usize = 4 * 1024 * 1024;
 /// Largest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// The port of an orchestrator's API, where it is plain HTTP.
@@ -105,7 +109,30 @@ impl Server {
         if let Some(body) = body {
             request = request.header("Content-Type", "application/json").body(body);
         }
-        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        self.whole(response).await
+    }
+
+    /// Asks for an answer that comes line by line and need not have an end. `quiet` is the longest time without a byte.
+    pub(crate) async fn follow(&self, target: &str, quiet: Duration) -> Result<Following, HttpError> {
+        let request = self
+            .client
+            .get(format!("{}{target}", self.base))
+            .timeout(NO_TIMEOUT)
+            .send();
+        let response = tokio::time::timeout(ANSWER_TIMEOUT, request)
+            .await
+            .map_err(|_| self.silent(ANSWER_TIMEOUT))?
+            .map_err(|error| self.unreachable(&error))?;
+        Ok(Following {
+            server: self.clone(),
+            response,
+            rest: Vec::new(),
+            quiet,
+        })
+    }
+
+    async fn whole(&self, mut response: Response) -> Result<Answer, HttpError> {
         let status = response.status().as_u16();
         let mut body = Vec::new();
         loop {
@@ -123,6 +150,13 @@ impl Server {
         }
     }
 
+    fn silent(&self, patience: Duration) -> HttpError {
+        HttpError::Unreachable {
+            server: self.base.clone(),
+            problem: format!("no answer within {patience:?}"),
+        }
+    }
+
     fn malformed(&self, problem: String) -> HttpError {
         HttpError::Malformed {
             server: self.base.clone(),
@@ -134,7 +168,7 @@ impl Server {
         let problem = if error.is_timeout() && error.is_connect() {
             format!("no connection within {CONNECT_TIMEOUT:?}")
         } else if error.is_timeout() {
-            format!("no answer within {ANSWER_TIMEOUT:?}")
+            return self.silent(ANSWER_TIMEOUT);
         } else {
             cause(error)
         };
@@ -150,6 +184,53 @@ impl Server {
             }
         } else {
             self.malformed(problem)
+        }
+    }
+}
+
+/// An answer that is read line by line.
+pub(crate) struct Following {
+    server: Server,
+    response: Response,
+    /// What came after the last end of a line.
+    rest: Vec<u8>,
+    quiet: Duration,
+}
+
+impl Following {
+    pub(crate) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// The whole answer, where it is no such one.
+    pub(crate) async fn whole(self) -> Result<Answer, HttpError> {
+        tokio::time::timeout(ANSWER_TIMEOUT, self.server.whole(self.response))
+            .await
+            .unwrap_or_else(|_| Err(self.server.silent(ANSWER_TIMEOUT)))
+    }
+
+    /// The next line; none when the answer has ended.
+    pub(crate) async fn next(&mut self) -> Result<Option<String>, HttpError> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return Ok(Some(String::from_utf8_lossy(&line[..end]).into_owned()));
+            }
+            if self.rest.len() > MAX_FOLLOWED_BYTES {
+                let problem = format!("it has a line of more than {MAX_FOLLOWED_BYTES} bytes");
+                return Err(self.server.malformed(problem));
+            }
+            match tokio::time::timeout(self.quiet, self.response.chunk()).await {
+                Ok(Ok(Some(chunk))) => self.rest.extend_from_slice(&chunk),
+                Ok(Ok(None)) => return Ok(None),
+                Ok(Err(error)) => {
+                    return Err(HttpError::Unreachable {
+                        server: self.server.base.clone(),
+                        problem: format!("the connection broke: {}", cause(&error)),
+                    });
+                }
+                Err(_) => return Err(self.server.silent(self.quiet)),
+            }
         }
     }
 }

@@ -27,11 +27,16 @@ pub(crate) struct OutputArgs {
 
 /// Prints one line.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    // `streams list | head` is no failure.
+    read_line(text).map(|_| ())
+}
+
+/// Prints one line; false when nobody reads any more.
+pub(crate) fn read_line(text: &str) -> Result<bool, Failure> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(()),
-        // `streams list | head` is no failure.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::failed(format!("cannot write to stdout: {error}"))),
     }
 }
@@ -39,6 +44,14 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 /// Prints JSON for programs.
 pub(crate) fn json(value: &Value) -> Result<(), Failure> {
     line(&format!("{value:#}"))
+}
+
+/// Says on stderr what is worth knowing beside the answer itself.
+pub(crate) fn note(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let text = Paint::Dim.on(&format!("-- {text}"), colours_on(&stderr));
+    // The answer goes on where nobody reads the notes.
+    let _ = writeln!(stderr, "{text}");
 }
 
 /// Says on stderr why a command failed.

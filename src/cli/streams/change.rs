@@ -24,15 +24,6 @@ impl Change {
             .map_err(|error| Failure::failed(format!("the server answers a change in another way: {error}")))
     }
 
-    /// Takes in what another one did.
-    pub(super) fn add(&mut self, other: Self) {
-        self.created.extend(other.created);
-        self.changed.extend(other.changed);
-        self.deleted.extend(other.deleted);
-        self.restarted.extend(other.restarted);
-        self.unchanged.extend(other.unchanged);
-    }
-
     /// Prints it: `changed` is the word for streams that were changed.
     pub(super) fn print(&self, format: Format, changed: &str) -> Result<(), Failure> {
         if format == Format::Json {

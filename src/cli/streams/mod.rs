@@ -4,6 +4,7 @@ mod apply;
 mod change;
 mod diff;
 mod file;
+mod logs;
 mod place;
 mod switch;
 mod tree;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub(crate) use apply::ApplyArgs;
+pub(crate) use logs::LogsArgs;
 pub(crate) use switch::{DeleteArgs, DisableArgs, EnableArgs, RestartArgs};
 
 use crate::api::{Api, ApiError, ServerArgs};
@@ -42,6 +44,8 @@ pub(crate) enum StreamsCommand {
     List(ListArgs),
     /// Shows one stream, and why it is where it is
     Get(GetArgs),
+    /// Shows what a stream writes
+    Logs(LogsArgs),
     /// Deletes streams, all of them or none
     Delete(DeleteArgs),
     /// Stops streams and starts them again where they are
@@ -137,6 +141,7 @@ pub(crate) fn run(command: StreamsCommand) -> Result<(), Failure> {
             StreamsCommand::Apply(args) => apply::run(&args).await,
             StreamsCommand::List(args) => list(&args).await,
             StreamsCommand::Get(args) => get(&args).await,
+            StreamsCommand::Logs(args) => logs::run(&args).await,
             StreamsCommand::Delete(args) => switch::delete(&args).await,
             StreamsCommand::Restart(args) => switch::restart(&args).await,
             StreamsCommand::Enable(args) => switch::enable(&args).await,

@@ -6,7 +6,6 @@ use serde_json::json;
 use super::change::Change;
 use crate::api::ServerArgs;
 use crate::failure::Failure;
-use crate::http::encode;
 use crate::screen::OutputArgs;
 use crate::suggest::{self, Kind};
 
@@ -17,18 +16,21 @@ Examples:
   streamkeeper streams delete radio-1 radio-2
   streamkeeper streams delete radio-1 -o json";
 const ENABLE_EXAMPLES: &str = "\
+All of them are switched on or none.
+
 Examples:
   streamkeeper streams enable radio-1 radio-2";
 const DISABLE_EXAMPLES: &str = "\
 A stream that is switched off is stopped and keeps its declaration. The next `streams apply` sets it as the file says.
+All of them are switched off or none.
 
 Examples:
   streamkeeper streams disable radio-1";
 const RESTART_EXAMPLES: &str = "\
-The stream's process is stopped and started again on the same worker.
+The stream's process is stopped and started again on the same worker. All of them are restarted or none.
 
 Examples:
-  streamkeeper streams restart radio-1";
+  streamkeeper streams restart radio-1 radio-2";
 
 /// Streams by name.
 #[derive(Debug, Args)]
@@ -71,59 +73,32 @@ pub(crate) struct RestartArgs {
 }
 
 pub(super) async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
+    act(&args.named, "delete", "changed").await
+}
+
+pub(super) async fn enable(args: &EnableArgs) -> Result<(), Failure> {
+    act(&args.named, "enable", "enabled").await
+}
+
+pub(super) async fn disable(args: &DisableArgs) -> Result<(), Failure> {
+    act(&args.named, "disable", "disabled").await
+}
+
+pub(super) async fn restart(args: &RestartArgs) -> Result<(), Failure> {
+    act(&args.named, "restart", "restarted").await
+}
+
+/// One request for all of them; `changed` is the word for streams that were changed.
+async fn act(named: &Named, action: &str, changed: &str) -> Result<(), Failure> {
     let Named {
         names,
         server,
         output,
-    } = &args.named;
+    } = named;
     let api = server.api()?;
-    let body = json!({ "streams": [], "delete": names });
-    match api.put("/api/v1/streams", &body).await {
-        Ok(answer) => Change::of(&answer)?.print(output.output, "changed"),
+    let body = json!({ "action": action, "names": names });
+    match api.post("/api/v1/streams", &body).await {
+        Ok(answer) => Change::of(&answer)?.print(output.output, changed),
         Err(error) => Err(suggest::failure(&api, Kind::Stream, names, error).await),
     }
-}
-
-pub(super) async fn enable(args: &EnableArgs) -> Result<(), Failure> {
-    each(&args.named, Verb::Switch(true)).await
-}
-
-pub(super) async fn disable(args: &DisableArgs) -> Result<(), Failure> {
-    each(&args.named, Verb::Switch(false)).await
-}
-
-pub(super) async fn restart(args: &RestartArgs) -> Result<(), Failure> {
-    each(&args.named, Verb::Restart).await
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Verb {
-    Switch(bool),
-    Restart,
-}
-
-/// One request per stream; what was done before one fails stays done, and is told.
-async fn each(named: &Named, verb: Verb) -> Result<(), Failure> {
-    let api = named.server.api()?;
-    let word = match verb {
-        Verb::Switch(true) => "enabled",
-        Verb::Switch(false) => "disabled",
-        Verb::Restart => "restarted",
-    };
-    let mut total = Change::default();
-    for name in &named.names {
-        let target = format!("/api/v1/streams/{}", encode(name));
-        let answer = match verb {
-            Verb::Switch(enabled) => api.patch(&target, &json!({ "enabled": enabled })).await,
-            Verb::Restart => api.post(&format!("{target}/restart")).await,
-        };
-        match answer {
-            Ok(answer) => total.add(Change::of(&answer)?),
-            Err(error) => {
-                total.print(named.output.output, word)?;
-                return Err(suggest::failure(&api, Kind::Stream, std::slice::from_ref(name), error).await);
-            }
-        }
-    }
-    total.print(named.output.output, word)
 }
