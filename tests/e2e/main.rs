@@ -6,6 +6,7 @@ mod database;
 mod demo;
 mod ends;
 mod icecast;
+mod logs;
 mod refusals;
 mod secured;
 mod start;
