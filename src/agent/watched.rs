@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use crate::client::RunEvent;
 
 /// Lines of one command's output that wait to be taken.
-const MAX_LINES: usize = 64;
+const MAX_LINES: usize = 256;
 /// Events of one command that are not lines: it starts, lines are missing, it ends.
 const OTHER_EVENTS: usize = 3;
 

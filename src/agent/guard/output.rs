@@ -18,9 +18,11 @@ use crate::wire::{Fd, Report};
 const CHUNK_BYTES: usize = 4 * 1024;
 /// Most reads before others get their turn. A pipe holds 64 KiB.
 const MAX_READS: usize = 16;
-/// Most lines of one command that are passed on within [`WINDOW`].
+/// Lines of one command that are passed on in each [`WINDOW`].
 const MAX_LINES: u32 = 20;
-/// After so long lines are counted anew.
+/// Lines that it may save up for a burst: what a program says of itself when it starts should be read whole.
+const MAX_BURST: u32 = 200;
+/// After so long more lines are passed on.
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// The pipes of a command; none where its output goes elsewhere.
@@ -60,11 +62,21 @@ struct State {
 }
 
 /// Counts lines, so that no command can flood the log.
-#[derive(Default)]
 struct Meter {
     until: Option<Instant>,
-    passed: u32,
+    /// Lines that may be passed on now.
+    left: u32,
     dropped: u64,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            until: None,
+            left: MAX_BURST,
+            dropped: 0,
+        }
+    }
 }
 
 impl Output {
@@ -225,17 +237,22 @@ impl Meter {
         self.until.is_none_or(|until| until <= now)
     }
 
+    /// Begins a window, with what was saved up since the one before.
     fn begin(&mut self, now: Instant) {
+        let windows = self.until.map_or(0, |until| {
+            1 + now.saturating_duration_since(until).as_millis() / WINDOW.as_millis()
+        });
+        let saved = MAX_LINES.saturating_mul(u32::try_from(windows).unwrap_or(u32::MAX));
+        self.left = self.left.saturating_add(saved).min(MAX_BURST);
         self.until = Some(now + WINDOW);
-        self.passed = 0;
     }
 
     fn admits(&mut self, now: Instant) -> bool {
         if self.is_over(now) {
             self.begin(now);
         }
-        let admits = self.passed < MAX_LINES;
-        self.passed += u32::from(admits);
+        let admits = self.left > 0;
+        self.left -= u32::from(admits);
         admits
     }
 
@@ -276,10 +293,10 @@ mod tests {
     fn a_flood_is_cut_and_told_once_the_window_is_over() {
         let (mut state, mut receiver) = state(1_000);
         let now = Instant::now();
-        for _ in 0..50 {
+        for _ in 0..230 {
             state.take(Fd::Stdout, b"x\n", now);
         }
-        assert_eq!(said(&mut receiver).len(), 20);
+        assert_eq!(said(&mut receiver).len(), 200, "what it had saved up");
         assert_eq!(state.meter.due(), Some(now + WINDOW));
         state.take(Fd::Stderr, b"later\n", now + WINDOW);
         assert_eq!(said(&mut receiver), ["dropped 30", "stderr later"]);
@@ -288,8 +305,18 @@ mod tests {
         for _ in 0..21 {
             state.take(Fd::Stdout, b"y\n", now + WINDOW);
         }
+        assert_eq!(said(&mut receiver).len(), 19, "what the window gave");
         state.tell_dropped(now + 2 * WINDOW);
-        assert_eq!(said(&mut receiver).last().unwrap(), "dropped 2");
+        assert_eq!(said(&mut receiver), ["dropped 2"]);
+        // Silence saves up again, to a limit.
+        for (silence, passes) in [(2, 80), (1_000, 200)] {
+            let at = state.meter.until.unwrap() + silence * WINDOW;
+            for _ in 0..500 {
+                state.take(Fd::Stdout, b"z\n", at);
+            }
+            let lines = said(&mut receiver);
+            assert_eq!(lines.iter().filter(|line| *line == "stdout z").count(), passes);
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ const EXAMPLES: &str = "\
 The command is split into words as a shell would do, but no shell runs it. {source}, {stream}, {epoch} and {label.KEY} \
 are replaced; the environment has STREAMKEEPER_SOURCE, _STREAM, _EPOCH, _WORKER and _LABEL_KEY. A command that ends is \
 started again with growing delays; it gets SIGTERM when its stream goes elsewhere, then SIGKILL. What it writes is \
-logged line by line (target stream), at most 20 lines a second.
+logged line by line (target stream), 20 lines a second and 200 at once.
 
 With --runner http there is no command: the agent itself reads each source, a live HTTP or Icecast stream.
 

@@ -17,7 +17,7 @@ pub(super) enum BuiltIn {
 /// Where the output of commands goes.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(super) enum Output {
-    /// Line by line into the log, passwords of URLs masked, at most 20 lines a second of each
+    /// Line by line into the log, passwords of URLs masked, 20 lines a second of each and 200 at once
     #[default]
     Log,
     /// Nowhere; only the end of stderr is kept, as the reason of a failure

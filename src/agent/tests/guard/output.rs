@@ -67,7 +67,7 @@ async fn a_flood_is_cut_and_every_line_is_accounted_for() {
         }
     }
     assert_eq!(passed + dropped, LINES);
-    assert!(passed >= 20, "{passed}");
+    assert!(passed >= 200, "a burst is passed on: {passed}");
     assert!(dropped > 0, "nothing was dropped");
 }
 
