@@ -20,6 +20,7 @@ const MAX_LINES: i64 = 1_000;
 const EXAMPLES: &str = "\
 Each line has the worker, the epoch, and where it was written: stdout or stderr of the stream's command, or worker for
 what the worker says of it. A worker keeps the newest lines in memory, those of former runs too; its restart loses them.
+An agent whose --output is not log shows its own words alone.
 Notes (-- …) go to standard error. With -o json each line is an object of its own when it follows.
 
 Examples:
