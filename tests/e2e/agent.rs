@@ -160,6 +160,14 @@ async fn the_built_in_reader_is_one_listener_of_each_channel(kind: DatabaseKind)
         })
         .await;
     }
+    // The reader has no command; its own words are the stream's lines.
+    let told = api.get("/api/v1/streams/nowhere/logs").await.unwrap();
+    let line = &told["lines"][0];
+    let text = line["text"].as_str().unwrap_or_default();
+    assert!(
+        line["fd"] == "worker" && text.contains("/nowhere: answers 404"),
+        "{told}"
+    );
 
     agents[0].kill9();
     world.gone(agents[0].id()).await;
