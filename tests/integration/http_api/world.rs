@@ -26,8 +26,8 @@ use streamkeeper_orchestrator::port::{
 use streamkeeper_orchestrator::telemetry::install_metrics;
 use streamkeeper_protocol::{
     Alert, Assign, Beacon, Capacity, Control, ControlReply, Epoch, Event, LogReply, LogRequest, Mode,
-    OrchestratorId, PROTOCOL_VERSION, Performance, Phase, RunState, RunningStream, SessionId, Severity, StreamId,
-    Term, Version, WorkerId,
+    OrchestratorId, PROTOCOL_VERSION, Performance, Phase, RunState, RunningStream, SessionId, Severity,
+    StreamId, Term, Version, WorkerId,
 };
 use tokio::sync::watch;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use streamkeeper_tests::wait::{GENEROUS, until};
 use streamkeeper_worker::{
-    Capacity, ConnectSource, Job, LogFd, Performance, SessionConfig, StreamHandler, Worker, WorkerError, WorkerId,
-    WorkerOptions,
+    Capacity, ConnectSource, Job, LogFd, Performance, SessionConfig, StreamHandler, Worker, WorkerError,
+    WorkerId, WorkerOptions,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
