@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use streamkeeper_worker::{ConnectSource, Identity};
-use tokio::sync::{mpsc, oneshot};
+use streamkeeper_worker::{ConnectSource, Identity, Lease};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::settings::{Limits, OutputMode};
 use crate::supervisor::{Request, Supervisor};
@@ -79,6 +79,8 @@ pub struct Launch {
     pub args: Vec<String>,
     /// Added to the agent's own environment.
     pub env: BTreeMap<String, String>,
+    /// Whether the guard ends it with the lease ([`Guard::lease`]), and starts it only under one.
+    pub exclusive: bool,
 }
 
 /// What becomes of a command.
@@ -113,6 +115,7 @@ pub enum RunEvent {
 #[derive(Clone)]
 pub struct Guard {
     requests: mpsc::Sender<Request>,
+    lease: watch::Sender<Option<Lease>>,
     next_key: Arc<AtomicU64>,
 }
 
@@ -126,10 +129,12 @@ impl Guard {
     /// When the process cannot be started, or its lock stays with somebody else.
     pub async fn start(settings: GuardSettings) -> Result<Self, GuardError> {
         let (requests, receiver) = mpsc::channel(MAX_REQUESTS);
-        let supervisor = Supervisor::start(settings, receiver).await?;
+        let (lease, leases) = watch::channel(None);
+        let supervisor = Supervisor::start(settings, receiver, leases).await?;
         tokio::spawn(supervisor.run());
         Ok(Self {
             requests,
+            lease,
             next_key: Arc::default(),
         })
     }
@@ -145,6 +150,13 @@ impl Guard {
             requests: self.requests.clone(),
             events,
         }
+    }
+
+    /// Where the guard learns until when exclusive commands may run. It ends them on a timer of its own, whatever this
+    /// process does: SIGTERM to their groups, then SIGKILL to all that is left of them.
+    #[must_use]
+    pub fn lease(&self) -> watch::Sender<Option<Lease>> {
+        self.lease.clone()
     }
 
     /// Ends the guard, with all that still runs. No farewell is sent.

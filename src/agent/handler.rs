@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use streamkeeper_worker::{Job, LogFd, StreamHandler, WorkerId};
+use streamkeeper_worker::{Job, Lease, LogFd, Ownership, StreamHandler, WorkerId};
+use tokio::sync::watch;
 
 use crate::client::{Guard, Launch, RunEvent};
 use crate::template::{CommandTemplate, Values};
@@ -46,6 +47,7 @@ impl StreamHandler for ExecHandler {
             program: self.command.program().to_owned(),
             args,
             env: environment(&self.worker, values),
+            exclusive: job.spec.ownership == Ownership::Exclusive,
         };
         let mut run = self.guard.launch(launch).await;
         let mut _measured = None;
@@ -80,6 +82,11 @@ impl StreamHandler for ExecHandler {
                 }
             }
         }
+    }
+
+    /// The guard process has the timer: it goes on when this process is frozen.
+    fn guard(&self) -> Option<watch::Sender<Option<Lease>>> {
+        Some(self.guard.lease())
     }
 }
 

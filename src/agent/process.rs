@@ -119,14 +119,14 @@ fn group_and_usage(stat: &str) -> Option<(i32, u64, u64)> {
 }
 
 /// The value of [`RUN_VARIABLE`] in the environment that a process was started with.
-pub(crate) fn run_marker(pid: Pid) -> Option<String> {
-    let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
+pub(crate) fn run_marker(pid: Pid) -> std::io::Result<Option<String>> {
+    let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero()))?;
     let value = environment.split(|byte| *byte == 0).find_map(|entry| {
         entry
             .strip_prefix(RUN_VARIABLE.as_bytes())
             .and_then(|rest| rest.strip_prefix(b"="))
-    })?;
-    String::from_utf8(value.to_vec()).ok()
+    });
+    Ok(value.and_then(|value| String::from_utf8(value.to_vec()).ok()))
 }
 
 /// Kills an orphan, with the group that it leads.

@@ -5,8 +5,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Pid;
+use streamkeeper_worker::Lease;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::client::{GuardError, GuardSettings, Launch, RunEvent};
@@ -37,6 +38,7 @@ pub(crate) struct Supervisor {
     /// Children that this process had before its first guard: they are none of ours.
     spared: HashSet<Pid>,
     requests: mpsc::Receiver<Request>,
+    leases: watch::Receiver<Option<Lease>>,
     runs: HashMap<u64, Watched>,
     guard: Process,
 }
@@ -59,6 +61,7 @@ impl Supervisor {
     pub(crate) async fn start(
         settings: GuardSettings,
         requests: mpsc::Receiver<Request>,
+        leases: watch::Receiver<Option<Lease>>,
     ) -> Result<Self, GuardError> {
         process::become_subreaper().map_err(|error| GuardError::Spawn {
             program: settings.program.clone(),
@@ -70,6 +73,7 @@ impl Supervisor {
             settings,
             spared,
             requests,
+            leases,
             runs: HashMap::new(),
             guard,
         })
@@ -87,7 +91,11 @@ impl Supervisor {
                 Parting::Lost(problem) => {
                     self.clear(&problem).await;
                     match self.replace().await {
-                        Ok(guard) => self.guard = guard,
+                        Ok(guard) => {
+                            self.guard = guard;
+                            // This one was told no lease yet.
+                            self.leases.mark_changed();
+                        }
                         Err(done) => break done,
                     }
                 }
@@ -121,18 +129,40 @@ impl Supervisor {
                     Some(Request::End { done }) => return Parting::End(Some(done)),
                     None => return Parting::End(None),
                 },
+                // A guard that takes no orders gets the newest lease when it does.
+                Ok(()) = self.leases.changed(), if !self.guard.orders.is_full() => {
+                    let lease = *self.leases.borrow_and_update();
+                    self.tell(lease);
+                }
                 _ = tick.tick() => self.stop_abandoned(),
             }
         }
     }
 
+    fn tell(&mut self, lease: Option<Lease>) {
+        if let Some(Lease { stop_at, kill_at }) = lease {
+            let order = Order::Lease {
+                stop_at_ms: stop_at.0,
+                kill_at_ms: kill_at.0,
+            };
+            // Such an order is short: it is never refused.
+            let _ = self.guard.orders.push(&order);
+        }
+    }
+
     fn launch(&mut self, key: u64, launch: Launch, run: Watched) {
+        // The lease goes before what needs it.
+        if launch.exclusive && self.leases.has_changed().unwrap_or(true) {
+            let lease = *self.leases.borrow_and_update();
+            self.tell(lease);
+        }
         let order = Order::Start(Start {
             key,
             name: launch.name,
             program: launch.program,
             args: launch.args,
             env: launch.env,
+            exclusive: launch.exclusive,
         });
         match self.guard.orders.push(&order) {
             Ok(()) => drop(self.runs.insert(key, run)),

@@ -33,6 +33,8 @@ pub(crate) enum Order {
     Start(Start),
     /// Ends a command: SIGTERM, after the grace SIGKILL.
     Stop { key: u64, grace_ms: u64 },
+    /// Until when exclusive commands may run; it holds until the next one.
+    Lease { stop_at_ms: u64, kill_at_ms: u64 },
     /// The agent ends in order and says farewell itself.
     End,
 }
@@ -138,6 +140,9 @@ pub(crate) struct Start {
     pub(crate) program: String,
     pub(crate) args: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
+    /// Whether it ends with the lease.
+    #[serde(default)]
+    pub(crate) exclusive: bool,
 }
 
 /// Guard → agent.

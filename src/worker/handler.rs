@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use streamkeeper_protocol::{Epoch, LogFd, LogLine, RunSpec, StreamId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::wall_ms;
 use crate::logs::StreamLog;
 use crate::meter::Meter;
+use crate::session::Lease;
 
 /// Runs streams. One handler serves all streams of a worker; `run` is called once per start, on its own task.
 #[async_trait]
@@ -20,6 +21,68 @@ pub trait StreamHandler: Send + Sync + 'static {
     /// stream is free. A return without a cancelled `stop` is a failure of the stream; the text says why, and the
     /// session starts it again with backoff. A panic counts as a failure too.
     async fn run(&self, job: Job) -> String;
+
+    /// Where the runner learns until when it may run `exclusive` streams; `None`, the default, says that it runs none.
+    ///
+    /// A leader gives an exclusive stream to another worker as soon as the lease of its owner has ended, heard or not. So
+    /// whoever returns a sender promises that something *outside this process*, which may be frozen or killed at any
+    /// moment, ends every stream whose [`Job::spec`] is exclusive: it orders the end at [`Lease::stop_at`], and at
+    /// [`Lease::kill_at`] it kills what is left, on the clock of [`crate::now`]. A lease that was renewed too late helps
+    /// nothing that was already ordered to end. A thread or a task is no guard: it is frozen with its process.
+    ///
+    /// The newest lease is always there before a [`StreamHandler::run`] that needs it is called.
+    ///
+    /// ```
+    /// use async_trait::async_trait;
+    /// use streamkeeper_worker::{Job, Lease, StreamHandler};
+    /// use tokio::sync::watch;
+    ///
+    /// /// Runs streams by a helper process.
+    /// struct Helper {
+    ///     lease: watch::Sender<Option<Lease>>,
+    /// }
+    ///
+    /// impl Helper {
+    ///     /// Tells the helper each lease; it has a timer of its own.
+    ///     fn start(mut stdin: impl tokio::io::AsyncWrite + Unpin + Send + 'static) -> Self {
+    ///         use tokio::io::AsyncWriteExt;
+    ///
+    ///         let (lease, mut leases) = watch::channel(None::<Lease>);
+    ///         tokio::spawn(async move {
+    ///             while leases.changed().await.is_ok() {
+    ///                 let newest = *leases.borrow_and_update();
+    ///                 let Some(Lease { stop_at, kill_at }) = newest else { continue };
+    ///                 let line = format!("lease {} {}\n", stop_at.0, kill_at.0);
+    ///                 if stdin.write_all(line.as_bytes()).await.is_err() {
+    ///                     return;
+    ///                 }
+    ///             }
+    ///         });
+    ///         Self { lease }
+    ///     }
+    /// }
+    ///
+    /// #[async_trait]
+    /// impl StreamHandler for Helper {
+    ///     async fn run(&self, job: Job) -> String {
+    ///         # let _ = job;
+    ///         // Orders the start, with the lease where the stream is exclusive, and waits for the end.
+    ///         # "ended".to_owned()
+    ///     }
+    ///
+    ///     fn guard(&self) -> Option<watch::Sender<Option<Lease>>> {
+    ///         Some(self.lease.clone())
+    ///     }
+    /// }
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let helper = Helper::start(tokio::io::sink());
+    /// assert!(helper.guard().is_some(), "this worker may be granted exclusive streams");
+    /// # });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    fn guard(&self) -> Option<watch::Sender<Option<Lease>>> {
+        None
+    }
 }
 
 /// One start of one stream.

@@ -60,10 +60,10 @@ pub mod meter;
 pub mod session;
 
 pub use connect::{ConnectError, ConnectSource};
-pub use driver::{Identity, Worker, WorkerError, WorkerOptions, send_farewell};
+pub use driver::{Identity, Worker, WorkerError, WorkerOptions, now, send_farewell};
 pub use handler::{Job, StreamHandler};
 pub use meter::Meter;
-pub use session::{Command, Event, Millis, SavedSet, SavedStream, Session, SessionConfig};
+pub use session::{Command, Event, Lease, Millis, SavedSet, SavedStream, Session, SessionConfig};
 pub use streamkeeper_access::{Access, Naming};
 pub use streamkeeper_protocol::{
     Capacity, Epoch, HostMetrics, IdError, LogFd, Ownership, Performance, RunSpec, SessionId, StreamId,

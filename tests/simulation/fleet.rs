@@ -249,6 +249,8 @@ impl World {
             }
             Command::Remember { highest_term } => self.nodes[index].saved_term = highest_term,
             Command::Refused { .. } => self.sometimes.saw("message refused by a worker"),
+            // These workers have no guard yet, so that no leader grants them exclusive streams.
+            Command::Lease(_) | Command::Lapsed => {}
             Command::Left => self.end_process(index, true),
         }
     }

@@ -45,6 +45,7 @@ fn hold(args: Vec<OsString>) -> ExitCode {
         program: program.clone(),
         args: args.to_vec(),
         env: BTreeMap::new(),
+        exclusive: false,
     };
     let held = tokio::runtime::Runtime::new()
         .map(|runtime| runtime.block_on(run(lock, times.parse().unwrap_or(1), launch)));

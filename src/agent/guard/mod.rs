@@ -7,6 +7,7 @@
 //! that the session is gone, so that its streams are placed anew without waiting for a time-out.
 
 mod cgroup;
+mod lease;
 mod lock;
 mod output;
 mod ward;
@@ -17,7 +18,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use streamkeeper_worker::{ConnectSource, send_farewell};
+use streamkeeper_worker::{ConnectSource, Lease, Millis, send_farewell};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -181,6 +182,15 @@ impl Keeper {
             Order::Stop { key, grace_ms } => {
                 self.wards
                     .stop(key, Instant::now(), Duration::from_millis(grace_ms));
+            }
+            Order::Lease {
+                stop_at_ms,
+                kill_at_ms,
+            } => {
+                self.wards.renew(Lease {
+                    stop_at: Millis(stop_at_ms),
+                    kill_at: Millis(kill_at_ms),
+                });
             }
             Order::End => return true,
             Order::Hello(_) => {}

@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
+use streamkeeper_worker::{Lease, Millis};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc;
@@ -25,6 +26,9 @@ use crate::wire::{Report, Start};
 const OWN_PROGRAM: &str = "/proc/self/exe";
 /// Least time between two looks at all processes of the machine: many commands that end together share one.
 const LOOK_GAP: Duration = Duration::from_millis(25);
+/// Why an exclusive command is not started.
+const NO_LEASE: &str =
+    "it is exclusive, and its worker has no lease now; it starts when the leader grants it anew";
 /// Longest failure text of a tether, in bytes.
 const MAX_TETHER_BYTES: u64 = 4 * 1024;
 
@@ -49,22 +53,27 @@ pub(super) struct WardSettings {
 
 /// All commands.
 pub(super) struct Wards {
-    wards: BTreeMap<u64, Ward>,
+    pub(super) wards: BTreeMap<u64, Ward>,
     settings: WardSettings,
     next_look: Option<Instant>,
+    pub(super) lease: Option<Lease>,
 }
 
-struct Ward {
+pub(super) struct Ward {
     /// The command's own process, and the number of its group.
-    leader: Pid,
+    pub(super) leader: Pid,
     output: Output,
     cgroup: Option<Cgroup>,
     /// Known once the program runs in place of its tether, or did not.
     outcome: Option<Result<(), String>>,
-    kill_at: Option<Instant>,
-    overdue: bool,
+    pub(super) kill_at: Option<Instant>,
+    pub(super) overdue: bool,
+    /// Whether it ends with the lease.
+    pub(super) exclusive: bool,
+    /// When what is left of it is killed because its lease has ended. A later lease does not change that.
+    pub(super) lease_kill_at: Option<Millis>,
     /// Of the leader, once it is reaped.
-    status: Option<ExitStatus>,
+    pub(super) status: Option<ExitStatus>,
 }
 
 /// A tether that was started.
@@ -81,6 +90,7 @@ impl Wards {
             wards: BTreeMap::new(),
             settings,
             next_look: None,
+            lease: None,
         }
     }
 
@@ -95,13 +105,16 @@ impl Wards {
         if self.wards.contains_key(&key) {
             return Err(failed(format!("the key {key} is in use")));
         }
+        if start.exclusive && !self.is_leased() {
+            return Err(failed(NO_LEASE.to_owned()));
+        }
         let ward = self.spawn(start).map_err(failed)?;
         self.wards.insert(key, ward);
         Ok(())
     }
 
     fn spawn(&self, start: Start) -> Result<Ward, String> {
-        let key = start.key;
+        let (key, exclusive) = (start.key, start.exclusive);
         let cgroups = self.settings.cgroups.as_ref();
         let cgroup = cgroups.map(|all| all.create(&start.name, key)).transpose()?;
         let no_process = |error| format!("the system starts no process: {error}");
@@ -125,6 +138,8 @@ impl Wards {
                 outcome: None,
                 kill_at: None,
                 overdue: false,
+                exclusive,
+                lease_kill_at: None,
                 status: None,
             }),
             Err(error) => {
@@ -225,11 +240,13 @@ impl Wards {
             .values()
             .filter_map(|ward| ward.kill_at)
             .chain(poll)
+            .chain(self.next_lapse(now))
             .min()
     }
 
     /// Looks after all commands and reports those of which nothing is left.
     pub(super) fn sweep(&mut self, now: Instant) -> Vec<Report> {
+        self.lapse();
         for ward in self.wards.values_mut() {
             ward.look_after(now);
         }
@@ -258,9 +275,12 @@ impl Wards {
             .collect()
     }
 
-    /// Kills what left its group and lost its parent, for the given commands; which of them had such processes.
+    /// Kills what left its group and lost its parent, for the given commands; which of them had such processes. An
+    /// orphan that shows no mark at all may be of any of them: no exclusive one is over while there is one.
     fn kill_escaped(&self, keys: &[u64]) -> BTreeSet<u64> {
         let markers: BTreeMap<String, u64> = keys.iter().map(|key| (self.marker(*key), *key)).collect();
+        let is_exclusive = |key: &u64| self.wards.get(key).is_some_and(|ward| ward.exclusive);
+        let exclusive: Vec<u64> = keys.iter().copied().filter(is_exclusive).collect();
         let alive = self.wards.values().filter(|ward| ward.status.is_none());
         let leaders: HashSet<Pid> = alive.map(|ward| ward.leader).collect();
         let mut escaped = BTreeSet::new();
@@ -268,10 +288,14 @@ impl Wards {
             if leaders.contains(&child) {
                 continue;
             }
-            let marker = process::run_marker(child);
-            if let Some(key) = marker.and_then(|marker| markers.get(&marker)) {
+            let owners: Vec<u64> = match process::run_marker(child) {
+                Ok(Some(marker)) => markers.get(&marker).copied().into_iter().collect(),
+                Ok(None) => exclusive.clone(),
+                Err(_) => Vec::new(),
+            };
+            if !owners.is_empty() {
                 process::kill_orphan(child);
-                escaped.insert(*key);
+                escaped.extend(owners);
             }
         }
         escaped
@@ -310,7 +334,7 @@ impl Ward {
             if let Some(status) = process::reap(self.leader) {
                 self.ended(status);
             }
-        } else if self.kill_at.is_some_and(|at| at <= now) {
+        } else if self.is_due(now) {
             process::signal_group(self.leader, Signal::KILL);
             self.kill_at = None;
             self.overdue = true;
@@ -336,7 +360,9 @@ impl Ward {
         }
         let mut status = self.status.map(process::status_text).unwrap_or_default();
         let killed = self.status.and_then(|status| status.signal()) == Some(Signal::KILL.as_raw());
-        if self.overdue {
+        if self.lease_kill_at.is_some() {
+            status.insert_str(0, "its worker's lease ended: ");
+        } else if self.overdue {
             status.push_str(": it did not end within its stop grace");
         } else if let Some(problem) = out_of_memory {
             status = if killed {

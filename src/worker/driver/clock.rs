@@ -12,8 +12,9 @@ const CLOCK: ClockId = ClockId::Boottime;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const CLOCK: ClockId = ClockId::Monotonic;
 
-/// Milliseconds since the machine's start.
-pub(super) fn now() -> Millis {
+/// Milliseconds since the machine's start, suspension included: the clock of [`crate::Lease`].
+#[must_use]
+pub fn now() -> Millis {
     let time = clock_gettime(CLOCK);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let millis = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(0);

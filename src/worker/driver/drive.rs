@@ -28,7 +28,7 @@ use super::state::StateFolder;
 use crate::connect::ConnectSource;
 use crate::handler::StreamHandler;
 use crate::logs::LogBook;
-use crate::session::{Command, Event, Millis, Session};
+use crate::session::{Command, Event, Lease, Millis, Session};
 
 /// Longest sleep at once: timers stand still while a machine is suspended, the session's clock does not.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
@@ -55,6 +55,8 @@ pub(super) struct Driver {
     refusals: Refusals,
     /// When a leader that understands compressed messages spoke last.
     zlib_at: Option<Millis>,
+    /// Where the runner learns until when it may run exclusive streams, if it guards them.
+    guard: Option<watch::Sender<Option<Lease>>>,
     left: bool,
 }
 
@@ -72,6 +74,7 @@ impl Driver {
             worker: identity.worker.clone(),
             session,
             bus: None,
+            guard: handler.guard(),
             jobs: Jobs::new(handler, up, book.clone()),
             book,
             ups,
@@ -187,6 +190,13 @@ impl Driver {
                             events.push_back(Event::StreamStopped { stream, epoch });
                         }
                     }
+                    Command::Lease(lease) => {
+                        if let Some(guard) = &self.guard {
+                            guard.send_replace(Some(lease));
+                        }
+                    }
+                    Command::Lapsed => warn!(worker = %self.worker,
+                        "the lease was not renewed in time; the exclusive streams end here"),
                     Command::Reconnect { unanswered, first } => self.reconnect(unanswered, first),
                     Command::Remember { highest_term } => self.remember(highest_term).await,
                     Command::Refused { reason } => refused = Some(reason),

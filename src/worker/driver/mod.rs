@@ -23,6 +23,7 @@ use streamkeeper_protocol::{HostMetrics, SessionId, Term};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use clock::now;
 pub use farewell::send_farewell;
 pub use identity::Identity;
 
@@ -95,7 +96,8 @@ impl Worker {
     /// When the connection settings or the state folder are unusable. A server that is away is no error, nor is a
     /// `connect.json` that is not there yet: the worker goes on trying.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
-        let Self { options, handler } = self;
+        let Self { mut options, handler } = self;
+        options.session.guarded = handler.guard().is_some();
         check(&options.session)?;
         for warning in options.connect.warnings() {
             tracing::warn!("{warning}");

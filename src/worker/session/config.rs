@@ -29,6 +29,9 @@ pub struct SessionConfig {
     /// Most inventory entries of one heartbeat. An entry has up to 1,250 bytes (reason and names at their limits),
     /// and a message server takes 1 MiB by default: a larger heartbeat would be refused each time.
     pub max_entries_per_part: usize,
+    /// Whether the runner ends exclusive streams by itself when the lease ends, also while this process is frozen.
+    /// [`crate::Worker`] asks its handler.
+    pub guarded: bool,
     /// What the worker can carry.
     pub capacity: Capacity,
     /// Labels that streams may require.
@@ -53,6 +56,7 @@ impl SessionConfig {
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
             healthy_after_ms: 60_000,
             max_entries_per_part: 512,
+            guarded: false,
             capacity,
             labels: BTreeMap::new(),
             zone: None,

@@ -2,6 +2,8 @@
 
 use streamkeeper_protocol::{Assign, ControlKind, Epoch, Heartbeat, RunSpec, StreamId, Term};
 
+use super::Lease;
+
 /// Milliseconds since any fixed origin; never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Millis(pub u64);
@@ -88,6 +90,11 @@ pub enum Command {
         /// The epoch that is stopped; never a higher one.
         epoch: Epoch,
     },
+    /// The lease for exclusive streams was renewed: tell the runner, which ends them at these moments whatever becomes of
+    /// this process. It comes before the starts that need it.
+    Lease(Lease),
+    /// The lease was not renewed in time; the exclusive streams are stopped. Worth a line in the log.
+    Lapsed,
     /// Give the connection up and make it anew: heartbeats go unanswered on it, so one direction may be dead. The
     /// session sends nothing more before [`Event::Connected`].
     Reconnect {

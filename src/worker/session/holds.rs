@@ -6,29 +6,50 @@ use streamkeeper_protocol::{
     Action, DesiredEntry, Epoch, Ownership, Phase, RunSpec, RunState, RunningStream, StreamId,
 };
 
+use super::exclusive::Gate;
 use super::random::Random;
 use super::text::plain;
 use super::{Command, Millis, SavedSet, SavedStream, SessionConfig};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Starting,
-    Running { since: Millis },
-    Failing { retry_at: Millis },
+    Running {
+        since: Millis,
+    },
+    Failing {
+        retry_at: Millis,
+    },
+    /// Never started: nothing here may run it.
+    Refused,
     Stopping,
 }
 
 #[derive(Debug)]
-struct Held {
+pub(super) struct Held {
     epoch: Epoch,
-    spec: RunSpec,
-    state: State,
+    pub(super) spec: RunSpec,
+    pub(super) state: State,
     restarts: u32,
     /// Failures since the stream was healthy last; decides the backoff.
     failures: u32,
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// What to start when the stop is complete.
-    next: Option<(Epoch, RunSpec)>,
+    pub(super) next: Option<(Epoch, RunSpec)>,
+}
+
+impl Held {
+    pub(super) const fn new(epoch: Epoch, spec: RunSpec, state: State) -> Self {
+        Self {
+            epoch,
+            spec,
+            state,
+            restarts: 0,
+            failures: 0,
+            reason: None,
+            next: None,
+        }
+    }
 }
 
 /// What a worker may start.
@@ -80,20 +101,23 @@ impl Orders {
 /// All streams of a session.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
-    held: BTreeMap<StreamId, Held>,
+    pub(super) held: BTreeMap<StreamId, Held>,
     /// The highest epoch that may ever have been started, also of streams that are gone: a start below it would
     /// give one stream two owners in the wrong order.
     floor: BTreeMap<StreamId, Epoch>,
     /// What the applied set wants started and a draining worker did not start.
     skipped: BTreeMap<StreamId, (Epoch, RunSpec)>,
-    changed: bool,
+    /// Exclusive streams that the applied set wants started and that wait for the lease.
+    pub(super) deferred: BTreeMap<StreamId, (Epoch, RunSpec)>,
+    pub(super) gate: Gate,
+    pub(super) changed: bool,
 }
 
 impl Holds {
     /// Applies a whole desired set.
     pub(super) fn apply(&mut self, set: BTreeMap<StreamId, DesiredEntry>, starts: Starts) -> Orders {
         let mut orders = Orders::default();
-        self.skipped.clear();
+        self.forget_unstarted();
         let absent = self.held.keys().filter(|stream| !set.contains_key(*stream));
         for stream in absent.cloned().collect::<Vec<_>>() {
             self.end(&stream, &mut orders);
@@ -127,8 +151,10 @@ impl Holds {
         orders
     }
 
-    pub(super) fn forget_skipped(&mut self) {
+    /// What was not started yet is nobody's word any more.
+    pub(super) fn forget_unstarted(&mut self) {
         self.skipped.clear();
+        self.forget_deferred();
     }
 
     /// Takes the epochs of a saved set, so that nothing is ever started below them.
@@ -187,35 +213,30 @@ impl Holds {
     }
 
     fn begin(&mut self, stream: StreamId, epoch: Epoch, spec: RunSpec, orders: &mut Orders) {
-        self.changed = true;
         self.floor.insert(stream.clone(), epoch);
+        if !self.gate.lets(&spec) {
+            self.defer(stream, epoch, spec);
+            return;
+        }
+        self.changed = true;
         orders.starts.push(Command::Start {
             stream: stream.clone(),
             epoch,
             spec: spec.clone(),
             attempt: 0,
         });
-        let held = Held {
-            epoch,
-            spec,
-            state: State::Starting,
-            restarts: 0,
-            failures: 0,
-            reason: None,
-            next: None,
-        };
-        self.held.insert(stream, held);
+        self.held.insert(stream, Held::new(epoch, spec, State::Starting));
     }
 
-    fn end(&mut self, stream: &StreamId, orders: &mut Orders) {
+    pub(super) fn end(&mut self, stream: &StreamId, orders: &mut Orders) {
         let Some(held) = self.held.get_mut(stream) else {
             return;
         };
         held.next = None;
         match held.state {
             State::Stopping => {}
-            // It ended by itself: there is nothing left to stop.
-            State::Failing { .. } => {
+            // It ended by itself, or never ran: there is nothing left to stop.
+            State::Failing { .. } | State::Refused => {
                 self.held.remove(stream);
                 self.changed = true;
             }
@@ -258,7 +279,7 @@ impl Holds {
             return;
         };
         match held.state {
-            State::Stopping | State::Failing { .. } => return,
+            State::Stopping | State::Failing { .. } | State::Refused => return,
             State::Running { since } if now.since(since) >= config.healthy_after_ms => held.failures = 0,
             State::Running { .. } | State::Starting => {}
         }
@@ -293,7 +314,8 @@ impl Holds {
     pub(super) fn retry(&mut self, now: Millis) -> Orders {
         let mut orders = Orders::default();
         for (stream, held) in &mut self.held {
-            if matches!(held.state, State::Failing { retry_at } if retry_at <= now) {
+            let due = matches!(held.state, State::Failing { retry_at } if retry_at <= now);
+            if due && self.gate.lets(&held.spec) {
                 held.state = State::Starting;
                 self.changed = true;
                 orders.starts.push(Command::Start {
@@ -310,8 +332,8 @@ impl Holds {
     /// When the next failed stream is to be started again.
     pub(super) fn next_retry(&self) -> Option<Millis> {
         let at = |held: &Held| match held.state {
-            State::Failing { retry_at } => Some(retry_at),
-            State::Starting | State::Running { .. } | State::Stopping => None,
+            State::Failing { retry_at } => Some(retry_at).filter(|_| self.gate.lets(&held.spec)),
+            State::Starting | State::Running { .. } | State::Refused | State::Stopping => None,
         };
         self.held.values().filter_map(at).min()
     }
@@ -337,7 +359,7 @@ impl Holds {
             state: match held.state {
                 State::Starting => RunState::Starting,
                 State::Running { .. } => RunState::Running,
-                State::Failing { .. } => RunState::Failing,
+                State::Failing { .. } | State::Refused => RunState::Failing,
                 State::Stopping => RunState::Stopping,
             },
             restarts: held.restarts,

@@ -8,8 +8,10 @@ mod accept;
 mod config;
 mod contact;
 mod event;
+mod exclusive;
 mod former;
 mod holds;
+mod lease;
 mod pulse;
 mod random;
 mod report;
@@ -23,6 +25,10 @@ mod tests_drain;
 #[cfg(test)]
 mod tests_heartbeat;
 #[cfg(test)]
+mod tests_lease;
+#[cfg(test)]
+mod tests_lease_random;
+#[cfg(test)]
 mod tests_local;
 #[cfg(test)]
 mod tests_random;
@@ -33,12 +39,15 @@ use streamkeeper_protocol::{
 
 pub use config::SessionConfig;
 pub use event::{Command, Event, Millis};
+pub use lease::Lease;
 pub use saved::{SavedSet, SavedStream};
 
 use accept::Assembly;
 use contact::Contact;
+use exclusive::Gate;
 use former::Former;
 use holds::{Holds, Orders};
+use lease::{Leases, Terms};
 use pulse::Pulse;
 use random::Random;
 use saved::Waiting;
@@ -63,6 +72,7 @@ pub struct Session {
     seq: u64,
     last_ack: u64,
     contact: Contact,
+    leases: Leases,
     phase: Phase,
     /// What an earlier session left, while it is neither started nor replaced by a leader's word.
     waiting: Option<Waiting>,
@@ -108,6 +118,7 @@ impl Session {
             seq: 0,
             last_ack: 0,
             contact: Contact::default(),
+            leases: Leases::default(),
             phase: Phase::Ready,
             waiting: None,
             plan_revision: 0,
@@ -158,6 +169,8 @@ impl Session {
             return out;
         }
         let mut random = Random(random);
+        // Before the event: an answer that comes after the lapse renews nothing that ran before it.
+        self.watch_lease(now, &mut out);
         match event {
             Event::Connected => {
                 self.pulse.connected();
@@ -197,6 +210,7 @@ impl Session {
         let deadlines = [
             self.pulse.deadline(&self.config),
             self.holds.next_retry(),
+            self.leases.lapse_at().filter(|_| self.holds.has_exclusive()),
             self.alone_at(),
         ];
         deadlines.into_iter().flatten().min()
@@ -250,18 +264,21 @@ impl Session {
         }
         let version = assign.version();
         let news = version > self.applied;
-        match assign.kind {
+        let (kind, terms) = (assign.kind, Terms::from(&assign));
+        match kind {
             AssignKind::LeaseOnly if news => {
                 self.pulse.ask_whole();
                 self.applies(version, true, out);
                 // What a leader before wanted is nobody's word any more.
-                self.holds.forget_skipped();
+                self.holds.forget_unstarted();
             }
             // A repeated set is not applied again: it would start again what ended since.
             AssignKind::Desired if news || self.lease_only => match self.assembly.take(assign) {
                 Ok(None) => {}
                 Ok(Some(set)) => {
                     self.applies(version, false, out);
+                    // Before the set: its starts need what its answer grants.
+                    self.renew_lease(now, terms, out);
                     out.extend(self.holds.apply(set, self.phase.into()).into_commands());
                     self.waiting = None;
                     self.plan_revision += 1;
@@ -270,6 +287,42 @@ impl Session {
             },
             AssignKind::LeaseOnly | AssignKind::Desired | AssignKind::Current | AssignKind::Refused => {}
         }
+        // A set is not applied before all of its parts have come, and till then its lease does not count: it may take
+        // streams away (OWNERSHIP rule 1).
+        let is_applied = version == self.applied && !(kind == AssignKind::Desired && self.lease_only);
+        if is_applied && self.renew_lease(now, terms, out) {
+            out.extend(self.holds.start_deferred().into_commands());
+        }
+    }
+
+    /// Ends the exclusive streams where the lease was not renewed in time, and looks whether others may start.
+    fn watch_lease(&mut self, now: Millis, out: &mut Vec<Command>) {
+        if self.leases.lapses(now) && self.holds.has_exclusive() {
+            out.push(Command::Lapsed);
+            out.extend(self.holds.lapse().into_commands());
+        }
+        self.set_gate(now);
+    }
+
+    /// Answers whether it ends later now. A worker without guard has no use for a lease, and counts none.
+    fn renew_lease(&mut self, now: Millis, terms: Terms, out: &mut Vec<Command>) -> bool {
+        if !self.config.guarded {
+            return false;
+        }
+        let Some(lease) = self.leases.renew(now, terms) else {
+            return false;
+        };
+        out.push(Command::Lease(lease));
+        self.set_gate(now);
+        true
+    }
+
+    fn set_gate(&mut self, now: Millis) {
+        self.holds.set_gate(match self.config.guarded {
+            false => Gate::Unguarded,
+            true if self.leases.may_start(now) => Gate::Open,
+            true => Gate::Shut,
+        });
     }
 
     fn applies(&mut self, version: Version, lease_only: bool, out: &mut Vec<Command>) {
@@ -294,7 +347,10 @@ impl Session {
         match kind {
             ControlKind::Ping => {}
             ControlKind::Resync => self.pulse.ask_whole(),
-            ControlKind::Drain if self.phase == Phase::Ready => self.phase = Phase::Draining,
+            ControlKind::Drain if self.phase == Phase::Ready => {
+                self.phase = Phase::Draining;
+                self.holds.forget_deferred();
+            }
             ControlKind::Resume if self.phase == Phase::Draining => {
                 self.phase = Phase::Ready;
                 if term == self.applied.term {

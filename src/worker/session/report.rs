@@ -59,6 +59,7 @@ impl Session {
 
     fn heartbeat(&mut self, now: Millis, inventory: Inventory) -> Heartbeat {
         self.seq += 1;
+        self.leases.sent(now, self.seq);
         let hears = self.contact.hears(now, &self.config);
         Heartbeat {
             v: PROTOCOL_VERSION,
@@ -70,8 +71,8 @@ impl Session {
             applied: self.applied,
             highest_term: self.highest_term,
             mode: if hears { Mode::Connected } else { Mode::Local },
-            lease_left_ms: 0,
-            guarded: false,
+            lease_left_ms: self.leases.left_ms(now),
+            guarded: self.config.guarded,
             phase: self.phase,
             capacity: self.config.capacity,
             labels: self.config.labels.clone(),

@@ -141,6 +141,8 @@ pub(super) fn short(commands: &[Command]) -> String {
         Command::Remember { highest_term } => format!("T{highest_term}"),
         Command::Refused { .. } => "!".to_owned(),
         Command::Reconnect { unanswered, .. } => format!("C{unanswered}"),
+        Command::Lease(lease) => format!("L{}", lease.stop_at.0),
+        Command::Lapsed => "lapsed".to_owned(),
         Command::Left => "Left".to_owned(),
     };
     commands.iter().map(one).collect::<Vec<_>>().join(" ")

@@ -18,6 +18,7 @@ pub(crate) struct Leader {
     heartbeats: Subscriber,
     desired: Vec<Value>,
     generation: u64,
+    pub(crate) lease_ms: u64,
 }
 
 impl Leader {
@@ -30,6 +31,7 @@ impl Leader {
             heartbeats,
             desired: Vec::new(),
             generation: 1,
+            lease_ms: 15_000,
         }
     }
 
@@ -37,10 +39,16 @@ impl Leader {
         self.want_all(&[("radio-7", source)], epoch);
     }
 
+    /// Streams whose names begin with `only-` are exclusive.
     pub(crate) fn want_all(&mut self, streams: &[(&str, &str)], epoch: i64) {
         let labels = json!({"geo.region": "north sea"});
         let entry = |(stream, source): &(&str, &str)| {
-            let spec = json!({"source": source, "ownership": "available", "labels": labels});
+            let ownership = if stream.starts_with("only-") {
+                "exclusive"
+            } else {
+                "available"
+            };
+            let spec = json!({"source": source, "ownership": ownership, "labels": labels});
             json!({"stream": stream, "epoch": epoch, "action": "run", "spec": spec})
         };
         self.desired = streams.iter().map(entry).collect();
@@ -63,7 +71,7 @@ impl Leader {
                 }
                 let answer = json!({
                     "v": 1, "worker": "w1", "session": heartbeat["session"], "ack_seq": heartbeat["seq"],
-                    "term": 1, "generation": self.generation, "lease_ms": 15_000, "whole_inventory": true,
+                    "term": 1, "generation": self.generation, "lease_ms": self.lease_ms, "whole_inventory": true,
                     "kind": "desired", "part": 0, "parts": 1, "entries": self.desired,
                 });
                 let payload = rmp_serde::to_vec_named(&answer).unwrap();

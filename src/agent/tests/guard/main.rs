@@ -4,6 +4,7 @@
 mod agent;
 mod commands;
 mod deaths;
+mod leases;
 mod limits;
 mod output;
 mod reader;

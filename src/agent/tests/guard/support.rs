@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
+use streamkeeper_worker::Lease;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -159,6 +160,25 @@ impl TestGuard {
         let env = json!({"STREAMKEEPER_STREAM": "radio-7"});
         self.order(&json!({"order": "start", "key": key, "program": program, "args": args, "env": env}))
             .await;
+    }
+
+    /// Orders the start of a shell script that ends with the lease, without waiting for it.
+    pub(crate) async fn launch_exclusive(&mut self, key: u64, script: &str) {
+        let args = json!(["-c", script]);
+        self.order(&json!({"order": "start", "key": key, "program": "sh", "args": args, "env": {}, "exclusive": true}))
+            .await;
+    }
+
+    /// Tells a lease that lasts so long from now on, and then what is left of it so much longer.
+    pub(crate) async fn lease(&mut self, stop_in_ms: u64, kill_after_ms: u64) -> Lease {
+        let stop_at = streamkeeper_worker::now().plus(stop_in_ms);
+        let lease = Lease {
+            stop_at,
+            kill_at: stop_at.plus(kill_after_ms),
+        };
+        self.order(&json!({"order": "lease", "stop_at_ms": lease.stop_at.0, "kill_at_ms": lease.kill_at.0}))
+            .await;
+        lease
     }
 
     /// Starts a shell script and waits until it runs.
