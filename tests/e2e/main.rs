@@ -5,6 +5,7 @@ mod classic;
 mod database;
 mod demo;
 mod ends;
+mod exclusive;
 mod icecast;
 mod logs;
 mod refusals;

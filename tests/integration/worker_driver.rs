@@ -1,5 +1,6 @@
 //! The worker SDK on a real nats-server.
 
+mod exclusive;
 pub(crate) mod fixture;
 mod large;
 mod leader;

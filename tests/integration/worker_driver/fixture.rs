@@ -1,15 +1,17 @@
 //! A worker whose streams do what their source says, and what was seen of them.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use streamkeeper_tests::wait::{GENEROUS, until};
 use streamkeeper_worker::{
-    Capacity, ConnectSource, Job, LogFd, Performance, SessionConfig, StreamHandler, Worker, WorkerError,
-    WorkerId, WorkerOptions,
+    Capacity, ConnectSource, Job, Lease, LogFd, Ownership, Performance, SessionConfig, StreamHandler, Worker,
+    WorkerError, WorkerId, WorkerOptions, now,
 };
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -18,10 +20,13 @@ pub(crate) type Start = (String, u32, String, u32);
 
 /// A handler: `fail` ends at once, `panic` panics, `measured N` tells that it reads N bytes a second, anything else runs
 /// until it is told to stop; `say …` writes a line for each word.
-#[derive(Default)]
 pub(crate) struct Streams {
     starts: Mutex<Vec<Start>>,
     running: Mutex<Vec<String>>,
+    guarded: bool,
+    pub(crate) lease: watch::Sender<Option<Lease>>,
+    /// Starts of exclusive streams that came before their lease.
+    pub(crate) unleased: AtomicU32,
 }
 
 /// Takes a stream off the list however its task ends.
@@ -41,6 +46,10 @@ impl StreamHandler for Streams {
         self.starts.lock().unwrap().push(start);
         self.running.lock().unwrap().push(name.clone());
         let _running = Running(self, name);
+        let leased = self.lease.borrow().is_some_and(|lease| now() < lease.stop_at);
+        if job.spec.ownership == Ownership::Exclusive && !leased {
+            self.unleased.fetch_add(1, Ordering::Relaxed);
+        }
         match source.as_str() {
             "fail" => return "eof".to_owned(),
             "panic" => panic!("boom"),
@@ -59,6 +68,10 @@ impl StreamHandler for Streams {
         job.stop.cancelled().await;
         job.log(LogFd::Worker, "stopped");
         "stopped".to_owned()
+    }
+
+    fn guard(&self) -> Option<watch::Sender<Option<Lease>>> {
+        self.guarded.then(|| self.lease.clone())
     }
 }
 
@@ -104,7 +117,22 @@ impl TestWorker {
     ) -> Self {
         let mut options = options(worker, connect, state_dir);
         change(&mut options.session);
-        let streams = Arc::new(Streams::default());
+        Self::run(options, true)
+    }
+
+    /// Whose streams nobody guards.
+    pub(crate) fn start_unguarded(worker: &str, connect: ConnectSource) -> Self {
+        Self::run(options(worker, connect, None), false)
+    }
+
+    fn run(options: WorkerOptions, guarded: bool) -> Self {
+        let streams = Arc::new(Streams {
+            starts: Mutex::default(),
+            running: Mutex::default(),
+            guarded,
+            lease: watch::Sender::new(None),
+            unleased: AtomicU32::new(0),
+        });
         let shutdown = CancellationToken::new();
         let worker = Worker::new(options, streams.clone());
         let task = tokio::spawn(worker.run(shutdown.clone()));

@@ -23,6 +23,7 @@ struct Seen {
     entries: Vec<DesiredEntry>,
     zlib: bool,
     silent: bool,
+    lease_ms: u64,
     heard: Vec<Heartbeat>,
 }
 
@@ -54,6 +55,7 @@ impl Leader {
             entries: Vec::new(),
             zlib: true,
             silent: false,
+            lease_ms: 15_000,
             heard: Vec::new(),
         }));
         let (speaker, subject, state) = (client.clone(), subjects.assign(&worker), seen.clone());
@@ -107,6 +109,11 @@ impl Leader {
     pub(crate) fn speak(&self, zlib: bool, silent: bool) {
         let mut seen = self.seen.lock().unwrap();
         (seen.zlib, seen.silent) = (zlib, silent);
+    }
+
+    /// How long leases last from now on.
+    pub(crate) fn lease(&self, lease_ms: u64) {
+        self.seen.lock().unwrap().lease_ms = lease_ms;
     }
 
     /// Everything that was heard so far.
@@ -177,7 +184,7 @@ impl Seen {
             ack_seq: heartbeat.seq,
             term: self.term,
             generation: self.generation,
-            lease_ms: 15_000,
+            lease_ms: self.lease_ms,
             stop_budget_ms: DEFAULT_STOP_BUDGET_MS,
             kill_margin_ms: DEFAULT_KILL_MARGIN_MS,
             whole_inventory: false,
