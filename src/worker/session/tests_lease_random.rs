@@ -77,7 +77,7 @@ impl Leader {
     fn entries(&self) -> Vec<streamkeeper_protocol::DesiredEntry> {
         let mut entries = Vec::new();
         if let Some(epoch) = self.granted {
-            let action = if self.generation % 3 == 0 {
+            let action = if self.generation.is_multiple_of(3) {
                 Action::Keep
             } else {
                 Action::Run
