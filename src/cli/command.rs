@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{agent, completions, config, demo, serve, status, streams, wait, workers};
+use crate::{agent, bench, completions, config, demo, serve, status, streams, wait, workers};
 
 const EXIT_CODES: &str = "\
 Examples:
@@ -49,6 +49,9 @@ pub(crate) enum Command {
     /// Shows and checks the configuration of `serve`
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Measures what is promised in figures, with real processes on this machine
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Prints completions for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -64,6 +67,7 @@ impl Command {
             Self::Status(args) => status::run(&args),
             Self::Wait(args) => wait::run(&args),
             Self::Config(command) => config::run(command),
+            Self::Bench(command) => bench::run(command),
             Self::Completions(args) => completions::run(&args),
         }
     }

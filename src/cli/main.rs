@@ -2,6 +2,7 @@
 
 mod agent;
 mod api;
+mod bench;
 mod command;
 mod completions;
 mod config;
@@ -9,6 +10,7 @@ mod demo;
 mod failure;
 mod http;
 mod logging;
+mod part;
 mod screen;
 mod serve;
 mod settings;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Some(verb) if verb == "guard" => return streamkeeper_agent::guard_main(),
         Some(verb) if verb == TETHER => return streamkeeper_agent::tether_main(args.collect()),
         Some(verb) if verb == "linger" => return linger(args.collect()),
+        Some(verb) if verb == bench::READER => return bench::reader_main(args.next()),
         _ => {}
     }
     match Cli::parse().command.run() {

@@ -9,6 +9,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/CHANGELOG.md",
     "docs/PROTOCOL.md",
     "docs/SECURITY.md",
+    "docs/BENCHMARKS.md",
 ];
 
 #[test]

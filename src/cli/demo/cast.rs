@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use super::DemoArgs;
 use super::audience::Audience;
-use super::part::Part;
 use super::radio::Radio;
 use super::score::Death;
 use super::stage::Stage;
 use super::wait::PATIENCE;
 use crate::api::Api;
 use crate::failure::Failure;
+use crate::part::Part;
 
 /// The port of an orchestrator's API.
 const DEFAULT_PORT: u16 = 8001;

@@ -5,7 +5,6 @@ mod board;
 mod cast;
 mod judge;
 mod need;
-mod part;
 mod radio;
 mod score;
 mod stage;

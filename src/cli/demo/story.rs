@@ -8,11 +8,11 @@ use super::DemoArgs;
 use super::audience::Audience;
 use super::cast::{Blame, Cast, ORCHESTRATOR};
 use super::judge::{Connections, one_each, shares};
-use super::part::Part;
 use super::score::{self, Death, Gap};
 use super::wait;
 use super::watch;
 use crate::failure::Failure;
+use crate::part::Part;
 
 /// How long something must stay as it is before it counts as settled.
 const SETTLED: Duration = Duration::from_secs(3);

@@ -1,4 +1,4 @@
-//! One process of the demo: a child that cannot outlive it, with its own log.
+//! One process of the demo or of a bench: a child that cannot outlive this one, with its own log.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
@@ -21,8 +22,8 @@ const STOP_GRACE: Duration = Duration::from_secs(15);
 
 /// A child process that is this same program.
 #[derive(Debug)]
-pub(super) struct Part {
-    pub(super) name: String,
+pub(crate) struct Part {
+    pub(crate) name: String,
     args: Vec<OsString>,
     log: PathBuf,
     child: Option<Child>,
@@ -31,7 +32,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn new(name: &str, args: Vec<OsString>, logs: &Path) -> Self {
+    pub(crate) fn new(name: &str, args: Vec<OsString>, logs: &Path) -> Self {
         Self {
             name: name.to_owned(),
             args,
@@ -42,28 +43,21 @@ impl Part {
     }
 
     /// Starts it. Must be called on the main thread: the tether holds to the thread that starts a child.
-    pub(super) fn start(&mut self) -> Result<u32, Failure> {
+    pub(crate) fn start(&mut self) -> Result<u32, Failure> {
         let log = || OpenOptions::new().create(true).append(true).open(&self.log);
         let failed =
             |error: std::io::Error| Failure::failed(format!("{}: cannot be started: {error}", self.name));
-        let program = crate::program()?;
-        let mut command = Command::new(&program);
+        let mut command = own_program()?;
         command
             .args(["tether", "KILL", &std::process::id().to_string(), "--"])
-            .arg(&program)
+            .arg(crate::program()?)
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(log().map_err(failed)?)
             .stderr(log().map_err(failed)?)
-            // Ctrl-C is for the demo, which then ends everything in order.
+            // Ctrl-C is for this process, which then ends everything in order.
             .process_group(0)
             .kill_on_drop(true);
-        // The demo is the same wherever it runs.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("STREAMKEEPER_") {
-                command.env_remove(name);
-            }
-        }
         let child = command.spawn().map_err(failed)?;
         let pid = child.id().unwrap_or_default();
         self.child = Some(child);
@@ -71,17 +65,17 @@ impl Part {
         Ok(pid)
     }
 
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.child.as_ref().and_then(Child::id)
     }
 
     /// How it ended, if it did though it should run.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.as_mut()?.try_wait().ok().flatten()
     }
 
     /// For how long it has been down; zero at the first time.
-    pub(super) fn down_for(&mut self) -> Duration {
+    pub(crate) fn down_for(&mut self) -> Duration {
         match self.down {
             Some(since) => since.elapsed(),
             None => {
@@ -92,7 +86,7 @@ impl Part {
     }
 
     /// SIGKILL.
-    pub(super) async fn kill(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn kill(&mut self) -> Result<(), Failure> {
         if let Some(mut child) = self.child.take() {
             child
                 .kill()
@@ -103,19 +97,24 @@ impl Part {
     }
 
     /// Asks for an orderly end.
-    pub(super) fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = self
             .pid()
             .and_then(|pid| i32::try_from(pid).ok())
             .and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
             // It may have ended by itself just now.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = rustix::process::kill_process(pid, signal);
         }
     }
 
     /// Waits for the orderly end, and ends it where it does not come.
-    pub(super) async fn join(&mut self) {
+    pub(crate) async fn join(&mut self) {
         if let Some(mut child) = self.child.take()
             && tokio::time::timeout(STOP_GRACE, child.wait()).await.is_err()
         {
@@ -125,7 +124,7 @@ impl Part {
     }
 
     /// The end of its log.
-    pub(super) fn tail(&self) -> String {
+    pub(crate) fn tail(&self) -> String {
         let text = read_end(&self.log).unwrap_or_else(|error| format!("cannot be read: {error}"));
         let lines: Vec<&str> = text.lines().collect();
         let start = lines.len().saturating_sub(TAIL_LINES);
@@ -136,6 +135,17 @@ impl Part {
             .collect();
         format!("{}, the end:\n{}", self.log.display(), shown.join("\n"))
     }
+}
+
+/// This program, without the settings of this shell: demo and benches are the same wherever they run.
+pub(crate) fn own_program() -> Result<Command, Failure> {
+    let mut command = Command::new(crate::program()?);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("STREAMKEEPER_") {
+            command.env_remove(name);
+        }
+    }
+    Ok(command)
 }
 
 fn read_end(path: &Path) -> std::io::Result<String> {

@@ -1,0 +1,27 @@
+//! `bench`: what is promised in figures, measured with real processes.
+
+mod cluster;
+mod failover;
+mod judge;
+mod machine;
+mod reader;
+mod round;
+mod tally;
+
+use clap::Subcommand;
+
+pub(crate) use reader::{READER, reader_main};
+
+use crate::failure::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Measures how long streams are away when their worker dies, freezes or leaves
+    Failover(failover::FailoverArgs),
+}
+
+pub(crate) fn run(command: BenchCommand) -> Result<(), Failure> {
+    match command {
+        BenchCommand::Failover(args) => failover::run(&args),
+    }
+}

@@ -1,0 +1,92 @@
+//! One run: a cluster, one fault, what it cost.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use rustix::process::Signal;
+use serde::Serialize;
+use tokio::time::sleep;
+
+use super::cluster::{Cluster, Plan};
+use super::tally::{self, Blow, Cost};
+use crate::failure::Failure;
+
+/// How long nothing more may happen before a run is over: long enough for the balancer's next round.
+const CALM: Duration = Duration::from_secs(3);
+/// Time between two heartbeats: faults of many runs are spread evenly over it.
+const BEAT: Duration = Duration::from_secs(2);
+/// The golden section spreads any number of points evenly.
+const SPREAD: f64 = 0.618_033_988_749_895;
+
+/// What is done to one agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Fault {
+    /// SIGKILL to the agent; its guard lives
+    Kill,
+    /// SIGSTOP to the agent, and SIGCONT when its streams run elsewhere
+    Freeze,
+    /// SIGTERM to the agent: an orderly end
+    Leave,
+}
+
+/// Run `number` of many, from 0.
+pub(super) async fn run(cluster: &mut Cluster, fault: Fault, number: u32) -> Result<Cost, Failure> {
+    sleep(BEAT.mul_f64((f64::from(number) * SPREAD).fract())).await;
+    let index = number as usize % cluster.agents.len().max(1);
+    let agent = cluster
+        .agents
+        .get(index)
+        .ok_or_else(|| Failure::failed("bench: there is no agent"))?;
+    let blow = Blow {
+        worker: agent.name.clone(),
+        at_us: cluster.judge.now_us(),
+    };
+    agent.signal(match fault {
+        Fault::Kill => Signal::KILL,
+        Fault::Freeze => Signal::STOP,
+        Fault::Leave => Signal::TERM,
+    });
+    let times = cluster
+        .look("every lost stream read elsewhere", |visits, _| {
+            let times = tally::replaced(visits, &blow);
+            let away = times.values().filter(|time| time.is_none()).count();
+            if away == 0 {
+                Ok(times)
+            } else {
+                Err(format!("{away} of {} are away", times.len()))
+            }
+        })
+        .await?;
+    sleep(CALM).await;
+    let needless_moves = tally::needless_moves(&cluster.judge.visits(), &blow);
+    if fault == Fault::Freeze
+        && let Some(agent) = cluster.agents.get(index)
+    {
+        agent.signal(Signal::CONT);
+    }
+    cluster.one_reader_each().await?;
+    let overlap = tally::longest_overlap_us(&cluster.judge.visits(), cluster.judge.now_us());
+    let times: Vec<u64> = times.into_values().flatten().collect();
+    let millis = |us: Option<&u64>| tally::millis(us.copied().unwrap_or_default());
+    Ok(Cost {
+        lost: times.len(),
+        first_ms: millis(times.iter().min()),
+        last_ms: millis(times.iter().max()),
+        overlap_ms: tally::millis(overlap),
+        needless_moves,
+    })
+}
+
+/// A run with a cluster of its own.
+pub(super) async fn alone(
+    plan: &Plan,
+    fault: Fault,
+    number: u32,
+    folder: &std::path::Path,
+) -> Result<Cost, Failure> {
+    let mut cluster = Cluster::start(plan, folder).await?;
+    let cost = run(&mut cluster, fault, number).await?;
+    cluster.end().await?;
+    Ok(cost)
+}

@@ -1,0 +1,77 @@
+//! The benches say what they measured, in the form that programs read; and they leave nothing behind.
+
+use serde_json::Value;
+use streamkeeper_tests::program::program;
+use streamkeeper_tests::wait;
+use streamkeeper_tests::world::World;
+
+const USAGE: i32 = 2;
+const STREAMS: &str = "8";
+/// What half of the streams cannot be lost without.
+const LOST: f64 = 4.0;
+
+async fn failover(fault: &str) -> Value {
+    let world = World::new(&format!("bench-{fault}"));
+    let mut bench = world.spawn("bench", program(), |command| {
+        command.args(["bench", "failover", "--workers", "2", "--streams", STREAMS]);
+        command.args(["--fault", fault, "--runs", "1", "--json"]);
+        // The frozen are found by silence.
+        command.args(["--set", "heartbeat.timeout=4s", "--set", "heartbeat.warning=3s"]);
+    });
+    let status = wait::until(3 * wait::GENEROUS, async || {
+        bench.ended().ok_or_else(|| "the bench goes on".to_owned())
+    });
+    let status = status.await.unwrap_or_else(|reason| panic!("{reason}"));
+    let said = bench.output();
+    assert_eq!(status.code(), Some(0), "{said}");
+    world.gone("bench").await;
+    let last = said.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|error| panic!("no JSON ({error}): {said}"))
+}
+
+#[tokio::test]
+async fn a_killed_worker_costs_its_own_streams_and_no_others() {
+    let report = failover("kill").await;
+    assert_eq!(report["fault"], "kill", "{report}");
+    assert_eq!(report["ownership"], "available", "{report}");
+    assert_eq!(report["runs"], 1, "{report}");
+    assert_eq!(report["lost"], LOST, "{report}");
+    assert_eq!(report["needless_moves"], 0, "{report}");
+    assert_eq!(
+        report["overlap_ms_max"], 0.0,
+        "the guard ends all readers first: {report}"
+    );
+    let number = |name: &str| {
+        report[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("no {name}: {report}"))
+    };
+    let (first, last) = (number("first_ms_p50"), number("last_ms_p50"));
+    assert!(
+        first > 0.0 && first <= last && last <= number("last_ms_p99"),
+        "{report}"
+    );
+    assert_eq!(
+        report["settings"]["serve"]["heartbeat.timeout"], "\"4s\"",
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn a_frozen_worker_still_reads_when_another_one_begins() {
+    let report = failover("freeze").await;
+    assert_eq!(report["lost"], LOST, "{report}");
+    assert_eq!(report["needless_moves"], 0, "{report}");
+    // It was thawed only after the others had begun.
+    assert!(report["overlap_ms_max"].as_f64() > Some(1_000.0), "{report}");
+}
+
+#[tokio::test]
+async fn a_wrong_setting_is_refused_before_anything_begins() {
+    let world = World::new("bench-wrong");
+    let said = world
+        .run(&["bench", "failover", "--set", "heartbeat.timeuot=2s"])
+        .await;
+    assert_eq!(said.code, Some(USAGE), "{said:?}");
+    assert!(said.stderr.contains("heartbeat.timeuot"), "{said:?}");
+}
