@@ -61,6 +61,8 @@ impl Cluster {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         let mut serve = words(&["serve", "--bind", &address, "--data"]);
         serve.push(folder.into());
+        // Nothing is left behind by a bench that is killed.
+        serve.extend(words(&["--set", "nats.linger=0s"]));
         for (key, value) in &plan.set {
             serve.extend(words(&["--set", &format!("{key}={value}")]));
         }
