@@ -132,7 +132,7 @@ impl Parts {
             })
             .await?;
         let database = database::open(config, data_dir.path(), |reason| starting.waits_for(reason));
-        let store = starting.phase("database", database).await?;
+        let store = starting.phase("database", Box::pin(database)).await?;
         let id = OrchestratorId::new(format!("o-{:08x}", rand::random::<u32>()))?;
         let inbox = Arc::new(ActorInbox::default());
         let (managed, bus) =
@@ -214,14 +214,14 @@ async fn message_server(
 ) -> anyhow::Result<(Option<ManagedNats>, Arc<NatsBus>)> {
     let managed = if config.nats.urls.is_empty() {
         let options = settings::managed_nats(config, data_dir, linger);
-        let server = starting.phase("managed nats", ManagedNats::start(options));
+        let server = starting.phase("managed nats", Box::pin(ManagedNats::start(options)));
         Some(server.await?)
     } else {
         None
     };
     let nats = settings::nats(config, managed.as_ref(), id);
     let connecting = NatsBus::connect(nats, inbox, id.clone());
-    let bus = Arc::new(starting.phase("nats", connecting).await?);
+    let bus = Arc::new(starting.phase("nats", Box::pin(connecting)).await?);
     let keeps = async { Ok::<_, Infallible>(bus.keeps_alerts(JETSTREAM_TIMEOUT).await) };
     let said = |keeps: &Result<bool, String>| {
         Some(match keeps {
