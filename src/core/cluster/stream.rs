@@ -10,7 +10,7 @@ use crate::spec::StreamSpec;
 use crate::time::Timestamp;
 
 /// One stream: what the user wants, who may run it, how it is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StreamRecord {
     /// What the user wants.
     pub spec: Arc<StreamSpec>,

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use streamkeeper_protocol::epoch::MAX_ORCHESTRATORS;
 use streamkeeper_protocol::{StreamId, Term};
 
 use super::{Command, Coordinator, MAX_TERM_JUMP};
@@ -199,10 +200,12 @@ impl Coordinator {
             ..ClusterState::default()
         };
         self.leases.new_term(now);
-        let grace_until = if longest_lease.is_zero() {
+        // A database that knows no leader may be a restored one: only a fleet without any term has nothing to wait for.
+        let first = longest_lease.is_zero() && fence.term.get() <= MAX_ORCHESTRATORS;
+        let grace_until = if first {
             now
         } else {
-            now + self.longest(longest_lease)
+            now + self.longest(longest_lease.max(self.config.lease))
         };
         self.cluster.leadership = Leadership {
             role: Role::Leading,

@@ -19,7 +19,7 @@ mod writes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use streamkeeper_protocol::{SessionId, StreamId, Term, WorkerId};
+use streamkeeper_protocol::{Generation, SessionId, StreamId, Term, WorkerId};
 
 use crate::cluster::{Availability, ClusterState, Role, WorkerRecord};
 use crate::graveyard::Graveyard;
@@ -48,6 +48,8 @@ pub struct Coordinator {
     until: Timestamp,
     /// The term whose fence is being raised.
     taking: Option<Term>,
+    /// Generations that were given to any session: none is given twice, so that each names one set for ever.
+    generations: Generation,
     /// Counter of the last epoch that was granted in this term.
     counter: u32,
     seats: BTreeMap<WorkerId, Seat>,
@@ -94,6 +96,7 @@ impl Coordinator {
             fence: None,
             until: Timestamp::ZERO,
             taking: None,
+            generations: 0,
             counter: 0,
             seats: BTreeMap::new(),
             wanted: BTreeMap::new(),

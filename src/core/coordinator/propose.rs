@@ -21,8 +21,13 @@ impl Coordinator {
             .workers
             .get(&proposal.to)
             .is_some_and(|worker| worker.takes_streams() && worker.may_run(record.is_exclusive()));
+        // What a worker reports first of all may be this very stream.
+        let known = self
+            .seats
+            .get(&proposal.to)
+            .is_some_and(|seat| seat.generation > 0);
         let tried = self.retry_at.is_none() || self.doubtful;
-        let settled = tried && record.spec.enabled && planned_on == proposal.planned_on;
+        let settled = known && tried && record.spec.enabled && planned_on == proposal.planned_on;
         // Within the grace somebody may hold it who was not heard yet (OWNERSHIP rule 8).
         let held_by_a_stranger = record.is_exclusive() && now < self.cluster.leadership.grace_until;
         if !self.leads()

@@ -28,8 +28,10 @@ impl Coordinator {
             .map(|running| (&running.stream, running))
             .collect();
         if first && let Some(seat) = self.seats.get_mut(worker) {
-            // Above what it has applied: a session may come back to a seat that it lost in this same term.
-            seat.generation = applied + 1;
+            // Above what it has applied and what it was ever told: a session may come back to a seat that it lost in this
+            // same term, with a set on its way to it that it is not to have any more.
+            self.generations += 1;
+            seat.generation = self.generations.max(applied + 1);
             self.behind.insert(worker.clone());
         }
         // What a former term granted is not told again, so its first inventory decides; what this term granted counts only
@@ -116,9 +118,29 @@ impl Coordinator {
             }
             // The worker came back and started it again from what it had saved. The epoch names its former session, so a
             // fresh one is granted; until that is stored, the copy goes on.
-            Slot::Orphaned { last } if last.is_of_former_life(&held) && !record.is_exclusive() => {
+            Slot::Orphaned { last } | Slot::Held(last)
+                if last.is_of_former_life(&held)
+                    && !record.is_exclusive()
+                    && running.state != RunState::Stopping =>
+            {
                 let reason = record.reason;
                 self.set_slot(now, &running.stream, Slot::Orphaned { last: held }, reason);
+                self.update_stream(&running.stream, |record| record.claimed = true);
+                return;
+            }
+            // A grant to somebody else is being stored; until it is, the copy goes on (S6).
+            Slot::Committing { next, last }
+                if first
+                    && *next != held
+                    && !record.is_exclusive()
+                    && running.state != RunState::Stopping
+                    && held.epoch > record.floor
+                    && last
+                        .as_ref()
+                        .is_none_or(|last| last.is_of_former_life(&held) || held.epoch > last.epoch) =>
+            {
+                let (next, last, reason) = (next.clone(), Some(held), record.reason);
+                self.set_slot(now, &running.stream, Slot::Committing { next, last }, reason);
                 self.update_stream(&running.stream, |record| record.claimed = true);
                 return;
             }

@@ -238,7 +238,8 @@ impl Coordinator {
             && seat.session == assignment.session
             && seat.generation > 0
         {
-            seat.generation += 1;
+            self.generations += 1;
+            seat.generation = self.generations.max(seat.generation + 1);
             self.behind.insert(assignment.worker.clone());
         }
     }
@@ -252,7 +253,8 @@ impl Coordinator {
             && seat.generation > 0
             && applied.generation > seat.generation
         {
-            seat.generation = applied.generation + 1;
+            self.generations += 1;
+            seat.generation = self.generations.max(applied.generation + 1);
         }
     }
 
@@ -291,7 +293,9 @@ impl Coordinator {
             answer.generation = 0;
             answer.whole_inventory = true;
         } else if generation == 0 {
-            // Nothing is wanted before its inventory came whole; a lower version than its own would be refused.
+            // Nothing is wanted before its inventory came whole; a lower version than its own would be refused. That what
+            // it applied is still wanted nobody can say: it may have lost its seat, and its streams, since.
+            answer.kind = AssignKind::LeaseOnly;
             answer.generation = heartbeat.applied.generation;
             answer.whole_inventory = true;
         } else if heartbeat.applied.generation != generation {

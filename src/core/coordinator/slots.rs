@@ -146,9 +146,15 @@ impl Coordinator {
             if record.slot.assignment() != slot.assignment() {
                 record.performance = None;
             }
+            // A grant that is not stored leaves the copy of the new life as unstored as it was.
+            let tried = matches!(
+                (&record.slot, &slot),
+                (Slot::Orphaned { .. }, Slot::Committing { .. })
+                    | (Slot::Committing { .. }, Slot::Orphaned { .. })
+            );
+            record.claimed &= tried;
             record.slot = slot;
             record.rerun = false;
-            record.claimed = false;
             record.since = now;
             record.reason = reason;
             record.observed = None;
@@ -281,7 +287,9 @@ impl Coordinator {
                 .get(to)
                 .is_some_and(|worker| worker.takes_streams() && worker.may_run(exclusive))
         });
-        let tried = self.retry_at.is_none() && !(self.doubtful && exclusive);
+        // Within the grace somebody else may hold it, whom the database does not know (OWNERSHIP rule 8).
+        let stranger = now < self.cluster.leadership.grace_until;
+        let tried = self.retry_at.is_none() && !(exclusive && (self.doubtful || stranger));
         if let Some(to) = target.filter(|_| tried) {
             self.grant(now, stream, &to, reason);
         }

@@ -207,12 +207,11 @@ impl Coordinator {
             .workers
             .get(&last.worker)
             .is_some_and(|worker| worker.heard && worker.session == last.session);
-        let reason = self
-            .cluster
-            .streams
-            .get(stream)
-            .map_or(MoveReason::WorkerLost, |record| record.reason);
-        if given_up(reason) && seated && !self.lost.contains(&key) && !self.dead.contains(&key) {
+        let record = self.cluster.streams.get(stream);
+        let reason = record.map_or(MoveReason::WorkerLost, |record| record.reason);
+        let claimed = record.is_some_and(|record| record.claimed);
+        let gone = self.lost.contains(&key) || self.dead.contains(&key);
+        if given_up(reason) && seated && !claimed && !gone {
             self.set_slot(now, stream, Slot::Held(last.clone()), reason);
             self.update_stream(stream, |record| record.rerun = true);
             self.desired_changed(&last);
