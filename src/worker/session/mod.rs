@@ -285,6 +285,8 @@ impl Session {
                 }
                 Err(reason) => out.push(Command::Refused { reason }),
             },
+            // The seat was lost and is back: the leader may have given away what was not started yet.
+            AssignKind::LeaseOnly if version == self.applied => self.holds.forget_unstarted(),
             AssignKind::LeaseOnly | AssignKind::Desired | AssignKind::Current | AssignKind::Refused => {}
         }
         // A set is not applied before all of its parts have come, and till then its lease does not count: it may take
