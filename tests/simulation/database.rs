@@ -1,6 +1,7 @@
-//! A database that keeps what it acknowledged, fences, fails, and sometimes says nothing.
+//! A database that keeps what it acknowledged, fences, fails, hangs, is restored from a backup, and sometimes says
+//! nothing. A transaction happens at one moment, as under the locks of the real one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use streamkeeper_core::record::{
@@ -9,42 +10,79 @@ use streamkeeper_core::record::{
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_protocol::{Epoch, StreamId, Term};
 
+use crate::invariant::Watch;
 use crate::random::Random;
 use crate::sometimes::Sometimes;
 
-#[derive(Debug, Default)]
-pub(crate) struct Database {
-    pub(crate) streams: BTreeMap<StreamId, StreamSpec>,
-    pub(crate) rows: BTreeMap<StreamId, Assignment>,
-    /// Every assignment that was ever durable.
-    pub(crate) ever: BTreeSet<(StreamId, Epoch)>,
-    /// The highest epoch that a stream's row ever had.
-    pub(crate) highest: BTreeMap<StreamId, Epoch>,
-    /// Up to which epoch a stream was ended on purpose.
-    pub(crate) ended: BTreeMap<StreamId, Epoch>,
-    pub(crate) away: bool,
-    /// Share of transactions that go wrong, in a thousand.
-    pub(crate) trouble: u64,
+/// What an orchestrator's process sent to the database, and which life of it waits for the answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Transaction {
+    pub(crate) orchestrator: usize,
+    pub(crate) life: u64,
+    /// Nobody waits for the answer any more.
+    pub(crate) abandoned: bool,
+    pub(crate) wish: Wish,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Wish {
+    TakeOver {
+        term: Term,
+    },
+    Persist {
+        ticket: u64,
+        fence: Fence,
+        batch: WriteBatch,
+    },
+}
+
+/// Everything that is stored.
+#[derive(Debug, Clone, Default)]
+struct Stored {
+    streams: BTreeMap<StreamId, StreamSpec>,
+    rows: BTreeMap<StreamId, Assignment>,
     fence: Option<Fence>,
     longest_lease: Duration,
 }
 
+/// Terms that a restore goes ahead.
+const RESTORE_STEP: u32 = 1 << 12;
+
+#[derive(Debug, Default)]
+pub(crate) struct Database {
+    stored: Stored,
+    backup: Option<Stored>,
+    pub(crate) away: bool,
+    /// Transactions of a thousand that go wrong.
+    pub(crate) trouble: u64,
+    /// Transactions of a thousand that hang for seconds before they happen.
+    pub(crate) hangs: u64,
+}
+
 impl Database {
     pub(crate) fn stored_term(&self) -> Term {
-        self.fence.map_or(Term::ZERO, |fence| fence.term)
+        self.stored.fence.map_or(Term::ZERO, |fence| fence.term)
     }
 
-    /// Raises the fence and reads everything; nothing when it is away.
+    pub(crate) const fn streams(&self) -> &BTreeMap<StreamId, StreamSpec> {
+        &self.stored.streams
+    }
+
+    pub(crate) const fn rows(&self) -> &BTreeMap<StreamId, Assignment> {
+        &self.stored.rows
+    }
+
+    /// Raises the fence and reads everything; nothing when it is away or knows a term that is not lower.
     pub(crate) fn take_over(&mut self, fence: Fence, lease: Duration) -> Option<(Duration, Loaded)> {
         if self.away || fence.term <= self.stored_term() {
             return None;
         }
-        let before = self.longest_lease;
-        self.fence = Some(fence);
-        self.longest_lease = before.max(lease);
+        let before = self.stored.longest_lease;
+        self.stored.fence = Some(fence);
+        self.stored.longest_lease = before.max(lease);
         let loaded = Loaded {
-            streams: self.streams.values().cloned().collect(),
-            assignments: self.rows.clone().into_iter().collect(),
+            streams: self.stored.streams.values().cloned().collect(),
+            assignments: self.stored.rows.clone().into_iter().collect(),
         };
         Some((before, loaded))
     }
@@ -53,6 +91,7 @@ impl Database {
         &mut self,
         fence: Fence,
         batch: WriteBatch,
+        watch: &mut Watch,
         random: &mut Random,
         sometimes: &mut Sometimes,
     ) -> Persisted {
@@ -61,7 +100,7 @@ impl Database {
             sometimes.saw("write while the database is away");
             return Persisted::Failed { reason };
         }
-        if Some(fence) != self.fence {
+        if Some(fence) != self.stored.fence {
             sometimes.saw("write under an old fence");
             return Persisted::Fenced {
                 term: self.stored_term(),
@@ -69,12 +108,12 @@ impl Database {
         }
         if !random.per_mille(self.trouble) {
             return Persisted::Committed {
-                refused: self.write(batch),
+                refused: self.write(fence, batch, watch),
             };
         }
         match random.between(0, 2) {
             0 => {
-                sometimes.saw("failed transaction");
+                sometimes.saw("serialization failure");
                 Persisted::Failed { reason }
             }
             1 => {
@@ -83,48 +122,60 @@ impl Database {
             }
             _ => {
                 sometimes.saw("ambiguous commit that was made");
-                self.write(batch);
+                self.write(fence, batch, watch);
                 Persisted::Ambiguous { reason }
             }
         }
     }
 
-    fn write(&mut self, batch: WriteBatch) -> Vec<StreamId> {
+    fn write(&mut self, fence: Fence, batch: WriteBatch, watch: &mut Watch) -> Vec<StreamId> {
         let mut refused = Vec::new();
+        let stored = &mut self.stored;
         for write in batch.streams {
+            watch.stream_written(&write, fence.term);
             match write {
-                StreamWrite::Put(spec) => self.streams.insert(spec.name.clone(), spec),
-                StreamWrite::Delete(name) => self.streams.remove(&name),
+                StreamWrite::Put(spec) => stored.streams.insert(spec.name.clone(), spec),
+                StreamWrite::Delete(name) => stored.streams.remove(&name),
             };
         }
         for write in batch.assignments {
             match write {
                 AssignmentWrite::Put { stream, assignment } => {
-                    let stored = self.rows.get(&stream).map_or(Epoch::ZERO, |row| row.epoch);
-                    if stored >= assignment.epoch {
+                    let before = stored.rows.get(&stream).map_or(Epoch::ZERO, |row| row.epoch);
+                    if before >= assignment.epoch {
                         refused.push(stream);
                         continue;
                     }
-                    let highest = self.highest.entry(stream.clone()).or_default();
-                    // A stream that was ended and still ran may be adopted again, under the epoch that names its session.
-                    let again = *highest == assignment.epoch
-                        && self.ever.contains(&(stream.clone(), assignment.epoch));
-                    assert!(
-                        again || *highest < assignment.epoch,
-                        "S2 epoch-monotonic: {stream} was at {highest:?} and is given {:?}",
-                        assignment.epoch
-                    );
-                    *highest = assignment.epoch;
-                    self.ever.insert((stream.clone(), assignment.epoch));
-                    self.rows.insert(stream, assignment);
+                    watch.assigned(&stream, &assignment, fence.term, stored.streams.get(&stream));
+                    stored.rows.insert(stream, assignment);
                 }
                 AssignmentWrite::Clear { stream, epoch } => {
-                    let ended = self.ended.entry(stream.clone()).or_default();
-                    *ended = epoch.max(*ended);
-                    self.rows.retain(|name, row| *name != stream || row.epoch > epoch);
+                    watch.cleared(&stream, epoch, fence.term);
+                    if stored.rows.get(&stream).is_some_and(|row| row.epoch <= epoch) {
+                        stored.rows.remove(&stream);
+                    }
                 }
             }
         }
         refused
+    }
+
+    /// Keeps a copy of everything.
+    pub(crate) fn back_up(&mut self) {
+        self.backup = Some(self.stored.clone());
+    }
+
+    /// Goes back to the last copy, if there is one. Whoever restores raises the term by a large step, so that no fence
+    /// of before holds (OWNERSHIP rule 5).
+    pub(crate) fn restore(&mut self, nonce: u64, watch: &mut Watch) -> bool {
+        let Some(backup) = self.backup.clone() else {
+            return false;
+        };
+        let highest = self.stored_term();
+        self.stored = backup;
+        let term = Term::new(highest.get() + RESTORE_STEP).unwrap_or(Term::MAX);
+        self.stored.fence = Some(Fence { term, nonce });
+        watch.restored(term, &self.stored.rows);
+        true
     }
 }

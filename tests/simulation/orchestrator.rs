@@ -1,9 +1,12 @@
-//! One orchestrator process: the seven machines of the core, driven as the actors drive them.
+//! One orchestrator: the seven machines of the core, driven as the actors drive them, and what outlives its process.
+
+use std::sync::{Arc, LazyLock};
 
 use streamkeeper_core::Machine;
-use streamkeeper_core::alert_manager::{self, AlertManager};
+use streamkeeper_core::alert_manager::{self, ActiveAlert, AlertManager};
 use streamkeeper_core::balancer::{self, Balancer};
-use streamkeeper_core::consistency_checker::{self, ConsistencyChecker};
+use streamkeeper_core::cluster::{ClusterState, Role};
+use streamkeeper_core::consistency_checker::{self, ConsistencyChecker, Finding};
 use streamkeeper_core::coordinator::{self, Coordinator};
 use streamkeeper_core::election::{self, Election};
 use streamkeeper_core::heartbeat_tracker::{self, HeartbeatTracker};
@@ -11,7 +14,121 @@ use streamkeeper_core::recovery_manager::{self, RecoveryManager};
 use streamkeeper_core::revive::{Outliving, Revive};
 use streamkeeper_core::router::{Input, Route, Routed, SnapshotReader};
 use streamkeeper_core::time::Timestamp;
-use streamkeeper_protocol::OrchestratorId;
+use streamkeeper_protocol::{Heartbeat, OrchestratorId, Term};
+
+use crate::clock::Clock;
+use crate::gate::Gate;
+use crate::key::Key;
+use crate::network::Link;
+use crate::random::Random;
+
+/// What an orchestrator's process does next.
+#[derive(Debug, Clone)]
+pub(crate) enum Work {
+    /// Every machine begins.
+    Begin,
+    /// Tells the others who leads.
+    Beacon,
+    /// The process ends and another one starts.
+    Crash,
+    /// One machine crashed and begins anew.
+    Revive(Kind),
+    /// A heartbeat came.
+    Heard(Arc<Heartbeat>),
+    /// An event for a machine comes from outside.
+    Arrive(Box<Input>),
+    /// A machine takes an event out of its mailbox.
+    Mail(Box<Input>),
+    /// A machine's timer.
+    Timer(Kind),
+    /// A reader looks at the newest state.
+    Read(Kind),
+    /// What it was about to do when it was paused.
+    Do(Box<Route>),
+}
+
+/// One orchestrator: its machine and its disk, and the process that runs there now and then.
+pub(crate) struct Orchestrator {
+    /// Its own number within the fleet.
+    pub(crate) number: u32,
+    pub(crate) clock: Clock,
+    pub(crate) link: Link,
+    /// Until when it does not reach the database.
+    pub(crate) no_database_until: u64,
+    pub(crate) gate: Gate<Work>,
+    /// It leads by a lock on its own folder, and this key dies with the process.
+    pub(crate) own_key: bool,
+    key: Key,
+    /// What its data folder remembers.
+    pub(crate) term_file: Term,
+    pub(crate) process: Option<Process>,
+    /// When the newest message of each mailbox is taken.
+    pub(crate) mailboxes: [u64; Kind::ALL.len()],
+}
+
+impl Orchestrator {
+    pub(crate) fn new(number: u32, random: &mut Random) -> Self {
+        Self {
+            number,
+            clock: Clock::new(random),
+            link: Link::default(),
+            no_database_until: 0,
+            gate: Gate::new(),
+            own_key: false,
+            key: Key::default(),
+            term_file: Term::ZERO,
+            process: None,
+            mailboxes: [0; Kind::ALL.len()],
+        }
+    }
+
+    pub(crate) const fn key_mut(&mut self) -> &mut Key {
+        &mut self.key
+    }
+
+    /// A new process, which remembers this term.
+    pub(crate) fn start(&mut self, index: usize, seed: u64, remembered: Term) {
+        self.gate.close();
+        self.key = Key::default();
+        let id = OrchestratorId::new(format!("o{index}-{}", self.gate.life)).unwrap();
+        let config = election::Config {
+            number: self.number,
+            observe: !self.own_key,
+            ..election::Config::default()
+        };
+        let mut process = Process::new(id, config, seed);
+        process.outliving.remembered = remembered;
+        self.process = Some(process);
+    }
+
+    /// What its coordinator knows.
+    pub(crate) fn cluster(&self) -> &ClusterState {
+        static NOTHING: LazyLock<ClusterState> = LazyLock::new(ClusterState::default);
+        self.process
+            .as_ref()
+            .map_or(&NOTHING, |process| process.coordinator.cluster())
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.cluster().leadership.role == Role::Leading
+    }
+
+    pub(crate) fn findings(&self) -> &[Finding] {
+        self.process
+            .as_ref()
+            .map_or(&[], |process| &process.outliving.findings)
+    }
+
+    pub(crate) fn alerts(&self) -> &[ActiveAlert] {
+        self.process
+            .as_ref()
+            .map_or(&[], |process| &process.outliving.alerts)
+    }
+
+    pub(crate) fn time(&self, now: u64) -> Timestamp {
+        Timestamp::from_ms(self.clock.read(now))
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -50,9 +167,11 @@ impl Kind {
     pub(crate) const READERS: [Self; 3] = [Self::Balancer, Self::ConsistencyChecker, Self::AlertManager];
 }
 
-pub(crate) struct Orchestrator {
+/// The machines of one process.
+pub(crate) struct Process {
     election: Election,
     id: OrchestratorId,
+    config: election::Config,
     seed: u64,
     pub(crate) coordinator: Coordinator,
     tracker: HeartbeatTracker,
@@ -64,19 +183,15 @@ pub(crate) struct Orchestrator {
     /// Readers that will look at the newest state soon.
     pub(crate) reading: Vec<Kind>,
     /// The armed timers.
-    pub(crate) armed: Vec<(Kind, Timestamp)>,
+    pub(crate) armed: [Option<Timestamp>; Kind::ALL.len()],
 }
 
-impl Orchestrator {
-    pub(crate) fn new(life: u64, seed: u64) -> Self {
-        let id = OrchestratorId::new(format!("o-{life}")).unwrap();
-        let config = election::Config {
-            observe: false,
-            ..election::Config::default()
-        };
+impl Process {
+    pub(crate) fn new(id: OrchestratorId, config: election::Config, seed: u64) -> Self {
         Self {
             election: Election::new(id.clone(), config, seed),
             id,
+            config,
             seed,
             coordinator: Coordinator::new(coordinator::Config::default()),
             tracker: HeartbeatTracker::new(heartbeat_tracker::Config::default()),
@@ -86,7 +201,7 @@ impl Orchestrator {
             alerts: AlertManager::new(alert_manager::Config::default()),
             outliving: Outliving::default(),
             reading: Vec::new(),
-            armed: Vec::new(),
+            armed: [None; Kind::ALL.len()],
         }
     }
 
@@ -147,12 +262,7 @@ impl Orchestrator {
     /// A machine crashed and begins anew.
     pub(crate) fn revive(&mut self, now: Timestamp, kind: Kind) -> Vec<Route> {
         self.seed = self.seed.wrapping_add(1);
-        let mut fresh = Self::new(0, self.seed);
-        let config = election::Config {
-            observe: false,
-            ..election::Config::default()
-        };
-        fresh.election = Election::new(self.id.clone(), config, self.seed);
+        let fresh = Self::new(self.id.clone(), self.config, self.seed);
         let outliving = self.outliving.clone();
         match kind {
             Kind::Election => revive(&mut self.election, fresh.election, now, outliving),

@@ -1,137 +1,183 @@
-//! What lies between the processes: the database's answers and the network's tricks.
+//! What lies between the orchestrators and their database.
 
 use streamkeeper_core::coordinator::{self, Event as CoordinatorEvent};
-use streamkeeper_core::election::{self, Found, WriteOutcome};
+use streamkeeper_core::election;
 use streamkeeper_core::record::{Fence, Persisted, WriteBatch};
-use streamkeeper_core::recovery_manager;
-use streamkeeper_core::router::{self, Input};
-use streamkeeper_protocol::{Heartbeat, LeaderRecord, Term};
+use streamkeeper_core::router::Input;
+use streamkeeper_protocol::Term;
 
+use crate::database::{Transaction, Wish};
+use crate::orchestrator::Work;
 use crate::world::{Happening, World};
 
+/// After this time an orchestrator gives a transaction up.
+const OPERATION_TIMEOUT_MS: u64 = 5_000;
+/// Longest time for which a transaction hangs.
+const LONGEST_HANG_MS: u64 = 15_000;
+
 impl World {
-    pub(crate) fn read_leader_key(&mut self, attempt: u64) {
-        let found = match &self.leader_key {
-            Some((revision, record)) => Found::Record {
-                revision: *revision,
-                record: record.clone(),
-            },
-            None => Found::Absent { revision: 0 },
-        };
-        self.answer_election(election::Event::Read { attempt, found });
+    pub(crate) fn take_over(&mut self, index: usize, term: Term) {
+        self.transact(index, Wish::TakeOver { term });
     }
 
-    pub(crate) fn write_leader_key(&mut self, attempt: u64, record: LeaderRecord, expect: u64) {
-        let present = self.leader_key.as_ref().map_or(0, |(revision, _)| *revision);
-        let outcome = if present == expect {
-            let revision = present + 1;
-            self.leader_key = Some((revision, record));
-            WriteOutcome::Stored { revision }
-        } else {
-            WriteOutcome::Conflict
-        };
-        self.answer_election(election::Event::Written { attempt, outcome });
-    }
-
-    pub(crate) fn remember_term(&mut self, term: Term) {
-        self.term_file = term;
-        if let Some(orchestrator) = self.orchestrator.as_mut() {
-            orchestrator.outliving.remembered = term;
+    /// A term is remembered on the own disk, which now and then is full.
+    pub(crate) fn remember_term(&mut self, index: usize, term: Term) {
+        let durable = !(self.stormy && self.network.per_mille(20));
+        let orchestrator = &mut self.orchestrators[index];
+        if durable {
+            orchestrator.term_file = term.max(orchestrator.term_file);
+            if let Some(process) = orchestrator.process.as_mut() {
+                process.outliving.remembered = orchestrator.term_file;
+            }
         }
-        self.answer_election(election::Event::Remembered { term, durable: true });
+        let life = orchestrator.gate.life;
+        self.answer_election(index, life, 0, election::Event::Remembered { term, durable });
     }
 
-    fn answer_election(&mut self, event: election::Event) {
-        let delay = self.network.between(0, 5);
-        self.after(
-            delay,
-            Happening::Arrive(self.life, Box::new(Input::Election(event))),
-        );
+    pub(crate) fn persist(&mut self, index: usize, ticket: u64, fence: Fence, batch: WriteBatch) {
+        self.transact(index, Wish::Persist { ticket, fence, batch });
     }
 
-    pub(crate) fn take_over(&mut self, term: Term) {
-        let lease = coordinator::Config::default().lease;
-        let fence = Fence {
-            term,
-            nonce: self.network.draw(),
+    /// Sends a transaction on its way. It reaches the database also when its process has died since.
+    fn transact(&mut self, index: usize, wish: Wish) {
+        let life = self.orchestrators[index].gate.life;
+        let hangs = self.network.per_mille(self.database.hangs);
+        if self.database.away || self.orchestrators[index].no_database_until > self.now {
+            self.sometimes.saw("database out of reach");
+            let delay = if hangs { OPERATION_TIMEOUT_MS } else { 10 };
+            let event = failure(&wish, "out of reach");
+            return self.answer(index, life, delay, event);
+        }
+        let longest = if self.stormy { 200 } else { 20 };
+        let delay = if hangs {
+            self.sometimes.saw("transaction that hangs");
+            self.network.between(500, LONGEST_HANG_MS)
+        } else {
+            self.network.between(1, longest)
         };
-        let stored = Some(self.database.stored_term()).filter(|_| !self.database.away);
-        let event = match self.database.take_over(fence, lease) {
+        let abandoned = delay > OPERATION_TIMEOUT_MS;
+        if abandoned {
+            let event = unknown(&wish);
+            self.answer(index, life, OPERATION_TIMEOUT_MS, event);
+        }
+        let transaction = Transaction {
+            orchestrator: index,
+            life,
+            abandoned,
+            wish,
+        };
+        self.after(delay, Happening::Store(Box::new(transaction)));
+    }
+
+    /// A transaction reaches the database.
+    pub(crate) fn store(&mut self, transaction: Transaction) {
+        let Transaction {
+            orchestrator: index,
+            life,
+            abandoned,
+            wish,
+        } = transaction;
+        if abandoned {
+            self.sometimes.saw("transaction after everybody gave it up");
+        }
+        let lost = self.orchestrators[index].no_database_until > self.now;
+        let event = match wish {
+            Wish::TakeOver { term } => self.raise(index, term, lost),
+            Wish::Persist { ticket, fence, batch } => {
+                self.trace(format_args!(
+                    "o{index} stores {} and {} under {}",
+                    batch.streams.len(),
+                    batch.assignments.len(),
+                    fence.term
+                ));
+                let outcome = self.database.persist(
+                    fence,
+                    batch,
+                    &mut self.watch,
+                    &mut self.network,
+                    &mut self.sometimes,
+                );
+                self.check_durable();
+                let outcome = if lost { ambiguous() } else { outcome };
+                if matches!(outcome, Persisted::Ambiguous { .. }) && self.network.per_mille(200) {
+                    // No answer at all: the coordinator's own time-out has to end the wait.
+                    self.sometimes.saw("transaction without an answer");
+                    return;
+                }
+                CoordinatorEvent::Persisted {
+                    fence,
+                    ticket,
+                    outcome,
+                }
+            }
+        };
+        if !abandoned {
+            let delay = self.network.between(1, 20);
+            self.answer(index, life, delay, event);
+        }
+    }
+
+    /// Raises the fence with this term and reads everything.
+    fn raise(&mut self, index: usize, term: Term, lost: bool) -> CoordinatorEvent {
+        let lease = coordinator::Config::default().lease;
+        let nonce = self.network.draw();
+        let fence = Fence { term, nonce };
+        let stored = Some(self.database.stored_term()).filter(|_| !self.database.away && !lost);
+        let taken = self.database.take_over(fence, lease);
+        self.trace(format_args!(
+            "o{index} takes over with {term}: {}",
+            taken.is_some()
+        ));
+        match taken.filter(|_| !lost) {
             Some((longest_lease, loaded)) => CoordinatorEvent::TookOver {
                 fence,
                 longest_lease,
                 loaded,
             },
             None => CoordinatorEvent::TakeOverFailed { term, stored },
-        };
-        self.trace(format_args!(
-            "takeover of {term}: {}",
-            matches!(event, CoordinatorEvent::TookOver { .. })
-        ));
-        let delay = self.network.between(1, 50);
-        self.after(
-            delay,
-            Happening::Arrive(self.life, Box::new(Input::Coordinator(event))),
-        );
-    }
-
-    /// A transaction reaches the database also when its process has died since.
-    pub(crate) fn persist(&mut self, life: u64, ticket: u64, fence: Fence, batch: WriteBatch) {
-        let outcome = self
-            .database
-            .persist(fence, batch, &mut self.network, &mut self.sometimes);
-        self.check_durable();
-        if matches!(outcome, Persisted::Ambiguous { .. }) && self.network.per_mille(200) {
-            // No answer at all: the coordinator's own time-out has to end the wait.
-            self.sometimes.saw("transaction without an answer");
-            return;
-        }
-        let event = CoordinatorEvent::Persisted {
-            fence,
-            ticket,
-            outcome,
-        };
-        let delay = self.network.between(1, 20);
-        self.after(
-            delay,
-            Happening::Arrive(life, Box::new(Input::Coordinator(event))),
-        );
-    }
-
-    /// Sends a message through a network that loses, doubles, delays and reorders.
-    pub(crate) fn send(&mut self, message: Happening) {
-        if !self.nats_up {
-            return;
-        }
-        if self.stormy {
-            if self.network.per_mille(20) {
-                return;
-            }
-            if self.network.per_mille(20) {
-                let late = self.network.between(0, 5_000);
-                self.after(late, message.clone());
-            }
-        }
-        let late = self.stormy && self.network.per_mille(20);
-        let delay = self.network.between(0, if late { 3_000 } else { 3 });
-        self.after(delay, message);
-    }
-
-    pub(crate) fn heartbeat(&mut self, heartbeat: Heartbeat) {
-        if self.orchestrator.is_some() && self.nats_up {
-            for input in router::heartbeat(heartbeat) {
-                // One queue each, both fed in the order of arrival.
-                self.post(input);
-            }
         }
     }
 
-    pub(crate) fn answer_order(&mut self, life: u64, order: u64, outcome: Result<(), String>) {
-        let event = recovery_manager::Event::Ordered { order, outcome };
-        let delay = self.network.between(0, 3);
-        self.after(
-            delay,
-            Happening::Arrive(life, Box::new(Input::RecoveryManager(event))),
-        );
+    fn answer(&mut self, index: usize, life: u64, delay: u64, event: CoordinatorEvent) {
+        let work = Work::Arrive(Box::new(Input::Coordinator(event)));
+        self.after(delay, Happening::Orchestrator(index, life, work));
+    }
+}
+
+const fn ambiguous() -> Persisted {
+    Persisted::Ambiguous {
+        reason: String::new(),
+    }
+}
+
+/// Nothing was done, surely.
+fn failure(wish: &Wish, why: &str) -> CoordinatorEvent {
+    match wish {
+        Wish::TakeOver { term } => CoordinatorEvent::TakeOverFailed {
+            term: *term,
+            stored: None,
+        },
+        Wish::Persist { ticket, fence, .. } => CoordinatorEvent::Persisted {
+            fence: *fence,
+            ticket: *ticket,
+            outcome: Persisted::Failed {
+                reason: why.to_owned(),
+            },
+        },
+    }
+}
+
+/// It may have been done, or be done later.
+fn unknown(wish: &Wish) -> CoordinatorEvent {
+    match wish {
+        Wish::TakeOver { term } => CoordinatorEvent::TakeOverFailed {
+            term: *term,
+            stored: None,
+        },
+        Wish::Persist { ticket, fence, .. } => CoordinatorEvent::Persisted {
+            fence: *fence,
+            ticket: *ticket,
+            outcome: ambiguous(),
+        },
     }
 }

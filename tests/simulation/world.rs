@@ -1,146 +1,164 @@
 //! The seeded world: one queue of happenings in virtual time, and everything that answers them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 
-use streamkeeper_core::record::{Fence, WriteBatch};
-use streamkeeper_core::router::{Effect, Input, Route};
-use streamkeeper_core::time::Timestamp;
-use streamkeeper_protocol::{
-    Assign, ControlKind, Epoch, Heartbeat, LeaderRecord, SessionId, StreamId, Term, WorkerId,
-};
-
-use crate::database::Database;
-use crate::node::Node;
-use crate::orchestrator::{Kind, Orchestrator};
+use crate::database::{Database, Transaction};
+use crate::guard::Deed;
+use crate::invariant::Watch;
+use crate::key::{Ask, Key};
+use crate::network::{Link, Message, Party};
+use crate::node::{Inside, Node};
+use crate::orchestrator::{Orchestrator, Work};
 use crate::random::Random;
+use crate::shape::Shape;
 use crate::sometimes::Sometimes;
 use crate::user::User;
 
 /// Something that comes at its time.
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
-    /// An event for a machine comes from outside.
-    Arrive(u64, Box<Input>),
-    /// A machine takes an event out of its mailbox.
-    Mail(u64, Box<Input>),
-    /// A machine's timer.
-    Timer(u64, Kind),
-    /// A reader looks at the newest state.
-    Read(u64, Kind),
-    /// The database is reached by a takeover, a transaction.
-    TakeOver(u64, Term),
-    Persist(u64, u64, Fence, Box<WriteBatch>),
-    /// A message arrives.
-    Heartbeat(Box<Heartbeat>),
-    Assign(Box<Assign>),
-    Order {
-        life: u64,
-        order: u64,
-        worker: WorkerId,
-        session: Option<SessionId>,
-        kind: ControlKind,
-        term: Term,
-    },
-    /// In the worker at this index, in this life of it.
+    /// For an orchestrator's process, in this life of it.
+    Orchestrator(usize, u64, Work),
+    /// For a worker's process, in this life of it.
     Worker(usize, u64, Inside),
-    /// The user does something; a fault begins; the orchestrator's process starts.
+    /// Beside a worker's process, on its machine.
+    Guard(usize, u64, Deed),
+    /// A message arrives.
+    Deliver(Party, Party, Message),
+    /// A transaction reaches the database.
+    Store(Box<Transaction>),
+    /// Something reaches the leader's key.
+    Key(Box<Ask>),
+    /// A paused process goes on, if it is still this life of it.
+    Resume(Party, u64),
+    /// A process starts, if none runs.
+    Start(Party),
+    /// The user does something; a fault begins; it is over.
     User,
     Fault,
-    StartOrchestrator,
     NatsUp,
     DatabaseBack,
-    StartWorker(usize),
+    Heal(Party),
+    Backup,
 }
 
-/// What happens inside a worker's process or to its children.
-#[derive(Debug, Clone)]
-pub(crate) enum Inside {
-    Timer,
-    Connect,
-    Disconnect,
-    Heal,
-    Up(StreamId, Epoch),
-    Exit(StreamId, Epoch),
-    Stopped(StreamId, Epoch),
-    Kill,
-    /// The guard reaped the children of a dead process.
-    Reaped {
-        tell: bool,
-    },
+struct Entry {
+    at: u64,
+    number: u64,
+    happening: Happening,
+}
+
+impl Ord for Entry {
+    /// The earliest is the greatest, since a heap gives the greatest first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}
+
+/// How much of what happens is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Print {
+    Nothing,
+    /// Faults, decisions, streams.
+    Trace,
+    /// Every message as well.
+    Messages,
 }
 
 pub(crate) struct World {
     pub(crate) now: u64,
-    queue: BTreeMap<(u64, u64), Happening>,
+    queue: BinaryHeap<Entry>,
     happenings: u64,
+    pub(crate) shape: Shape,
     pub(crate) network: Random,
     pub(crate) fate: Random,
     pub(crate) database: Database,
-    pub(crate) term_file: Term,
-    /// The key that leading means to hold: of one process, and gone with it.
-    pub(crate) leader_key: Option<(u64, LeaderRecord)>,
-    pub(crate) orchestrator: Option<Orchestrator>,
-    pub(crate) life: u64,
-    /// When the newest message of each mailbox is taken.
-    mailboxes: BTreeMap<Kind, u64>,
+    pub(crate) leader_key: Key,
+    pub(crate) orchestrators: Vec<Orchestrator>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) nats_up: bool,
+    /// Pairs between which nothing gets through, until then.
+    pub(crate) cuts: BTreeMap<(Party, Party), u64>,
     /// Whether faults still happen.
     pub(crate) stormy: bool,
     /// When a fault touched everybody last.
     pub(crate) touched: u64,
     pub(crate) user: User,
     pub(crate) sometimes: Sometimes,
-    /// The one session that an epoch of a stream names for ever.
-    pub(crate) named: BTreeMap<(StreamId, Epoch), SessionId>,
-    /// Epochs that a leader took out of a desired set on purpose.
-    pub(crate) released: BTreeSet<(StreamId, Epoch)>,
+    /// What the invariants remember.
+    pub(crate) watch: Watch,
     /// When a stream was started or stopped last.
     pub(crate) last_change: u64,
     hash: u64,
-    print: bool,
+    print: Print,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, workers: u64, streams: u64, print: bool) -> Self {
+    /// A world in which nothing has begun yet.
+    pub(crate) fn empty(seed: u64, shape: Shape, print: Print) -> Self {
         let mut random = Random::new(seed);
-        let mut offsets = random.child();
-        let node = |number| {
-            let id = WorkerId::new(format!("w{number}")).unwrap();
-            Node::new(id, offsets.between(1, 1_000_000))
-        };
-        let nodes = (0..workers).map(node).collect();
-        let mut world = Self {
+        let mut machines = random.child();
+        let orchestrator = |number| Orchestrator::new(u32::try_from(number).unwrap_or(0), &mut machines);
+        let mut orchestrators: Vec<Orchestrator> = (0..shape.orchestrators).map(orchestrator).collect();
+        if let [alone] = &mut orchestrators[..] {
+            alone.own_key = machines.per_mille(500);
+        }
+        let nodes = (0..shape.workers)
+            .map(|number| Node::new(&format!("w{number}"), &mut machines))
+            .collect();
+        Self {
             now: 0,
-            queue: BTreeMap::new(),
+            queue: BinaryHeap::new(),
             happenings: 0,
+            shape,
             network: random.child(),
             fate: random.child(),
             database: Database::default(),
-            term_file: Term::ZERO,
-            leader_key: None,
-            orchestrator: None,
-            life: 0,
-            mailboxes: BTreeMap::new(),
+            leader_key: Key::default(),
+            orchestrators,
             nodes,
             nats_up: true,
+            cuts: BTreeMap::new(),
             stormy: true,
             touched: 0,
-            user: User::new(random.child(), streams),
+            user: User::new(random.child(), shape),
             sometimes: Sometimes::default(),
-            named: BTreeMap::new(),
-            released: BTreeSet::new(),
+            watch: Watch::default(),
             last_change: 0,
             hash: 0xcbf2_9ce4_8422_2325,
             print,
-        };
-        world.after(0, Happening::StartOrchestrator);
+        }
+    }
+
+    /// A world whose processes start, whose user acts and in which things go wrong.
+    pub(crate) fn new(seed: u64, shape: Shape, print: Print) -> Self {
+        let mut world = Self::empty(seed, shape, print);
+        for index in 0..world.orchestrators.len() {
+            let delay = world.fate.between(0, 500);
+            world.after(delay, Happening::Start(Party::Orchestrator(index)));
+        }
         for index in 0..world.nodes.len() {
             let delay = world.fate.between(0, 500);
-            world.after(delay, Happening::StartWorker(index));
+            world.after(delay, Happening::Start(Party::Worker(index)));
         }
         world.after(100, Happening::User);
+        world.after(1_000, Happening::Backup);
         let first = world.fate.between(5_000, 10_000);
         world.after(first, Happening::Fault);
         world
@@ -148,7 +166,11 @@ impl World {
 
     pub(crate) fn after(&mut self, delay: u64, happening: Happening) {
         self.happenings += 1;
-        self.queue.insert((self.now + delay, self.happenings), happening);
+        self.queue.push(Entry {
+            at: self.now + delay,
+            number: self.happenings,
+            happening,
+        });
     }
 
     /// A line of the trace: always part of the trace's hash, printed where it is asked for.
@@ -157,8 +179,15 @@ impl World {
         for byte in text.bytes().chain(self.now.to_le_bytes()) {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        if self.print {
+        if self.print >= Print::Trace {
             println!("{:>8.3} {text}", self.now as f64 / 1_000.0);
+        }
+    }
+
+    /// A line for people alone.
+    pub(crate) fn tell(&self, line: fmt::Arguments<'_>) {
+        if self.print >= Print::Messages {
+            println!("{:>8.3}     {line}", self.now as f64 / 1_000.0);
         }
     }
 
@@ -172,221 +201,43 @@ impl World {
 
     /// Lets everything happen up to `end`.
     pub(crate) fn run_until(&mut self, end: u64) {
-        while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= end) {
-            let ((at, _), happening) = entry.remove_entry();
-            self.now = at;
-            self.happen(happening);
+        while self.queue.peek().is_some_and(|entry| entry.at <= end) {
+            let Some(entry) = self.queue.pop() else { break };
+            self.now = entry.at;
+            self.happen(entry.happening);
         }
         self.now = end;
     }
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Arrive(life, input) if life == self.life => self.post(*input),
-            Happening::Mail(life, input) if life == self.life => self.mail(*input),
-            Happening::Timer(life, kind) if life == self.life => self.timer(kind),
-            Happening::Read(life, kind) if life == self.life => self.read(kind),
-            Happening::TakeOver(life, term) if life == self.life => self.take_over(term),
-            Happening::Persist(life, ticket, fence, batch) => self.persist(life, ticket, fence, *batch),
-            Happening::Arrive(..)
-            | Happening::Mail(..)
-            | Happening::Timer(..)
-            | Happening::Read(..)
-            | Happening::TakeOver(..) => {}
-            Happening::Heartbeat(heartbeat) => self.heartbeat(*heartbeat),
-            Happening::Assign(assign) => self.assign(&assign),
-            Happening::Order {
-                life,
-                order,
-                worker,
-                session,
-                kind,
-                term,
-            } => self.order(life, order, &worker, session, kind, term),
+            Happening::Orchestrator(index, life, work) => self.work(index, life, work),
             Happening::Worker(index, life, inside) => self.inside(index, life, inside),
+            Happening::Guard(index, life, deed) => self.guard(index, life, deed),
+            Happening::Deliver(from, to, message) => self.deliver(from, to, message),
+            Happening::Store(transaction) => self.store(*transaction),
+            Happening::Key(ask) => self.key(&ask),
+            Happening::Resume(party, life) => self.resume(party, life),
+            Happening::Start(Party::Orchestrator(index)) => self.start_orchestrator(index),
+            Happening::Start(Party::Worker(index)) => self.start_worker(index),
             Happening::User => self.user_acts(),
             Happening::Fault => self.fault(),
-            Happening::StartOrchestrator => self.start_orchestrator(),
             Happening::NatsUp => self.nats_returns(),
             Happening::DatabaseBack => self.database_returns(),
-            Happening::StartWorker(index) => self.start_worker(index),
+            Happening::Heal(party) => self.heal(party),
+            Happening::Backup => self.back_up(),
         }
     }
 
-    fn start_orchestrator(&mut self) {
-        if self.orchestrator.is_some() {
-            return;
+    /// Every way to the message server is free again.
+    pub(crate) fn free_ways(&mut self) {
+        self.cuts.clear();
+        for orchestrator in &mut self.orchestrators {
+            orchestrator.link = Link::default();
+            orchestrator.no_database_until = 0;
         }
-        self.life += 1;
-        let life = self.life;
-        self.trace(format_args!("orchestrator starts, life {life}"));
-        self.leader_key = None;
-        let mut orchestrator = Orchestrator::new(life, self.network.draw());
-        orchestrator.outliving.remembered = self.term_file.max(self.database.stored_term());
-        self.orchestrator = Some(orchestrator);
-        for kind in Kind::ALL.into_iter().rev() {
-            self.revive(kind);
-        }
-    }
-
-    pub(crate) fn clock(&self) -> Timestamp {
-        // Another origin than the workers': no decision may compare the two.
-        Timestamp::from_ms(self.now + 7_000_000)
-    }
-
-    pub(crate) fn revive(&mut self, kind: Kind) {
-        let now = self.clock();
-        if kind == Kind::Coordinator {
-            self.user.nobody_knows();
-        }
-        if let Some(orchestrator) = self.orchestrator.as_mut() {
-            let routes = orchestrator.revive(now, kind);
-            self.follow(routes);
-            self.arm(kind);
-        }
-    }
-
-    fn mail(&mut self, input: Input) {
-        let now = self.clock();
-        let kind = Kind::of(&input);
-        if let Some(orchestrator) = self.orchestrator.as_mut() {
-            let routes = orchestrator.step(now, input);
-            self.follow(routes);
-            self.arm(kind);
-        }
-    }
-
-    fn timer(&mut self, kind: Kind) {
-        let now = self.clock();
-        let Some(orchestrator) = self.orchestrator.as_mut() else {
-            return;
-        };
-        let due = orchestrator
-            .armed
-            .iter()
-            .position(|(armed, at)| *armed == kind && *at <= now);
-        let Some(due) = due else { return };
-        orchestrator.armed.swap_remove(due);
-        let routes = orchestrator.tick(now, kind);
-        self.follow(routes);
-        self.arm(kind);
-    }
-
-    fn read(&mut self, kind: Kind) {
-        let now = self.clock();
-        if let Some(orchestrator) = self.orchestrator.as_mut() {
-            orchestrator.reading.retain(|reading| *reading != kind);
-            let routes = orchestrator.read(now, kind);
-            self.follow(routes);
-            self.arm(kind);
-        }
-    }
-
-    fn arm(&mut self, kind: Kind) {
-        let now = self.clock();
-        let Some(orchestrator) = self.orchestrator.as_mut() else {
-            return;
-        };
-        let deadline = orchestrator.deadline(kind);
-        let armed = orchestrator.armed.iter().position(|(armed, _)| *armed == kind);
-        if armed.map(|index| orchestrator.armed[index].1) == deadline {
-            return;
-        }
-        if let Some(index) = armed {
-            orchestrator.armed.swap_remove(index);
-        }
-        if let Some(at) = deadline {
-            orchestrator.armed.push((kind, at));
-            let delay = u64::try_from(at.since(now).as_millis())
-                .unwrap_or(u64::MAX)
-                .max(1);
-            self.after(delay, Happening::Timer(self.life, kind));
-        }
-    }
-
-    /// Mailboxes are queues of unlike speed: each keeps its order.
-    pub(crate) fn post(&mut self, input: Input) {
-        let soon = self.now + self.network.between(0, 3);
-        let last = self.mailboxes.entry(Kind::of(&input)).or_default();
-        *last = soon.max(*last);
-        let delay = *last - self.now;
-        self.after(delay, Happening::Mail(self.life, Box::new(input)));
-    }
-
-    fn follow(&mut self, routes: Vec<Route>) {
-        for route in routes {
-            match route {
-                Route::To(input) => self.post(input),
-                Route::Do(effect) => self.perform(effect),
-            }
-        }
-    }
-
-    fn perform(&mut self, effect: Effect) {
-        match effect {
-            Effect::ReadLeaderKey { attempt } => self.read_leader_key(attempt),
-            Effect::WriteLeaderKey {
-                attempt,
-                record,
-                expect,
-            } => self.write_leader_key(attempt, record, expect),
-            Effect::RememberTerm(term) => self.remember_term(term),
-            Effect::PublishElection(_) => {}
-            Effect::ImplausibleTerm(_) => self.sometimes.saw("implausible term"),
-            Effect::TakeOver { term } => {
-                let delay = self.network.between(1, 50);
-                self.after(delay, Happening::TakeOver(self.life, term));
-            }
-            Effect::Persist { ticket, fence, batch } => {
-                let delay = self.network.between(1, if self.stormy { 200 } else { 20 });
-                self.after(
-                    delay,
-                    Happening::Persist(self.life, ticket, fence, Box::new(batch)),
-                );
-            }
-            Effect::Assign(assign) => self.send(Happening::Assign(assign)),
-            Effect::Reply { request, outcome } => self.replied(request, outcome),
-            Effect::Publish(cluster) => self.publish(cluster),
-            Effect::PublishFindings(findings) => {
-                if let Some(orchestrator) = self.orchestrator.as_mut() {
-                    orchestrator.outliving.findings = findings;
-                }
-            }
-            Effect::Order {
-                order,
-                worker,
-                session,
-                kind,
-                ..
-            } => {
-                let term = self.orchestrator.as_ref().map_or(Term::ZERO, |orchestrator| {
-                    orchestrator.outliving.cluster.leadership.term
-                });
-                let life = self.life;
-                self.send(Happening::Order {
-                    life,
-                    order,
-                    worker,
-                    session,
-                    kind,
-                    term,
-                });
-            }
-            Effect::Notice(notice) => self.noticed(&notice),
-            Effect::Fire(alert) => {
-                self.trace(format_args!("alert {} {:?} fires", alert.rule, alert.labels));
-                self.sometimes.saw(alert.rule);
-                if let Some(orchestrator) = self.orchestrator.as_mut() {
-                    orchestrator.outliving.alerts.push(alert);
-                }
-            }
-            Effect::Resolve(alert) => {
-                self.trace(format_args!("alert {} {:?} is over", alert.rule, alert.labels));
-                if let Some(orchestrator) = self.orchestrator.as_mut() {
-                    let alerts = &mut orchestrator.outliving.alerts;
-                    alerts.retain(|other| other.fingerprint != alert.fingerprint);
-                }
-            }
+        for node in &mut self.nodes {
+            node.link = Link::default();
         }
     }
 }
