@@ -1,11 +1,14 @@
 //! `streams logs`: what the commands of agents write is read from outside, wherever a stream moves; and verbs that take
 //! many streams at once.
 
+use streamkeeper_tests::database::DatabaseKind;
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
 use streamkeeper_tests::process::Process;
 use streamkeeper_tests::program::program;
 use streamkeeper_tests::wait;
 use streamkeeper_tests::world::World;
+
+streamkeeper_tests::on_both_databases!(streams_without_lines_say_why_and_many_are_changed_by_one_request);
 
 /// Writes again and again; its password stands alone in one line.
 const TALKS: &str = ": rtsp://cam:s3cret-pw@h/; echo login with s3cret-pw >&2; \
@@ -156,9 +159,8 @@ async fn lines_are_followed_through_the_death_of_their_agent() {
     assert!(quiet.output().contains("follow again when it is back"));
 }
 
-#[tokio::test]
-async fn streams_without_lines_say_why_and_many_are_changed_by_one_request() {
-    let world = World::new("many");
+async fn streams_without_lines_say_why_and_many_are_changed_by_one_request(kind: DatabaseKind) {
+    let world = World::on(kind, "many");
     let fleet = Fleet::start(&world, "many").await;
     let api = fleet.orchestrator.api();
     let sleeps = "exec sleep 100000";
