@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use streamkeeper_tests::database::DatabaseKind;
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
 use streamkeeper_tests::ports::free_port;
+use streamkeeper_tests::process::Process;
 use streamkeeper_tests::program::program;
 use streamkeeper_tests::wait;
 use streamkeeper_tests::world::World;
@@ -73,12 +74,11 @@ async fn the_demo_keeps_its_promises() {
     world.gone("demo").await;
 }
 
-#[tokio::test]
-async fn a_demo_that_is_ended_early_says_so_and_leaves_nothing() {
-    let world = World::new("early");
+/// A small demo whose agents have been started.
+async fn begun(world: &World) -> Process {
     let data = world.folder().join("data");
     let port = free_port().to_string();
-    let mut demo = world.spawn("demo", program(), |command| {
+    let demo = world.spawn("demo", program(), |command| {
         command.args([
             "demo",
             "--agents",
@@ -100,6 +100,13 @@ async fn a_demo_that_is_ended_early_says_so_and_leaves_nothing() {
         }
     });
     begun.await.unwrap_or_else(|reason| panic!("{reason}"));
+    demo
+}
+
+#[tokio::test]
+async fn a_demo_that_is_ended_early_says_so_and_leaves_nothing() {
+    let world = World::new("early");
+    let mut demo = begun(&world).await;
     demo.signal(rustix::process::Signal::INT);
     let status = demo.wait().await;
     assert_eq!(status.code(), Some(1), "{}", demo.output());
@@ -108,6 +115,14 @@ async fn a_demo_that_is_ended_early_says_so_and_leaves_nothing() {
         "{}",
         demo.output()
     );
+    world.gone("demo").await;
+}
+
+#[tokio::test]
+async fn a_demo_that_is_killed_leaves_nothing() {
+    let world = World::new("killed");
+    let mut demo = begun(&world).await;
+    demo.kill9();
     world.gone("demo").await;
 }
 

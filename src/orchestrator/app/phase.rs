@@ -23,35 +23,39 @@ impl Starting {
     }
 
     /// Runs one phase.
-    pub(super) async fn phase<T, E: Into<anyhow::Error>>(
+    pub(super) fn phase<T, E: Into<anyhow::Error>>(
         &self,
         name: &'static str,
         work: impl Future<Output = Result<T, E>>,
-    ) -> anyhow::Result<T> {
-        self.found(name, work, |_| None).await
+    ) -> impl Future<Output = anyhow::Result<T>> {
+        self.found(name, work, |_| None)
     }
 
     /// Runs one phase that found something worth a word.
-    pub(super) async fn found<T, E: Into<anyhow::Error>>(
+    pub(super) fn found<T, E: Into<anyhow::Error>>(
         &self,
         name: &'static str,
         work: impl Future<Output = Result<T, E>>,
         detail: impl FnOnce(&T) -> Option<String>,
-    ) -> anyhow::Result<T> {
-        let since = Instant::now();
-        self.start.send_modify(|start| {
-            start.current = Some(Current {
-                name,
-                since,
-                waits_for: None,
+    ) -> impl Future<Output = anyhow::Result<T>> {
+        // Boxed, because these futures are large and the start holds them all.
+        let work = Box::pin(work);
+        async move {
+            let since = Instant::now();
+            self.start.send_modify(|start| {
+                start.current = Some(Current {
+                    name,
+                    since,
+                    waits_for: None,
+                });
             });
-        });
-        let outcome = work.await.map_err(Into::into);
-        let took = since.elapsed();
-        let done = outcome
-            .with_context(|| format!("start failed in phase \"{name}\" after {} ms", took.as_millis()))?;
-        self.done(name, took, detail(&done));
-        Ok(done)
+            let outcome = work.await.map_err(Into::into);
+            let took = since.elapsed();
+            let ms = took.as_millis();
+            let done = outcome.with_context(|| format!("start failed in phase \"{name}\" after {ms} ms"))?;
+            self.done(name, took, detail(&done));
+            Ok(done)
+        }
     }
 
     /// Notes a phase that is through.
