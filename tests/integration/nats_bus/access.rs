@@ -244,7 +244,7 @@ async fn serve_names_phase_server_and_remedy_and_never_the_password() {
     let remedy = "nats.password_file";
     said.expect(
         1,
-        &["\"message server\"", &server.url(), "user \"keeper\"", remedy],
+        &["phase \"nats\"", &server.url(), "user \"keeper\"", remedy],
     );
     assert!(!said.stderr.contains("wr0ng"), "{said:?}");
     // Each line is the program's own.
