@@ -81,7 +81,8 @@ impl Usage {
             // A process that left the group took its time along.
             let used = usage.cpu.saturating_sub(command.cpu).as_secs_f32();
             command.meter.report(Performance {
-                cpu_cores: (passed > 0.0).then(|| used / passed),
+                // More digits would only look exact.
+                cpu_cores: (passed > 0.0).then(|| (used / passed * 1_000.0).round() / 1_000.0),
                 memory_bytes: Some(usage.memory_bytes),
                 ..Performance::default()
             });
