@@ -1,15 +1,15 @@
 //! One task owns the session: it turns what happens into events and carries out the commands in their order.
 
+mod control;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Message;
 use streamkeeper_protocol::{
-    Assign, AssignKind, Control, ControlKind, ControlReply, Epoch, Heartbeat, HostMetrics, PROTOCOL_VERSION,
-    StreamId, Term, WorkerId, decode,
+    Assign, AssignKind, Epoch, Heartbeat, HostMetrics, StreamId, Term, WorkerId, decode,
 };
-use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
@@ -237,60 +237,6 @@ impl Driver {
             },
             LinkEvent::Control(message) => self.control(message).await,
         }
-    }
-
-    async fn control(&mut self, message: Message) {
-        let control = match decode::<Control>(&message.payload, Some(&self.worker)) {
-            Ok(control) => control,
-            Err(error) => {
-                self.refusals
-                    .log(&self.worker, error.reason(), &error.to_string());
-                return;
-            }
-        };
-        let reply = match self.orders.answered(&control.id) {
-            Some(reply) => reply.clone(),
-            None => self.obey(control).await,
-        };
-        if let (Some(subject), Some(bus)) = (message.reply, &self.bus)
-            && let Err(problem) = bus.publish(subject.to_string(), &reply).await
-        {
-            self.refusals.log(&self.worker, "control_reply", &problem);
-        }
-    }
-
-    /// Does what a control message orders, once.
-    async fn obey(&mut self, control: Control) -> ControlReply {
-        let Control {
-            session,
-            id,
-            term,
-            kind,
-            ..
-        } = control;
-        let reason = match session {
-            Some(session) if session != self.identity.session => Some(format!(
-                "session {session} is meant, this is {}",
-                self.identity.session
-            )),
-            Some(_) | None => {
-                if kind == ControlKind::Restart {
-                    self.finish_saving().await;
-                }
-                self.feed(Event::Control { term, kind }).await
-            }
-        };
-        if let Some(problem) = &reason {
-            self.refusals.log(&self.worker, "control", problem);
-        }
-        let reply = ControlReply {
-            v: PROTOCOL_VERSION,
-            id,
-            done: reason.is_none(),
-            reason,
-        };
-        self.orders.remember(reply.clone());
-        reply
     }
 
     async fn ended(&mut self, ended: Ended) {
