@@ -15,6 +15,7 @@ streamkeeper_tests::on_both_databases!(
     the_built_in_reader_is_one_listener_of_each_channel,
     a_second_signal_ends_the_agent_at_once_and_its_guard_cleans_up,
     an_agent_tells_the_load_of_its_machine,
+    what_commands_use_is_seen_per_stream_and_as_a_sum,
 );
 
 const CHANNELS: usize = 4;
@@ -211,9 +212,8 @@ async fn an_agent_tells_the_load_of_its_machine(kind: DatabaseKind) {
     told.await.unwrap_or_else(|reason| panic!("{reason}"));
 }
 
-#[tokio::test]
-async fn what_commands_use_is_seen_per_stream_and_as_a_sum() {
-    let world = World::new("usage");
+async fn what_commands_use_is_seen_per_stream_and_as_a_sum(kind: DatabaseKind) {
+    let world = World::on(kind, "usage");
     let orchestrator = Orchestrator::start(&world, &[]).await;
     let data = orchestrator.data().to_string_lossy().into_owned();
     let args = ["--exec", "sh -c {source}", "--data", &data];

@@ -7,10 +7,13 @@ use std::path::Path;
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::json;
+use streamkeeper_tests::database::DatabaseKind;
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
 use streamkeeper_tests::http::Api;
 use streamkeeper_tests::wait;
 use streamkeeper_tests::world::World;
+
+streamkeeper_tests::on_both_databases!(a_frozen_agent_runs_no_exclusive_stream_twice,);
 
 const EXCLUSIVE: [&str; 3] = ["only-1", "only-2", "only-3"];
 const AVAILABLE: [&str; 2] = ["any-1", "any-2"];
@@ -100,9 +103,8 @@ async fn declare(api: &Api, history: &Path) {
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
-#[tokio::test]
-async fn a_frozen_agent_runs_no_exclusive_stream_twice() {
-    let world = World::new("exclusive");
+async fn a_frozen_agent_runs_no_exclusive_stream_twice(kind: DatabaseKind) {
+    let world = World::on(kind, "exclusive");
     let history = world.folder().join("history");
     let orchestrator = Orchestrator::start(&world, &[]).await;
     let data = orchestrator.data().to_string_lossy().into_owned();

@@ -242,10 +242,7 @@ async fn serve_names_phase_server_and_remedy_and_never_the_password() {
         ])
         .await;
     let remedy = "nats.password_file";
-    said.expect(
-        1,
-        &["phase \"nats\"", &server.url(), "user \"keeper\"", remedy],
-    );
+    said.expect(1, &["phase \"nats\"", &server.url(), "user \"keeper\"", remedy]);
     assert!(!said.stderr.contains("wr0ng"), "{said:?}");
     // Each line is the program's own.
     for library in ["async_nats", "sea_orm", "actix_server"] {
