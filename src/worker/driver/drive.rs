@@ -10,6 +10,7 @@ use async_nats::Message;
 use streamkeeper_protocol::{
     Assign, AssignKind, Epoch, Heartbeat, HostMetrics, StreamId, Term, WorkerId, decode,
 };
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
