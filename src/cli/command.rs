@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{agent, bench, completions, config, demo, serve, status, streams, wait, workers};
+use crate::{agent, bench, completions, config, demo, leader, serve, status, streams, wait, workers};
 
 const EXIT_CODES: &str = "\
 Examples:
@@ -42,6 +42,9 @@ pub(crate) enum Command {
     /// Shows workers
     #[command(subcommand)]
     Workers(workers::WorkersCommand),
+    /// Shows who leads, and hands the lead over
+    #[command(subcommand)]
+    Leader(leader::LeaderCommand),
     /// Shows how the whole is
     Status(status::StatusArgs),
     /// Waits until database, message server or API are there
@@ -64,6 +67,7 @@ impl Command {
             Self::Agent(args) => agent::run(*args),
             Self::Streams(command) => streams::run(command),
             Self::Workers(command) => workers::run(command),
+            Self::Leader(command) => leader::run(command),
             Self::Status(args) => status::run(&args),
             Self::Wait(args) => wait::run(&args),
             Self::Config(command) => config::run(command),

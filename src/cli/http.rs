@@ -1,5 +1,8 @@
 //! One HTTP exchange, plain or over TLS, with limits on time and size; what went wrong becomes one line.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,6 +19,10 @@ const NO_TIMEOUT: Duration = Duration::from_secs(u32::MAX as u64);
 const MAX_FOLLOWED_BYTES: usize = 4 * 1024 * 1024;
 /// Largest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// How a standby says where the leader is.
+const REDIRECT: u16 = 307;
+/// Most orchestrators that are asked one after the other: the lead may pass on meanwhile.
+const MAX_REDIRECTS: usize = 4;
 /// The port of an orchestrator's API, where it is plain HTTP.
 const DEFAULT_PORT: u16 = 8001;
 
@@ -102,34 +109,52 @@ impl Server {
         target: &str,
         body: Option<Vec<u8>>,
     ) -> Result<Answer, HttpError> {
-        let mut request = self
-            .client
-            .request(method, format!("{}{target}", self.base))
-            .header("Accept", "application/json");
-        if let Some(body) = body {
-            request = request.header("Content-Type", "application/json").body(body);
-        }
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
-        self.whole(response).await
+        let (server, response) = self.send(method, target, body, ANSWER_TIMEOUT).await?;
+        server.whole(response).await
     }
 
     /// Asks for an answer that comes line by line and need not have an end. `quiet` is the longest time without a byte.
     pub(crate) async fn follow(&self, target: &str, quiet: Duration) -> Result<Following, HttpError> {
-        let request = self
-            .client
-            .get(format!("{}{target}", self.base))
-            .timeout(NO_TIMEOUT)
-            .send();
-        let response = tokio::time::timeout(ANSWER_TIMEOUT, request)
+        let sent = self.send(Method::GET, target, None, NO_TIMEOUT);
+        let (server, response) = tokio::time::timeout(ANSWER_TIMEOUT, sent)
             .await
-            .map_err(|_| self.silent(ANSWER_TIMEOUT))?
-            .map_err(|error| self.unreachable(&error))?;
+            .map_err(|_| self.silent(ANSWER_TIMEOUT))??;
         Ok(Following {
-            server: self.clone(),
+            server,
             response,
             rest: Vec::new(),
             quiet,
         })
+    }
+
+    /// Sends a request. Where the server is a standby, the leader that it names is asked.
+    async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<Vec<u8>>,
+        timeout: Duration,
+    ) -> Result<(Self, Response), HttpError> {
+        let mut server = self.clone();
+        for _ in 0..MAX_REDIRECTS {
+            let mut request = server
+                .client
+                .request(method.clone(), format!("{}{target}", server.base))
+                .timeout(timeout)
+                .header("Accept", "application/json");
+            if let Some(body) = body.clone() {
+                request = request.header("Content-Type", "application/json").body(body);
+            }
+            let response = request.send().await.map_err(|error| server.unreachable(&error))?;
+            let leader = leader_of(&response, target).map(str::to_owned);
+            match leader {
+                Some(leader) => server = Self::parse(&leader)?,
+                None => return Ok((server, response)),
+            }
+        }
+        Err(server.malformed(format!(
+            "{MAX_REDIRECTS} orchestrators in a row name another as the leader; ask again in a moment"
+        )))
     }
 
     async fn whole(&self, mut response: Response) -> Result<Answer, HttpError> {
@@ -235,6 +260,13 @@ impl Following {
     }
 }
 
+/// Where a standby says that the leader is: the same path elsewhere. Everything else is no standby, but some proxy's page.
+fn leader_of<'a>(response: &'a Response, target: &str) -> Option<&'a str> {
+    let place = response.headers().get("Location")?.to_str().ok()?;
+    let is_redirect = response.status().as_u16() == REDIRECT;
+    place.strip_suffix(target).filter(|_| is_redirect)
+}
+
 /// A client for one server.
 fn client(url: &Url) -> reqwest::Result<Client> {
     // Fails only where it was installed before, which is as good.
@@ -243,7 +275,7 @@ fn client(url: &Url) -> reqwest::Result<Client> {
         .user_agent(concat!("streamkeeper/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(ANSWER_TIMEOUT)
-        // The API redirects nobody; a login page of some proxy in between must not pass for it.
+        // Only a standby's redirect is followed, by us; a login page of some proxy in between must not pass for it.
         .redirect(redirect::Policy::none());
     if url.scheme() == "http" {
         // Plain HTTP needs no certificates, and works on machines that have none.
@@ -286,112 +318,4 @@ pub(crate) fn encode(text: &str) -> String {
         }
     }
     encoded
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    #[test]
-    fn urls_are_read_or_refused() {
-        for (url, expected) in [
-            ("http://h:1", "http://h:1"),
-            ("h", "http://h:8001"),
-            ("http://h:80", "http://h"),
-            ("http://h:1/base/", "http://h:1/base"),
-            ("http://[::1]:9/", "http://[::1]:9"),
-            ("http://[::1]", "http://[::1]:8001"),
-            ("https://h", "https://h"),
-            ("https://h:8443/base", "https://h:8443/base"),
-        ] {
-            assert_eq!(Server::parse(url).unwrap().to_string(), expected);
-        }
-        for url in [
-            "ftp://h",
-            "",
-            "http://",
-            "http://u:p@h",
-            "http://h/?x",
-            "http://h:x",
-        ] {
-            assert!(Server::parse(url).is_err(), "{url}");
-        }
-    }
-
-    #[test]
-    fn loopback_is_asked_without_a_proxy() {
-        for (url, expected) in [
-            ("http://127.0.0.1:1", true),
-            ("http://[::1]:1", true),
-            ("http://localhost", true),
-            ("http://10.0.0.1", false),
-            ("http://localhost.example", false),
-        ] {
-            assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected, "{url}");
-        }
-    }
-
-    /// What is made of one answer, given as bytes.
-    async fn read(raw: &'static str) -> Result<Answer, HttpError> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Server::parse(&listener.local_addr().unwrap().to_string()).unwrap();
-        let answering = async {
-            let (mut connection, _) = listener.accept().await.unwrap();
-            let mut request = [0; 4_096];
-            let _ = connection.read(&mut request).await.unwrap();
-            connection.write_all(raw.as_bytes()).await.unwrap();
-            connection.shutdown().await.unwrap();
-        };
-        tokio::join!(server.exchange(Method::GET, "/", None), answering).0
-    }
-
-    #[tokio::test]
-    async fn answers_are_read_whole_or_refused() {
-        for (raw, status, body) in [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", 200, "{}"),
-            ("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\nx", 404, "x"),
-            (
-                "HTTP/1.1 302 Found\r\nLocation: http://h/\r\nContent-Length: 0\r\n\r\n",
-                302,
-                "",
-            ),
-        ] {
-            let answer = read(raw).await.unwrap();
-            assert_eq!(
-                (answer.status, answer.body.as_slice()),
-                (status, body.as_bytes()),
-                "{raw}"
-            );
-        }
-        for bad in [
-            "SSH-2.0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        ] {
-            let error = read(bad).await.unwrap_err();
-            assert!(matches!(error, HttpError::Malformed { .. }), "{bad:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn text_is_encoded() {
-        assert_eq!(encode("a b/c&d=é"), "a%20b%2Fc%26d%3D%C3%A9");
-    }
-
-    #[tokio::test]
-    async fn a_closed_port_is_unreachable() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        for scheme in ["http", "https"] {
-            let server = Server::parse(&format!("{scheme}://{address}")).unwrap();
-            let error = server.exchange(Method::GET, "/", None).await.unwrap_err();
-            assert!(matches!(error, HttpError::Unreachable { .. }), "{error}");
-            assert!(error.to_string().contains(&address.to_string()), "{error}");
-            assert!(error.to_string().contains("refused"), "{error}");
-        }
-    }
 }

@@ -9,6 +9,7 @@ mod config;
 mod demo;
 mod failure;
 mod http;
+mod leader;
 mod logging;
 mod part;
 mod screen;

@@ -108,6 +108,18 @@ pub enum Effect {
     Resolve(ActiveAlert),
 }
 
+impl Effect {
+    /// Whether only a leader may do this. The coordinator knows by itself whether it leads; the other machines do not
+    /// (OWNERSHIP rule 11).
+    #[must_use]
+    pub const fn is_a_leaders(&self) -> bool {
+        matches!(
+            self,
+            Self::Order { .. } | Self::Notice(_) | Self::Fire(_) | Self::Resolve(_)
+        )
+    }
+}
+
 /// Where a command leads.
 #[derive(Debug, Clone)]
 pub enum Route {

@@ -8,6 +8,7 @@ mod demo;
 mod ends;
 mod exclusive;
 mod icecast;
+mod leaders;
 mod logs;
 mod refusals;
 mod secured;

@@ -2,6 +2,7 @@
 
 mod acting;
 mod changing;
+mod leading;
 mod lines;
 mod openapi;
 mod probes;

@@ -3,6 +3,7 @@
 mod access;
 mod keys;
 mod large;
+mod leader_key;
 mod lines;
 mod messages;
 mod outage;

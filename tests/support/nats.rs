@@ -79,6 +79,16 @@ impl NatsServer {
         self.ready().await;
     }
 
+    /// Kills the server, empties what it kept, and starts it again on the same port.
+    ///
+    /// # Panics
+    /// Panics with the server's log where it does not come up, or its store cannot be removed.
+    pub async fn come_back_empty(&mut self) {
+        self.process.kill9();
+        std::fs::remove_dir_all(self.folder.path().join("jetstream")).expect("the store is there");
+        self.restart().await;
+    }
+
     /// The server writes its file of ports once it listens: that it is this server, and no other one on the port, is
     /// certain because the file carries its process id.
     async fn ready(&mut self) {

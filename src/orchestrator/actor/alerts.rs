@@ -126,6 +126,13 @@ impl AlertOutbox {
         self.queue.filled.notify_one();
     }
 
+    /// Another leads now: what was not sent is not ours to send any more.
+    pub(super) fn drop_waiting(&self) {
+        let mut state = self.queue.state();
+        state.waiting.clear();
+        state.places.clear();
+    }
+
     /// A connection came to stand: what waits is sent at once, and what fires is sent again.
     pub(super) fn flush(&self) {
         let mut state = self.queue.state();

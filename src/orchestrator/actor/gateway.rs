@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use streamkeeper_core::coordinator::Event;
+use streamkeeper_core::election;
 use streamkeeper_core::request::{ApplyError, ApplyOutcome, ApplyStreams, RequestId};
 use tokio::sync::oneshot;
 
 use super::shell::Shell;
 use super::supervise::Health;
-use crate::port::{ActorStatus, Gateway, GatewayError};
+use crate::port::{ActorStatus, Gateway, GatewayError, StepDownError};
 
 /// Callers that wait for the coordinator.
 #[derive(Default)]
@@ -76,6 +77,18 @@ impl Gateway for ActorGateway {
         } else {
             self.shell.replies.lock().remove(&request);
             Err(GatewayError::Timeout(timeout))
+        }
+    }
+
+    fn step_down(&self) -> Result<(), StepDownError> {
+        if !self.shell.settings.election.observe {
+            return Err(StepDownError::Alone);
+        }
+        let election = &self.shell.mailboxes.election;
+        if election.offer(election::Event::StepDown { for_good: false }) {
+            Ok(())
+        } else {
+            Err(StepDownError::Busy(election.waiting()))
         }
     }
 

@@ -36,16 +36,25 @@ impl Inbox for ActorInbox {
     }
 
     fn beacon(&self, beacon: Beacon) {
-        tracing::error!(
-            leader = %beacon.leader,
-            term = %beacon.term,
-            api_url = beacon.api_url,
-            "another orchestrator leads under the same subject prefix; give each fleet its own nats.prefix"
-        );
+        let Some(shell) = self.shell.get() else { return };
+        if shell.settings.election.observe {
+            shell.heard_leader(beacon);
+        } else {
+            tracing::error!(
+                leader = %beacon.leader,
+                term = %beacon.term,
+                api_url = beacon.api_url,
+                "another orchestrator leads under the same subject prefix; give each fleet its own nats.prefix, or let both \
+                 elect a leader with leadership.backend = \"nats\""
+            );
+        }
     }
 
     fn connection(&self, connected: bool) {
-        if connected && let Some(shell) = self.shell.get() {
+        if connected
+            && let Some(shell) = self.shell.get()
+            && !shell.stands_by()
+        {
             shell.alerts.flush();
         }
     }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use streamkeeper_core::cluster::{ClusterState, Role};
 use streamkeeper_core::coordinator::Event;
 use streamkeeper_core::election;
 use streamkeeper_core::record::Fence;
-use streamkeeper_protocol::{LeaderRecord, Term};
+use streamkeeper_protocol::epoch::MAX_ORCHESTRATORS;
+use streamkeeper_protocol::{Beacon, LeaderRecord, Term};
 use tokio::sync::watch;
 
 use super::mailbox::Mailbox;
 use super::shell::{Ports, Shell};
-use crate::port::{LeaderKey, StoreError};
+use crate::port::{LeaderKey, LeaderSeen, StoreError};
 use crate::telemetry::metrics as names;
 
 impl Shell {
@@ -62,6 +64,54 @@ impl Shell {
         } else if before.leader != status.leader {
             let leader = status.leader.as_ref().map(ToString::to_string);
             tracing::info!(leader, term = %status.term, "another leader");
+        }
+    }
+
+    /// Whether another may lead: then nothing is sent, whatever a machine still wants.
+    pub(super) fn stands_by(&self) -> bool {
+        self.cluster.borrow().leadership.role == Role::Standby
+    }
+
+    /// A beacon of another orchestrator.
+    pub(super) fn heard_leader(&self, beacon: Beacon) {
+        let seen = LeaderSeen {
+            leader: beacon.leader,
+            term: beacon.term,
+            api_url: beacon.api_url,
+            renew_only: beacon.renew_only,
+            heard: self.clock.now(),
+        };
+        let number = self.settings.election.number;
+        // Former lives of this one are dead: they had the same data folder, and its lock.
+        if seen.term.get() % MAX_ORCHESTRATORS == number {
+            tracing::error!(
+                leader = %seen.leader,
+                api_url = seen.api_url,
+                number,
+                "another orchestrator leads under our number; give each its own leadership.number"
+            );
+        }
+        let term = seen.term;
+        self.leader.send_if_modified(|known| {
+            // A late beacon of a predecessor says nothing about now.
+            let newer = known
+                .as_ref()
+                .is_none_or(|known| term >= known.term || !known.is_fresh(seen.heard));
+            if newer {
+                *known = Some(seen);
+            }
+            newer
+        });
+        if term > self.election.borrow().term {
+            self.mailboxes.election.offer(election::Event::Heard(term));
+        }
+    }
+
+    pub(super) fn publish_cluster(&self, cluster: ClusterState) {
+        let role = cluster.leadership.role;
+        let before = self.cluster.send_replace(cluster);
+        if role == Role::Standby && before.leadership.role != Role::Standby {
+            self.alerts.drop_waiting();
         }
     }
 

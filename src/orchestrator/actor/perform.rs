@@ -16,6 +16,9 @@ use crate::telemetry::metrics as names;
 
 impl Shell {
     pub(super) fn perform(&self, effect: Effect) {
+        if effect.is_a_leaders() && self.stands_by() {
+            return;
+        }
         match effect {
             Effect::ReadLeaderKey { attempt } => self.read_leader_key(attempt),
             Effect::WriteLeaderKey {
@@ -36,9 +39,7 @@ impl Shell {
                 }
             }
             Effect::Reply { request, outcome } => self.replies.answer(request, outcome),
-            Effect::Publish(cluster) => {
-                self.cluster.send_replace(cluster);
-            }
+            Effect::Publish(cluster) => self.publish_cluster(cluster),
             Effect::PublishFindings(findings) => {
                 self.findings.send_replace(findings);
             }

@@ -16,7 +16,7 @@ use super::alerts::AlertOutbox;
 use super::gateway::Replies;
 use super::mailbox::Mailbox;
 use super::supervise::{Fatal, Supervision};
-use crate::port::{Bus, Clock, LeaderKey, Store, TermMemory};
+use crate::port::{Bus, Clock, LeaderKey, LeaderSeen, Store, TermMemory};
 
 /// How the machines and their supervision behave.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +79,8 @@ pub struct Shell {
     /// The highest term that is remembered durably.
     pub(super) remembered: watch::Sender<Term>,
     pub(super) election: watch::Sender<election::Status>,
+    /// Another orchestrator that leads, or led last.
+    pub(super) leader: watch::Sender<Option<LeaderSeen>>,
     pub(super) cluster: watch::Sender<ClusterState>,
     pub(super) findings: watch::Sender<Vec<Finding>>,
     /// Why the last takeover failed.

@@ -1,6 +1,7 @@
 //! Starts the actors, each on its own thread, with its feeder and its watch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Addr, Arbiter};
 use anyhow::Context as _;
@@ -26,6 +27,9 @@ use super::mailbox::{Mailbox, feed, watch_progress};
 use super::shell::{Mailboxes, Ports, Settings, Shell};
 use super::supervise::{Fatal, Health, supervise};
 use crate::port::View;
+
+/// How long the end waits for the lead to be given up.
+const STEP_DOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The running actors.
 pub struct Actors {
@@ -73,6 +77,7 @@ impl Actors {
             io: tokio::runtime::Handle::current(),
             remembered: watch::Sender::new(remembered),
             election: watch::Sender::new(election::Status::default()),
+            leader: watch::Sender::new(None),
             cluster: watch::Sender::new(ClusterState::default()),
             findings: watch::Sender::new(Vec::new()),
             takeover_failure: watch::Sender::new("no attempt ended".to_owned()),
@@ -143,6 +148,8 @@ impl Actors {
     #[must_use]
     pub fn view(&self) -> View {
         View {
+            election: self.shell.election.subscribe(),
+            leader: self.shell.leader.subscribe(),
             cluster: self.shell.cluster.subscribe(),
             alerts: self.shell.alerts.watch(),
             findings: self.shell.findings.subscribe(),
@@ -153,6 +160,16 @@ impl Actors {
     #[must_use]
     pub fn takeover_failures(&self) -> watch::Receiver<String> {
         self.shell.takeover_failure.subscribe()
+    }
+
+    /// Gives up the lead for good, and waits until the key is free for another one; or a moment, if that fails.
+    pub async fn step_down(&self) {
+        let mut election = self.shell.election.subscribe();
+        let event = election::Event::StepDown { for_good: true };
+        self.shell.mailboxes.election.offer(event);
+        let gone = election.wait_for(|status| status.stage == election::Stage::Resting);
+        // Where nobody hears it, the lease ends by itself.
+        let _ = tokio::time::timeout(STEP_DOWN_TIMEOUT, gone).await;
     }
 
     /// Ends the actors. What is on its way to the database is finished there.

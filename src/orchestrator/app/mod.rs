@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use metrics_exporter_prometheus::PrometheusHandle;
 use streamkeeper_core::cluster::{ClusterState, Role};
-use streamkeeper_protocol::{Beacon, OrchestratorId, PROTOCOL_VERSION};
+use streamkeeper_protocol::{Beacon, OrchestratorId, PROTOCOL_VERSION, Term};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,11 +26,11 @@ use crate::adapter::http::{BoundHttp, HttpContext, HttpError, HttpServer};
 use crate::adapter::nats::{ManagedNats, NatsBus};
 use crate::adapter::store::SeaStore;
 use crate::adapter::system::{DataDir, OwnKey, SystemClock, TermFile};
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::port::Bus;
 use crate::telemetry;
 use phase::Starting;
-use recovery::{Recovered, recovered};
+use recovery::{Joined, Recovered, joined, recovered};
 
 /// Threads for everything that waits; each actor has its own beside them.
 const IO_THREADS: usize = 2;
@@ -103,6 +103,8 @@ struct Parts {
     store: SeaStore,
     managed: Option<ManagedNats>,
     bus: Arc<NatsBus>,
+    /// Whether others may take the lead.
+    hands_over: bool,
     actors: Option<Actors>,
     http: Option<HttpServer>,
     tasks: JoinSet<()>,
@@ -142,10 +144,19 @@ impl Parts {
         let actors = Actors::start(id.clone(), settings::actors(config), ports.clone(), fatal.clone());
         let actors = starting.phase("actors", actors).await?;
         inbox.open(actors.shell());
-        let recovered = recovered(&actors, &fatal, config.database.start_timeout, &starting);
-        starting
-            .found("recovery of state", recovered, Recovered::detail)
-            .await?;
+        match config.leadership.backend {
+            Backend::File => {
+                let recovered = recovered(&actors, &fatal, config.database.start_timeout, &starting);
+                starting
+                    .found("recovery of state", recovered, Recovered::detail)
+                    .await?;
+            }
+            // Whoever stands by has nothing to recover before it leads.
+            Backend::Nats => {
+                let joined = joined(&actors, &fatal, config.nats.connect_timeout);
+                starting.found("election", joined, Joined::detail).await?;
+            }
+        }
         let context = HttpContext {
             view: actors.view(),
             gateway: actors.gateway(),
@@ -165,7 +176,8 @@ impl Parts {
                 Ok::<_, HttpError>(http)
             })
             .await?;
-        let api_url = format!("http://{}", http.addr());
+        let own_url = || format!("http://{}", http.addr());
+        let api_url = config.http.api_url.clone().unwrap_or_else(own_url);
         let cluster = actors.view().cluster;
         let mut tasks = JoinSet::new();
         tasks.spawn(beacons(bus.clone(), cluster, id, api_url.clone()));
@@ -176,6 +188,7 @@ impl Parts {
             store,
             managed,
             bus,
+            hands_over: config.leadership.backend == Backend::Nats,
             actors: Some(actors),
             http: Some(http),
             tasks,
@@ -184,8 +197,11 @@ impl Parts {
         })
     }
 
-    /// First nobody asks any more, then nobody decides, then nobody stores or hears.
+    /// First another may lead; then nobody asks any more, then nobody decides, then nobody stores or hears.
     async fn stop(&mut self) {
+        if let Some(actors) = self.actors.as_ref().filter(|_| self.hands_over) {
+            actors.step_down().await;
+        }
         if let Some(http) = self.http.take() {
             http.stop().await;
         }
@@ -244,31 +260,44 @@ fn ports(config: &Config, store: &SeaStore, bus: &Arc<NatsBus>, data_dir: &Path)
         bus: bus.clone(),
         clock,
         terms: Arc::new(TermFile::of(data_dir)),
-        leader_key: Arc::new(OwnKey::default()),
+        leader_key: match config.leadership.backend {
+            Backend::File => Arc::new(OwnKey::default()),
+            Backend::Nats => Arc::new(bus.leader_key()),
+        },
     }
 }
 
+/// Tells who leads: every second, and at once when that changes.
 async fn beacons(
     bus: Arc<NatsBus>,
-    cluster: watch::Receiver<ClusterState>,
+    mut cluster: watch::Receiver<ClusterState>,
     leader: OrchestratorId,
     api_url: String,
 ) {
     let mut interval = tokio::time::interval(BEACON_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told = (Role::Standby, Term::ZERO);
     loop {
-        interval.tick().await;
-        let leadership = cluster.borrow().leadership;
-        if leadership.role == Role::Leading {
+        let due = tokio::select! {
+            _ = interval.tick() => true,
+            changed = cluster.changed() => match changed {
+                Ok(()) => false,
+                Err(_) => return,
+            },
+        };
+        let leadership = cluster.borrow_and_update().leadership;
+        let now = (leadership.role, leadership.term);
+        if leadership.role != Role::Standby && (due || now != told) {
             let beacon = Beacon {
                 v: PROTOCOL_VERSION,
                 term: leadership.term,
                 leader: leader.clone(),
                 api_url: api_url.clone(),
-                renew_only: false,
+                renew_only: leadership.role != Role::Leading,
             };
             // Without a connection nobody hears it; the next one comes in a second.
             let _ = bus.beacon(&beacon);
         }
+        told = now;
     }
 }

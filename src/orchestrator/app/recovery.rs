@@ -1,8 +1,10 @@
-//! The start's phase in which everything that is stored is read: it is through once this orchestrator leads.
+//! The start's phase in which everything that is stored is read: it is through once this orchestrator leads. Where others
+//! may lead, it takes part in the election instead, and reads when it is elected.
 
 use std::time::Duration;
 
 use streamkeeper_core::cluster::Role;
+use streamkeeper_protocol::OrchestratorId;
 
 use super::phase::Starting;
 use crate::actor::{Actors, Fatal};
@@ -18,6 +20,15 @@ pub(super) enum RecoveryError {
     GaveUp {
         /// What the last attempt said.
         reason: String,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// The message server did not show the leader's key.
+    #[error(
+        "the leader's key was not read within {timeout:?} (nats.connect_timeout), and the log says why: give the message server \
+         JetStream, and the user of nats.urls the right to it"
+    )]
+    NoKey {
         /// How long was waited.
         timeout: Duration,
     },
@@ -68,5 +79,32 @@ pub(super) async fn recovered(
             reason: actors.takeover_failures().borrow().clone(),
             timeout,
         }),
+    }
+}
+
+/// Who led when this orchestrator began to take part.
+pub(super) struct Joined(Option<OrchestratorId>);
+
+impl Joined {
+    pub(super) fn detail(&self) -> Option<String> {
+        Some(match &self.0 {
+            Some(leader) => format!("{leader} holds the leader's key"),
+            None => "nobody holds the leader's key".to_owned(),
+        })
+    }
+}
+
+/// Waits for the first answer to a look at the leader's key.
+pub(super) async fn joined(
+    actors: &Actors,
+    fatal: &Fatal,
+    timeout: Duration,
+) -> Result<Joined, RecoveryError> {
+    let mut election = actors.view().election;
+    let answered = election.wait_for(|status| status.reachable);
+    tokio::select! {
+        Ok(status) = answered => Ok(Joined(status.leader.clone())),
+        reason = fatal.wait() => Err(RecoveryError::Fatal(reason)),
+        () = tokio::time::sleep(timeout) => Err(RecoveryError::NoKey { timeout }),
     }
 }

@@ -12,7 +12,7 @@ use crate::actor::{Settings, Supervision};
 use crate::adapter::http::{HttpSettings, TimeLimits};
 use crate::adapter::nats::{ManagedNats, ManagedOptions, NatsSettings};
 use crate::adapter::store::StoreOptions;
-use crate::config::{Config, Recovery};
+use crate::config::{Backend, Config, Leadership, Recovery};
 
 /// The database in the data folder, where none is named.
 const DATABASE_FILE: &str = "streamkeeper.db";
@@ -71,15 +71,13 @@ pub(super) fn nats(config: &Config, managed: Option<&ManagedNats>, id: &Orchestr
 
 pub(super) fn actors(config: &Config) -> Settings {
     Settings {
-        election: election::Config {
-            // The data folder's lock proves that every predecessor is dead.
-            observe: false,
-            ..election::Config::default()
-        },
+        election: election(config),
         coordinator: coordinator::Config {
             lease: config.lease.duration,
             drift: config.lease.drift,
             margin: config.lease.margin,
+            stop_budget: config.lease.stop_budget,
+            kill_margin: config.lease.kill_margin,
             // The store gives up first, so that this one is only for answers that never come.
             persist_timeout: config.database.operation_timeout * 3,
             ..coordinator::Config::default()
@@ -117,6 +115,28 @@ pub(super) fn actors(config: &Config) -> Settings {
             stuck_after: config.supervision.stuck_after,
         },
         change_timeout: config.http.change_timeout,
+    }
+}
+
+fn election(config: &Config) -> election::Config {
+    let Leadership {
+        backend,
+        number,
+        lease,
+        renew_every,
+    } = config.leadership;
+    election::Config {
+        number: number.unwrap_or_default(),
+        lease,
+        renew_every,
+        drift: config.lease.drift,
+        margin: config.lease.margin,
+        rest: lease,
+        // The data folder's lock proves that every predecessor is dead.
+        observe: backend == Backend::Nats,
+        // An answer that takes longer leaves no time to try again.
+        answer_timeout: election::Config::default().answer_timeout.min(lease / 4),
+        ..election::Config::default()
     }
 }
 

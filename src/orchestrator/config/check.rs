@@ -26,6 +26,7 @@ pub(super) fn check(
     http(&config.http, &mut broken);
     nats(&config.nats, &mut broken);
     super::nats::check(&config.nats, &mut broken);
+    super::leadership::check(config, &mut broken);
     database(&config.database, &mut broken);
     if config.data_dir.as_os_str().is_empty() {
         broken.push((&["data_dir"], "is empty; name a folder".to_owned()));
@@ -175,6 +176,24 @@ fn order(config: &Config, broken: &mut Vec<Broken>) {
 }
 
 fn http(http: &Http, broken: &mut Vec<Broken>) {
+    let is_url = |url: &str| {
+        ["http://", "https://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+    };
+    if let Some(url) = http
+        .api_url
+        .as_deref()
+        .filter(|url| !is_url(url) || url.ends_with('/'))
+    {
+        broken.push((
+            &["http.api_url"],
+            format!(
+                "{:?} is no address of an API; write \"http://HOST:8001\", without a / at its end",
+                mask(url)
+            ),
+        ));
+    }
     if http.probe_bind == Some(http.bind) && http.bind.port() != 0 {
         broken.push((
             &["http.probe_bind", "http.bind"],

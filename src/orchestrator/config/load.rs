@@ -25,7 +25,9 @@ pub(super) const DEFAULTS: &str = include_str!("../../../config/default.toml");
 
 /// Settings that have no default, with an example of each.
 pub(super) const OPTIONAL: &[(&str, &str)] = &[
+    ("http.api_url", "http://o1.example:8001"),
     ("http.probe_bind", "127.0.0.1:8002"),
+    ("leadership.number", "1"),
     ("nats.server", "/usr/sbin/nats-server"),
     ("nats.user", "streamkeeper"),
     ("nats.password", "a password"),
@@ -218,7 +220,9 @@ fn defaults(errors: &mut Vec<ConfigError>) -> (Table, BTreeMap<String, Value>) {
     let mut samples = BTreeMap::new();
     flatten("", &table, &mut samples);
     for (key, example) in OPTIONAL {
-        samples.insert((*key).to_owned(), Value::String((*example).to_owned()));
+        let number = example.parse().map(Value::Integer);
+        let value = number.unwrap_or_else(|_| Value::String((*example).to_owned()));
+        samples.insert((*key).to_owned(), value);
     }
     (table, samples)
 }

@@ -2,6 +2,9 @@
 
 mod check;
 mod layer;
+mod leadership;
+#[cfg(test)]
+mod leadership_tests;
 mod load;
 mod nats;
 mod profile;
@@ -21,6 +24,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use leadership::{Backend, Leadership, Lease};
 pub use load::{ConfigError, ConfigErrors, Effective, Flag, Layers, Loaded, explain, load};
 pub use nats::{Nats, Secret};
 
@@ -38,7 +42,9 @@ pub struct Config {
     pub database: Database,
     /// When silence of a worker means what.
     pub heartbeat: Heartbeat,
-    /// Leases.
+    /// Who leads among several orchestrators.
+    pub leadership: Leadership,
+    /// Leases of workers.
     pub lease: Lease,
     /// Evening out.
     pub balancer: Balancer,
@@ -61,6 +67,9 @@ pub struct Http {
     /// Address for probes and metrics alone, beside the API's; none where it is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_bind: Option<SocketAddr>,
+    /// Where others reach the API, such as `http://o1.example:8001`; the address of `bind` where it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_url: Option<String>,
     /// How long a change may wait for the database.
     #[serde(with = "humantime_serde")]
     pub change_timeout: Duration,
@@ -112,20 +121,6 @@ pub struct Heartbeat {
     /// Longest time that a mass failure is held back.
     #[serde(with = "humantime_serde")]
     pub mass_failure_max_hold: Duration,
-}
-
-/// Leases.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Lease {
-    /// How long a worker may go on without an answer, and a new leader waits for silent ones.
-    #[serde(with = "humantime_serde")]
-    pub duration: Duration,
-    /// Highest difference of clock rates, as a share.
-    pub drift: f64,
-    /// Added to every wait for a lease to end.
-    #[serde(with = "humantime_serde")]
-    pub margin: Duration,
 }
 
 /// Evening out.

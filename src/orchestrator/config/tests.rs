@@ -9,7 +9,7 @@ use super::load::{load_from, mask};
 use super::{ConfigErrors, Flag, Layers, Loaded};
 
 /// Loads a file of this text, these variables and these flags.
-fn load(
+pub(super) fn load(
     file: &str,
     environment: &[(&str, &str)],
     flags: &[(&str, &str, &str)],
@@ -36,7 +36,12 @@ fn load(
 }
 
 #[track_caller]
-fn refused(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str, &str)], parts: &[&str]) {
+pub(super) fn refused(
+    file: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&str, &str, &str)],
+    parts: &[&str],
+) {
     let errors = load(file, environment, flags).expect_err(file);
     let text = errors.to_string();
     for part in parts {
@@ -236,7 +241,7 @@ fn a_missing_file_is_named() {
 
 /// Settings without a default; the second list contradicts the first.
 const OPTIONAL: [&str; 2] = [
-    "[http]\nprobe_bind = \"127.0.0.1:1\"\n[nats]\nserver = \"/x\"\nurls = [\"tls://h\"]\nuser = \"u\"\npassword = \"s3cret\"\n\
+    "[http]\nprobe_bind = \"127.0.0.1:1\"\napi_url = \"http://o\"\n[leadership]\nnumber = 3\n[nats]\nserver = \"/x\"\nurls = [\"tls://h\"]\nuser = \"u\"\npassword = \"s3cret\"\n\
      tls_ca_file = \"/ca\"\ntls_cert_file = \"/cert\"\ntls_key_file = \"/key\"\n",
     "[nats]\nurls = [\"nats://u@h\"]\npassword_file = \"/p\"\ntoken_file = \"/t\"\n",
 ];
@@ -251,10 +256,18 @@ fn every_optional_setting_is_known() {
     // A new optional setting has to be set above: this fails to compile until it is named here.
     let super::Http {
         bind: _,
+        api_url,
         probe_bind,
         change_timeout: _,
         fault_injection: _,
     } = &first.config.http;
+    let super::Leadership {
+        backend: _,
+        number,
+        lease: _,
+        renew_every: _,
+    } = &first.config.leadership;
+    assert!(api_url.is_some() && number.is_some());
     let super::Nats {
         urls: _,
         user,

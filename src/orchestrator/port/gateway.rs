@@ -8,12 +8,45 @@ use async_trait::async_trait;
 use streamkeeper_core::alert_manager::ActiveAlert;
 use streamkeeper_core::cluster::ClusterState;
 use streamkeeper_core::consistency_checker::Finding;
+use streamkeeper_core::election;
 use streamkeeper_core::request::{ApplyOutcome, ApplyStreams};
+use streamkeeper_core::time::Timestamp;
+use streamkeeper_protocol::{OrchestratorId, Term};
 use tokio::sync::watch;
+
+/// The leader, as its last beacon said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaderSeen {
+    /// Who.
+    pub leader: OrchestratorId,
+    /// Its term.
+    pub term: Term,
+    /// Where its API answers.
+    pub api_url: String,
+    /// Whether it only renews, because its fence does not stand yet.
+    pub renew_only: bool,
+    /// When it was heard.
+    pub heard: Timestamp,
+}
+
+impl LeaderSeen {
+    /// Beacons come every second; whoever has missed three may be dead.
+    pub const FRESH: Duration = Duration::from_secs(3);
+
+    /// Whether the leader was heard a moment ago.
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now.since(self.heard) <= Self::FRESH
+    }
+}
 
 /// What readers see: the newest state, always at hand.
 #[derive(Debug, Clone)]
 pub struct View {
+    /// The election.
+    pub election: watch::Receiver<election::Status>,
+    /// Another orchestrator that leads, or led last.
+    pub leader: watch::Receiver<Option<LeaderSeen>>,
     /// The cluster.
     pub cluster: watch::Receiver<ClusterState>,
     /// Alerts that fire, sorted by fingerprint.
@@ -25,7 +58,7 @@ pub struct View {
 /// How one actor is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActorStatus {
-    /// Its name: `coordinator`, `heartbeat_tracker`, `balancer`, `consistency_checker`, `recovery_manager`,
+    /// Its name: `election`, `coordinator`, `heartbeat_tracker`, `balancer`, `consistency_checker`, `recovery_manager`,
     /// `alert_manager`.
     pub name: &'static str,
     /// How often it was restarted after a panic.
@@ -47,6 +80,17 @@ pub enum GatewayError {
     Timeout(Duration),
 }
 
+/// Why the lead is not given up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StepDownError {
+    /// There is nobody to follow.
+    #[error("this orchestrator leads by the lock on its data folder, so nobody could follow")]
+    Alone,
+    /// Too much waits already.
+    #[error("the election has {0} messages waiting; ask again in a moment")]
+    Busy(usize),
+}
+
 /// The way to the actors.
 #[async_trait]
 pub trait Gateway: Send + Sync + 'static {
@@ -55,6 +99,12 @@ pub trait Gateway: Send + Sync + 'static {
     /// # Errors
     /// When there was no answer; nothing is known then.
     async fn apply(&self, change: ApplyStreams) -> Result<ApplyOutcome, GatewayError>;
+
+    /// Begins to give up the lead, so that another orchestrator takes it.
+    ///
+    /// # Errors
+    /// When nobody could follow, or the election is too busy.
+    fn step_down(&self) -> Result<(), StepDownError>;
 
     /// How the actors are.
     fn actors(&self) -> Vec<ActorStatus>;

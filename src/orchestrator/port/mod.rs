@@ -10,7 +10,7 @@ pub mod terms;
 
 pub use bus::{Bus, BusError, Inbox};
 pub use clock::Clock;
-pub use gateway::{ActorStatus, Gateway, GatewayError, View};
+pub use gateway::{ActorStatus, Gateway, GatewayError, LeaderSeen, StepDownError, View};
 pub use leader_key::LeaderKey;
 pub use start::{Current, Phase, Start};
 pub use store::{Store, StoreError, TakenOver};

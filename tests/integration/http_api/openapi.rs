@@ -12,7 +12,7 @@ use streamkeeper_core::cluster::{Availability, Slot, StreamRecord, UnplacedReaso
 use streamkeeper_core::consistency_checker::{Finding, FindingKind};
 use streamkeeper_core::request::ApplyError;
 use streamkeeper_orchestrator::adapter::http::openapi_json;
-use streamkeeper_orchestrator::port::BusError;
+use streamkeeper_orchestrator::port::{BusError, StepDownError};
 use streamkeeper_protocol::{HostMetrics, Severity};
 
 use super::lines::reply;
@@ -244,6 +244,25 @@ async fn every_path_answers_as_described() {
         panic("/api/v1/faults/panic/nobody", 404),
     ];
     ask(&full(true), &described, open, &mut seen).await;
+
+    const LEADER: &str = "/api/v1/leader";
+    const STEP_DOWN: &str = "/api/v1/leader/step-down";
+    ask(
+        &world,
+        &described,
+        vec![call(Method::GET, LEADER, LEADER, "", 200)],
+        &mut seen,
+    )
+    .await;
+    for (answer, status) in [
+        (Ok(()), 202),
+        (Err(StepDownError::Alone), 409),
+        (Err(StepDownError::Busy(1)), 503),
+    ] {
+        *world.behind.step_down.lock().unwrap() = Some(answer);
+        let asked = vec![call(Method::POST, STEP_DOWN, STEP_DOWN, "", status)];
+        ask(&world, &described, asked, &mut seen).await;
+    }
 
     // A parameter that nobody knows is refused wherever that is described.
     for (template, method, status) in described.responses() {

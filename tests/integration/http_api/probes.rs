@@ -17,8 +17,12 @@ use super::world::{World, assignment, cluster, record, running, worker};
 async fn probes_tell_what_is_missing() {
     let world = World::new();
     world.cluster.send_replace(cluster(Vec::new(), Vec::new()));
-    for path in ["/livez", "/readyz", "/readyz?verbose=false", "/readyz?token=x"] {
-        assert_eq!(world.get(path).await, json!({"status": "ok"}), "{path}");
+    for path in ["/readyz", "/readyz?verbose=false", "/readyz?token=x"] {
+        assert_eq!(
+            world.get(path).await,
+            json!({"status": "ok", "role": "leading"}),
+            "{path}"
+        );
     }
     let phases = json!([{"phase": "recovery of state", "took_ms": 7, "detail": "2 streams, 1 assignments"}]);
     assert_eq!(
@@ -112,7 +116,10 @@ async fn while_it_starts_probes_name_the_phase_and_everything_else_is_to_be_aske
         starting.retire()
     );
     let () = asked;
-    assert_eq!(ask("/readyz").await, (200, false, json!({"status": "ok"})));
+    assert_eq!(
+        ask("/readyz").await,
+        (200, false, json!({"status": "ok", "role": "leading"}))
+    );
     http.stop().await;
 }
 

@@ -14,14 +14,15 @@ use streamkeeper_core::cluster::{
     Availability, ClusterState, Observed, Role, Slot, StreamRecord, WorkerRecord,
 };
 use streamkeeper_core::consistency_checker::Finding;
+use streamkeeper_core::election;
 use streamkeeper_core::record::{Assignment, Fence, Persisted, WriteBatch};
 use streamkeeper_core::request::{Applied, ApplyOutcome, ApplyStreams};
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_orchestrator::adapter::http::{HttpContext, HttpServer, HttpSettings, TimeLimits, start};
 use streamkeeper_orchestrator::port::{
-    ActorStatus, Bus, BusError, Clock, Gateway, GatewayError, Phase as StartPhase, Start, Store, StoreError,
-    TakenOver, View,
+    ActorStatus, Bus, BusError, Clock, Gateway, GatewayError, LeaderSeen, Phase as StartPhase, Start,
+    StepDownError, Store, StoreError, TakenOver, View,
 };
 use streamkeeper_orchestrator::telemetry::install_metrics;
 use streamkeeper_protocol::{
@@ -48,6 +49,8 @@ pub(super) struct Behind {
     pub(super) database_down: AtomicBool,
     pub(super) nats_down: AtomicBool,
     pub(super) actor_restarting: AtomicBool,
+    /// Answer to the next wish to step down.
+    pub(super) step_down: Mutex<Option<Result<(), StepDownError>>>,
 }
 
 #[async_trait]
@@ -61,6 +64,10 @@ impl Gateway for Behind {
             deleted,
             ..Applied::default()
         })))
+    }
+
+    fn step_down(&self) -> Result<(), StepDownError> {
+        self.step_down.lock().unwrap().take().unwrap_or(Ok(()))
     }
 
     fn actors(&self) -> Vec<ActorStatus> {
@@ -170,6 +177,7 @@ pub(super) struct World {
     pub(super) server: HttpServer,
     pub(super) behind: Arc<Behind>,
     pub(super) cluster: watch::Sender<ClusterState>,
+    pub(super) leader: watch::Sender<Option<LeaderSeen>>,
     pub(super) alerts: watch::Sender<Vec<Arc<ActiveAlert>>>,
     pub(super) findings: watch::Sender<Vec<Finding>>,
     pub(super) start: watch::Sender<Start>,
@@ -192,7 +200,8 @@ impl World {
 
     fn build(fault_injection: bool, time_limits: TimeLimits) -> Self {
         let behind = Arc::new(Behind::default());
-        let (cluster, cluster_view) = watch::channel(ClusterState::default());
+        let (cluster, cluster_view) = watch::channel(cluster(Vec::new(), Vec::new()));
+        let (leader, leader_view) = watch::channel(None);
         let (alerts, alerts_view) = watch::channel(Vec::new());
         let (findings, findings_view) = watch::channel(Vec::new());
         let through = Start {
@@ -207,6 +216,8 @@ impl World {
         let (started, start_view) = watch::channel(through);
         let context = HttpContext {
             view: View {
+                election: watch::channel(election::Status::default()).1,
+                leader: leader_view,
                 cluster: cluster_view,
                 alerts: alerts_view,
                 findings: findings_view,
@@ -231,6 +242,7 @@ impl World {
             context,
             behind,
             cluster,
+            leader,
             alerts,
             findings,
             start: started,

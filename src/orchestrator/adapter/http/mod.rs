@@ -7,6 +7,7 @@ mod cluster;
 mod fields;
 mod finish;
 mod follow;
+mod leader;
 mod logs;
 mod mask;
 mod openapi;

@@ -10,7 +10,7 @@ use utoipa_swagger_ui::{Config, serve};
 
 use super::problem::{Kind, Problem, Shown};
 use super::query::Query;
-use super::{changes, cluster, logs, probes, streams};
+use super::{changes, cluster, leader, logs, probes, streams};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,7 +18,9 @@ use super::{changes, cluster, logs, probes, streams};
         title = "streamkeeper",
         description = "Keeps every declared stream running on exactly one healthy worker. Reads never wait; changes \
                        are answered when they are durable. Every refusal is a problem (RFC 9457). Every answer has \
-                       the header `x-request-id`, which the log names too.",
+                       the header `x-request-id`, which the log names too. Where several orchestrators elect a leader, the \
+                       others answer everything below `/api/v1/`, but `GET /api/v1/leader`, with a redirect (307) to \
+                       the leader, or with 503 while none is known.",
     ),
     paths(
         probes::livez,
@@ -41,6 +43,8 @@ use super::{changes, cluster, logs, probes, streams};
         streams::assignments,
         cluster::alerts,
         cluster::consistency,
+        leader::show,
+        leader::step_down,
         cluster::panic,
     )
 )]

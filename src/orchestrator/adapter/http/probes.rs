@@ -61,7 +61,7 @@ pub(super) async fn startupz(shared: web::Data<Shared>) -> Result<HttpResponse, 
     }))
 }
 
-/// Changes would be taken now.
+/// Changes would be taken now: by this orchestrator, or by the leader to whom it sends them.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -94,13 +94,15 @@ pub(super) async fn readyz(request: HttpRequest, shared: web::Data<Shared>) -> R
         })
         .collect();
     if errors.is_empty() {
+        let role = Some(shared.role().as_str());
         if !is_verbose(&request) {
-            return Ok(ok());
+            return Ok(holds(ProbeView { role, ..probe() }));
         }
         let start = shared.context.start.borrow();
         return Ok(holds(ProbeView {
             phases: start.done.iter().map(PhaseView::of).collect(),
             dependencies: asked.into(),
+            role,
             ..probe()
         }));
     }
@@ -170,6 +172,7 @@ pub(super) async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
 const fn probe() -> ProbeView {
     ProbeView {
         status: Status::Ok,
+        role: None,
         phases: Vec::new(),
         dependencies: BTreeMap::new(),
     }
@@ -248,18 +251,18 @@ const fn fine() -> Dependency {
 }
 
 fn leadership(shared: &Shared) -> Dependency {
-    let role = shared.context.view.cluster.borrow().leadership.role;
-    match role {
+    match shared.role() {
         Role::Leading => fine(),
         Role::TakingOver => troubled(
             Status::Degraded,
             "leadership: it is being taken over".to_owned(),
             "wait a moment; where it lasts, look at the database",
         ),
+        Role::Standby if shared.other_leader().is_some() => fine(),
         Role::Standby => troubled(
             Status::Degraded,
-            "leadership: this orchestrator does not lead".to_owned(),
-            "send changes to the leader; where there is none, look whether another process holds the data folder",
+            "leadership: this orchestrator does not lead, and no leader is known".to_owned(),
+            "wait a moment; where it lasts, look at the message server, and at the log of every orchestrator",
         ),
     }
 }

@@ -30,6 +30,7 @@ pub(super) enum Kind {
     BodyTimeout,
     BodyTooLarge,
     NotLeading,
+    NobodyFollows,
     Busy,
     StoreUnavailable,
     NotReady,
@@ -80,6 +81,11 @@ impl Kind {
                 S::SERVICE_UNAVAILABLE,
                 "not-leading",
                 "This orchestrator does not lead",
+            ),
+            Self::NobodyFollows => (
+                S::CONFLICT,
+                "nobody-follows",
+                "There is no other orchestrator to take the lead",
             ),
             Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Too many changes wait already"),
             Self::StoreUnavailable => (

@@ -4,7 +4,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route, guard};
 
 use super::problem::{Kind, Problem};
-use super::{changes, cluster, logs, openapi, probes as probe, streams};
+use super::{changes, cluster, leader, logs, openapi, probes as probe, streams};
 
 const GET: &str = "GET, HEAD";
 const GET_POST_PUT: &str = "GET, HEAD, POST, PUT";
@@ -36,6 +36,8 @@ pub(super) fn api(config: &mut ServiceConfig) {
         .service(only_get("/api/v1/assignments", streams::assignments))
         .service(only_get("/api/v1/alerts", cluster::alerts))
         .service(only_get("/api/v1/consistency", cluster::consistency))
+        .service(only_get("/api/v1/leader", leader::show))
+        .service(resource("/api/v1/leader/step-down", POST).route(web::post().to(leader::step_down)))
         .service(resource("/api/v1/faults/panic/{actor}", POST).route(web::post().to(cluster::panic)))
         .service(only_get("/openapi.json", openapi::json))
         .service(only_get("/docs", openapi::to_page))
@@ -58,7 +60,7 @@ pub(super) async fn not_here(request: HttpRequest) -> HttpResponse {
     let detail = format!("nothing answers {} {}", request.method(), request.path());
     let problem = Problem::new(Kind::UnknownPath, detail).suggest(
         "the paths are /livez, /readyz, /startupz, /health, /metrics and, on the API's address, /docs, /openapi.json, \
-         /api/v1/status, /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/consistency; they end \
+         /api/v1/status, /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/consistency, /api/v1/leader; they end \
          without a slash",
     );
     HttpResponse::from_error(problem)

@@ -18,6 +18,7 @@ use tracing_actix_web::TracingLogger;
 use super::access_log::AccessLog;
 use super::finish::finish;
 use super::follow::MAX_FOLLOWERS;
+use super::leader::to_the_leader;
 use super::{HttpContext, HttpSettings, Shared, TimeLimits, probes, routes, starting};
 use crate::port::Start;
 
@@ -285,6 +286,7 @@ impl Listener {
             App::new()
                 .app_data(data.clone())
                 .configure(routes)
+                .wrap(from_fn(to_the_leader))
                 .wrap(from_fn(finish))
                 .wrap(Compress::default())
                 .wrap(TracingLogger::<AccessLog>::new())

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::address::{NatsError, NatsSettings, endpoints, shown};
 use super::alerts::{AlertLog, Kept};
 use super::keep::{Keeper, RETRY};
+use super::leader_key::NatsLeaderKey;
 use super::link::{Dial, Failure, Feed, Link, Problem, connect, round_trip};
 use super::parts::{encode_assign, encode_one};
 use super::refusal::Refusals;
@@ -130,6 +131,12 @@ impl NatsBus {
         };
         let outcome = tokio::time::timeout(timeout, asking).await;
         outcome.map_err(|_| last)
+    }
+
+    /// The key that leading means to hold, over this bus's connections.
+    #[must_use]
+    pub fn leader_key(&self) -> NatsLeaderKey {
+        NatsLeaderKey::new(&self.links, &self.subjects)
     }
 
     /// Sends what is queued, within a second, and disconnects.

@@ -4,6 +4,7 @@ mod address;
 mod alerts;
 mod bus;
 mod keep;
+mod leader_key;
 mod link;
 mod managed;
 mod metrics;
@@ -13,4 +14,5 @@ mod write;
 
 pub use address::{NatsError, NatsSettings};
 pub use bus::NatsBus;
+pub use leader_key::NatsLeaderKey;
 pub use managed::{ManagedError, ManagedNats, ManagedOptions, linger_main};

@@ -48,6 +48,9 @@ pub(in super::super) struct HealthView {
 #[schema(as = Probe)]
 pub(in super::super) struct ProbeView {
     pub(in super::super) status: Status,
+    /// Of `/readyz`: `leading`, or `standby` while another one is known to lead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in super::super) role: Option<&'static str>,
     /// The phases of the start.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]

@@ -3,6 +3,7 @@
 pub(super) mod cluster;
 pub(super) mod explain;
 pub(super) mod health;
+pub(super) mod leader;
 pub(super) mod logs;
 pub(super) mod shape;
 pub(super) mod stream;
