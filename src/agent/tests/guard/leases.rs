@@ -110,6 +110,23 @@ async fn a_lease_that_is_renewed_in_time_ends_later_and_one_that_is_not_does_not
 }
 
 #[tokio::test]
+async fn a_guard_that_was_frozen_too_long_takes_no_renewal_for_timely() {
+    let (_folder, mut guard) = guard().await;
+    let pid = guard.pid();
+    // Which of two things it sees first is chance.
+    for key in 0..5 {
+        guard.lease(LONG_MS, 0).await;
+        start_exclusive(&mut guard, key, "exec sleep 86400").await;
+        kill(pid, Signal::STOP);
+        let lease = guard.lease(100, 100).await;
+        until("the lease's end", || now() > lease.kill_at).await;
+        guard.lease(LONG_MS, 0).await;
+        kill(pid, Signal::CONT);
+        assert!(guard.exited(key).await.0.starts_with("its worker's lease ended"));
+    }
+}
+
+#[tokio::test]
 async fn a_stop_that_is_slower_than_the_lease_ends_with_the_lease() {
     let (_folder, mut guard) = guard().await;
     let tag = Tag::new();
@@ -176,6 +193,11 @@ async fn a_frozen_agent_loses_its_exclusive_streams_and_no_others() {
     let both = ["only-1 running", "radio-7 running"];
     let first = leader.until("both streams", |beat| names(beat) == both).await;
     assert_eq!(first["guarded"], true);
+    let restarts = &first["inventory"]["running"][0]["restarts"];
+    assert_eq!(
+        restarts, 0,
+        "the guard knew the lease before it was to start the stream"
+    );
     let left = leader
         .until("a lease", |beat| beat["lease_left_ms"].as_u64() > Some(0))
         .await;
