@@ -207,7 +207,7 @@ impl World {
 
     /// Whether the process is paused, or ends, before its next step.
     fn stumbles(&mut self, index: usize) -> bool {
-        if !self.stormy || self.fate.draw() % STUMBLES != 0 {
+        if !self.stormy || !self.fate.draw().is_multiple_of(STUMBLES) {
             return false;
         }
         self.touched = self.now;

@@ -174,7 +174,7 @@ impl World {
 
     /// Whether the process is paused, or ends, before its next step.
     fn worker_stumbles(&mut self, index: usize) -> bool {
-        if !self.stormy || self.shape.spares_workers() || self.fate.draw() % STUMBLES != 0 {
+        if !self.stormy || self.shape.spares_workers() || !self.fate.draw().is_multiple_of(STUMBLES) {
             return false;
         }
         if self.fate.per_mille(500) {
