@@ -15,6 +15,8 @@ pub mod id;
 pub mod leader;
 pub mod limit;
 pub mod logs;
+#[doc(hidden)]
+pub mod mutant;
 pub mod subject;
 
 pub use alert::{Alert, AlertStatus, Severity};

@@ -8,6 +8,7 @@ use streamkeeper_core::record::{
     Assignment, AssignmentWrite, Fence, Loaded, Persisted, StreamWrite, WriteBatch,
 };
 use streamkeeper_core::spec::StreamSpec;
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{Epoch, StreamId, Term};
 
 use crate::invariant::Watch;
@@ -78,7 +79,9 @@ impl Database {
             return None;
         }
         let before = self.stored.longest_lease;
-        self.stored.fence = Some(fence);
+        if !mutant::on(Mutant::LazyFence) {
+            self.stored.fence = Some(fence);
+        }
         self.stored.longest_lease = before.max(lease);
         let loaded = Loaded {
             streams: self.stored.streams.values().cloned().collect(),
@@ -100,7 +103,10 @@ impl Database {
             sometimes.saw("write while the database is away");
             return Persisted::Failed { reason };
         }
-        if Some(fence) != self.stored.fence {
+        if mutant::on(Mutant::LazyFence) && fence.term > self.stored_term() {
+            self.stored.fence = Some(fence);
+        }
+        if Some(fence) != self.stored.fence && !mutant::on(Mutant::NoFence) {
             sometimes.saw("write under an old fence");
             return Persisted::Fenced {
                 term: self.stored_term(),
@@ -142,7 +148,7 @@ impl Database {
             match write {
                 AssignmentWrite::Put { stream, assignment } => {
                     let before = stored.rows.get(&stream).map_or(Epoch::ZERO, |row| row.epoch);
-                    if before >= assignment.epoch {
+                    if before >= assignment.epoch && !mutant::on(Mutant::RowsNotCompared) {
                         refused.push(stream);
                         continue;
                     }

@@ -1,6 +1,7 @@
 //! What goes on beside a worker's process: its guard, and the children. The guard ends `exclusive` children when the
 //! lease ends, also while the process is paused, and all of them when the process dies.
 
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{Epoch, StreamId};
 use streamkeeper_worker::{Event, Lease, Millis};
 
@@ -38,7 +39,8 @@ pub(crate) struct Guard {
 impl Guard {
     /// Whether an `exclusive` child may not be started any more.
     fn refuses(&self, time: u64) -> bool {
-        self.lease.is_none_or(|lease| lease.stop_at.0 <= time)
+        let ended = self.lease.is_none_or(|lease| lease.stop_at.0 <= time);
+        ended && !mutant::on(Mutant::StartWithoutLease) && !mutant::on(Mutant::SleepingGuard)
     }
 }
 
@@ -175,6 +177,9 @@ impl World {
 
     /// Looks at the lease's deadlines, as the real guard does at its own pace.
     fn lease_due(&mut self, index: usize) {
+        if mutant::on(Mutant::SleepingGuard) {
+            return;
+        }
         let time = self.nodes[index].clock.read(self.now);
         let Some(Lease { stop_at, kill_at }) = self.nodes[index].guard.lease else {
             return;

@@ -11,6 +11,8 @@ mod gate;
 mod guard;
 mod invariant;
 mod key;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod network;
 mod node;
 mod orchestrator;

@@ -2,7 +2,8 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use crate::shape::Shape;
 use crate::sometimes::Sometimes;
@@ -49,6 +50,8 @@ pub(crate) struct Totals {
     pub(crate) seeds: u64,
     pub(crate) virtual_ms: u64,
     pub(crate) happenings: u64,
+    /// Time that the seeds took, each on one core.
+    pub(crate) seconds: f64,
     pub(crate) sometimes: Sometimes,
     /// Seeds that broke something, and what.
     pub(crate) broken: Vec<(u64, String)>,
@@ -59,6 +62,7 @@ impl Totals {
         self.seeds += other.seeds;
         self.virtual_ms += other.virtual_ms;
         self.happenings += other.happenings;
+        self.seconds += other.seconds;
         self.sometimes.add(&other.sometimes);
         self.broken.extend(other.broken);
     }
@@ -92,8 +96,14 @@ pub(crate) fn one(seed: u64, shape: Shape, print: Print) -> Totals {
 
 /// Runs seeds on every core. What breaks is collected, and said once, at the end.
 pub(crate) fn many(seeds: impl Iterator<Item = u64>) -> Totals {
+    many_until(seeds, false, || {})
+}
+
+/// The same; `prepare` is called on each thread, and the first that breaks may end it.
+pub(crate) fn many_until(seeds: impl Iterator<Item = u64>, first: bool, prepare: impl Fn() + Sync) -> Totals {
     let seeds: Vec<u64> = seeds.collect();
     let next = AtomicU64::new(0);
+    let broke = AtomicBool::new(false);
     let totals = Mutex::new(Totals::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let before = std::panic::take_hook();
@@ -101,12 +111,21 @@ pub(crate) fn many(seeds: impl Iterator<Item = u64>) -> Totals {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
+                prepare();
                 loop {
+                    if broke.load(Ordering::Relaxed) {
+                        return;
+                    }
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(seed) = usize::try_from(index).ok().and_then(|index| seeds.get(index)) else {
                         return;
                     };
-                    let outcome = one(*seed, Shape::of(*seed), Print::Nothing);
+                    let start = Instant::now();
+                    let mut outcome = one(*seed, Shape::of(*seed), Print::Nothing);
+                    outcome.seconds = start.elapsed().as_secs_f64();
+                    if first && !outcome.broken.is_empty() {
+                        broke.store(true, Ordering::Relaxed);
+                    }
                     if let Ok(mut totals) = totals.lock() {
                         totals.add(outcome);
                     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{Epoch, Ownership, Performance, RunState, WorkerId};
 
 use crate::record::Assignment;
@@ -81,11 +82,13 @@ impl Slot {
     /// yet, runs on where it is, if it still does (S6). Not so an exclusive one: it is taken away before anything is
     /// stored (OWNERSHIP rule 12).
     #[must_use]
-    pub const fn wanted(&self, exclusive: bool) -> Option<&Assignment> {
+    pub fn wanted(&self, exclusive: bool) -> Option<&Assignment> {
         match self {
             Self::Held(assignment) => Some(assignment),
-            Self::Orphaned { last } if !exclusive => Some(last),
-            Self::Committing { last, .. } if !exclusive => last.as_ref(),
+            Self::Orphaned { last } if !exclusive || mutant::on(Mutant::SetAfterTransaction) => Some(last),
+            Self::Committing { last, .. } if !exclusive || mutant::on(Mutant::SetAfterTransaction) => {
+                last.as_ref()
+            }
             Self::Vacant | Self::Releasing { .. } | Self::Orphaned { .. } | Self::Committing { .. } => None,
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use streamkeeper_protocol::epoch::MAX_ORCHESTRATORS;
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{StreamId, Term};
 
 use super::{Command, Coordinator, MAX_TERM_JUMP};
@@ -25,7 +26,8 @@ impl Coordinator {
 
     /// Ends a leadership whose time is over, whether or not the election has said so yet.
     pub(super) fn expire(&mut self, now: Timestamp, out: &mut Vec<Command>) {
-        if self.cluster.leadership.role != Role::Standby && self.until <= now {
+        let over = self.until <= now && !mutant::on(Mutant::NoValidityCheck);
+        if self.cluster.leadership.role != Role::Standby && over {
             self.stand_by(now, out);
             // Should the election hold its key still, it is to be under another term.
             out.push(Command::NewTerm {
@@ -202,7 +204,7 @@ impl Coordinator {
         self.leases.new_term(now);
         // A database that knows no leader may be a restored one: only a fleet without any term has nothing to wait for.
         let first = longest_lease.is_zero() && fence.term.get() <= MAX_ORCHESTRATORS;
-        let grace_until = if first {
+        let grace_until = if first || mutant::on(Mutant::NoGrace) {
             now
         } else {
             now + self.longest(longest_lease.max(self.config.lease))

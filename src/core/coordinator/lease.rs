@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{SessionId, WorkerId};
 
 use super::Coordinator;
@@ -74,7 +75,7 @@ impl Coordinator {
 
     /// Whether the session may still run what it holds exclusively.
     pub(super) fn may_hold(&self, now: Timestamp, key: &Key) -> bool {
-        !self.dead.contains(key) && now < self.leased_until(key)
+        !self.dead.contains(key) && now < self.leased_until(key) && !mutant::on(Mutant::LeaseNotAwaited)
     }
 
     /// When the next lease ends that somebody waits for.

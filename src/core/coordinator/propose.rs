@@ -1,5 +1,7 @@
 //! The balancer's wishes: each is refused when the stream changed since it was planned, or may not move now.
 
+use streamkeeper_protocol::mutant::{self, Mutant};
+
 use super::{Coordinator, Proposal};
 use crate::cluster::Slot;
 use crate::time::Timestamp;
@@ -29,7 +31,11 @@ impl Coordinator {
         let tried = self.retry_at.is_none() || self.doubtful;
         let settled = known && tried && record.spec.enabled && planned_on == proposal.planned_on;
         // Within the grace somebody may hold it who was not heard yet (OWNERSHIP rule 8).
-        let held_by_a_stranger = record.is_exclusive() && now < self.cluster.leadership.grace_until;
+        let mut held_by_a_stranger = record.is_exclusive() && now < self.cluster.leadership.grace_until;
+        if mutant::on(Mutant::OwnerGrantedInGrace) {
+            let owner = record.slot.assignment().map(|assignment| &assignment.worker);
+            held_by_a_stranger &= owner != Some(&proposal.to);
+        }
         if !self.leads()
             || !fits
             || !settled
@@ -48,6 +54,9 @@ impl Coordinator {
                     to: Some(proposal.to.clone()),
                 };
                 self.set_slot(now, &proposal.stream, slot, proposal.reason);
+                if mutant::on(Mutant::RevokeNotAwaited) {
+                    self.grant(now, &proposal.stream, &proposal.to, proposal.reason);
+                }
             }
             Slot::Held(_) | Slot::Committing { .. } | Slot::Releasing { .. } => {}
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{Epoch, Generation, Heartbeat, RunState, RunningStream, StreamId, WorkerId};
 
 use super::Coordinator;
@@ -31,7 +32,11 @@ impl Coordinator {
             // Above what it has applied and what it was ever told: a session may come back to a seat that it lost in this
             // same term, with a set on its way to it that it is not to have any more.
             self.generations += 1;
-            seat.generation = self.generations.max(applied + 1);
+            seat.generation = if mutant::on(Mutant::GenerationReused) {
+                applied + 1
+            } else {
+                self.generations.max(applied + 1)
+            };
             self.behind.insert(worker.clone());
         }
         // What a former term granted is not told again, so its first inventory decides; what this term granted counts only
@@ -41,7 +46,7 @@ impl Coordinator {
             if first {
                 epoch.term() != term
             } else {
-                applied == generation
+                applied == generation || mutant::on(Mutant::UnsettledInventory)
             }
         };
         for running in reported.values() {
@@ -142,6 +147,12 @@ impl Coordinator {
                 let (next, last, reason) = (next.clone(), Some(held), record.reason);
                 self.set_slot(now, &running.stream, Slot::Committing { next, last }, reason);
                 self.update_stream(&running.stream, |record| record.claimed = true);
+                return;
+            }
+            // It is to end, and runs where the database does not know of: there it has to end.
+            Slot::Releasing { from, to } if first && held.epoch > from.epoch => {
+                let (from, to, reason) = (held, to.clone(), record.reason);
+                self.set_slot(now, &running.stream, Slot::Releasing { from, to }, reason);
                 return;
             }
             Slot::Orphaned { .. } if record.claimed => false,

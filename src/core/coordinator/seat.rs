@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::OrdSet;
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{
     Action, Assign, AssignKind, DesiredEntry, Generation, Heartbeat, PROTOCOL_VERSION, Phase, RunSpec,
     RunningStream, SessionId, Version, WorkerId,
@@ -112,7 +113,7 @@ impl Coordinator {
         self.renew_lease(now, key);
         self.note(now, heartbeat, whole);
         self.measured(heartbeat);
-        if complete && heartbeat.applied.term == fence.term {
+        if complete && (heartbeat.applied.term == fence.term || mutant::on(Mutant::StaleInventory)) {
             self.reconcile(now, &heartbeat.worker, heartbeat.applied.generation);
         }
         self.catch_up(heartbeat);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::OrdSet;
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{
     Capacity, Epoch, Mode, Ownership, Phase, SessionId, StreamId, Version, WorkerId,
 };
@@ -206,7 +207,12 @@ impl Coordinator {
             return;
         };
         self.counter = counter;
-        let epoch = Epoch::new(fence.term, counter);
+        let mut epoch = Epoch::new(fence.term, counter);
+        if mutant::on(Mutant::MemoryKeepsEpoch) && (self.doubtful || self.failures > 0) {
+            let record = self.cluster.streams.get(stream);
+            let last = record.and_then(|record| record.slot.assignment());
+            epoch = last.map_or(epoch, |last| last.epoch);
+        }
         let next = Assignment {
             worker: to.clone(),
             session: worker.session,
@@ -227,7 +233,7 @@ impl Coordinator {
             },
             reason,
         );
-        if self.doubtful {
+        if self.doubtful || mutant::on(Mutant::TellBeforeStore) {
             self.granted(now, stream, next);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{Epoch, StreamId};
 
 use super::apply::Planned;
@@ -50,7 +51,9 @@ impl Writes {
 
     /// Forgets everything and names the callers who wait.
     pub(super) fn drop_all(&mut self) -> Vec<RequestId> {
-        self.assignments.clear();
+        if !mutant::on(Mutant::QueueKept) {
+            self.assignments.clear();
+        }
         let flying = self
             .in_flight
             .take()
@@ -132,6 +135,9 @@ impl Coordinator {
         match outcome {
             Persisted::Committed { refused } if refused.is_empty() => self.committed(now, in_flight, out),
             Persisted::Failed { reason } => self.failed(now, in_flight, &reason, out),
+            Persisted::Ambiguous { .. } if mutant::on(Mutant::GrantOnAmbiguous) => {
+                self.committed(now, in_flight, out);
+            }
             Persisted::Ambiguous { .. } => {
                 self.writes.in_flight = Some(in_flight);
                 self.doubt(now, out);
@@ -278,7 +284,8 @@ impl Coordinator {
         let record = self.cluster.streams.get(stream);
         (self.doubtful || self.failures >= FAILURES_OF_AN_OUTAGE)
             && record.is_some_and(|record| {
-                !record.is_exclusive() && record.spec.enabled && !given_up(record.reason)
+                let allowed = !record.is_exclusive() || mutant::on(Mutant::ExclusiveFromMemory);
+                allowed && record.spec.enabled && !given_up(record.reason)
             })
     }
 

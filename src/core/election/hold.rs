@@ -1,6 +1,7 @@
 //! While the key is held: renewing it, raising the term, noticing its loss, giving it up.
 
 use streamkeeper_protocol::Term;
+use streamkeeper_protocol::mutant::{self, Mutant};
 
 use super::{Command, Election, Found, Operation};
 use crate::time::Timestamp;
@@ -25,7 +26,8 @@ pub(super) struct Held {
 impl Election {
     /// Ends a leadership whose time is over.
     pub(super) fn expire(&mut self, now: Timestamp, out: &mut Vec<Command>) {
-        if self.held.as_ref().is_some_and(|held| held.until <= now) {
+        let over = self.held.as_ref().is_some_and(|held| held.until <= now);
+        if over && !mutant::on(Mutant::NoValidityCheck) {
             self.lose(now, out);
         }
     }
@@ -83,7 +85,7 @@ impl Election {
                 self.begin(now, Operation::Read, out);
             }
         } else if held.leaving.is_some() {
-            if held.vacated {
+            if held.vacated || mutant::on(Mutant::ReleasedTooEarly) {
                 self.write(now, term, true, revision, out);
             }
         } else if term <= self.needed {

@@ -17,6 +17,7 @@ mod tests;
 
 use std::time::Duration;
 
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{LeaderRecord, OrchestratorId, PROTOCOL_VERSION, Term};
 
 use crate::machine::Machine;
@@ -157,6 +158,10 @@ impl Election {
         }
         match outcome {
             WriteOutcome::Stored { revision } => self.stored(now, sent, revision, out),
+            WriteOutcome::Unknown if mutant::on(Mutant::UnknownIsStored) => {
+                let revision = self.held.as_ref().map_or(0, |held| held.revision) + 1;
+                self.stored(now, sent, revision, out);
+            }
             // A conflict is no proof: the write may have come twice, and the first have been stored.
             WriteOutcome::Conflict | WriteOutcome::Unknown => {
                 if self.unsure.len() == MAX_UNSURE {
@@ -178,7 +183,10 @@ impl Election {
             self.seen = None;
             return;
         }
-        let until = sent.at + self.config.lease;
+        let mut until = sent.at + self.config.lease;
+        if mutant::on(Mutant::ValidityAtAnswer) {
+            until = now + self.config.lease;
+        }
         if until <= now {
             return;
         }

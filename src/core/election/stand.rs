@@ -1,5 +1,6 @@
 //! While another holds the key, or nobody: watching it, and taking it when it is free.
 
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{LeaderRecord, OrchestratorId};
 
 use super::{Command, Election, Found, Sent};
@@ -77,7 +78,7 @@ impl Election {
         let Some(seen) = &self.seen else {
             return Timestamp::MAX;
         };
-        if !self.config.observe {
+        if !self.config.observe || mutant::on(Mutant::HeldKeyIsFree) {
             return Timestamp::ZERO;
         }
         match &seen.found {
@@ -85,6 +86,7 @@ impl Election {
             Found::Record { record, .. } => {
                 seen.since + self.wait(std::time::Duration::from_millis(record.lease_ms))
             }
+            Found::Absent { .. } if mutant::on(Mutant::AbsentKeyIsFree) => Timestamp::ZERO,
             Found::Absent { .. } | Found::Garbled { .. } => seen.since + self.wait(self.config.lease),
             Found::Failed => Timestamp::MAX,
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use streamkeeper_protocol::limit::{MAX_ENTRIES, MAX_PARTS};
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{Action, Assign, DesiredEntry, SessionId, StreamId, Term, Version, WorkerId};
 
 /// A whole desired set.
@@ -24,10 +25,15 @@ pub(super) fn objection(
     highest_term: Term,
     applied: Version,
 ) -> Option<String> {
-    if assign.worker != *worker || assign.session != session {
+    let meant = assign.session == session || mutant::on(Mutant::NoSessionCheck);
+    if assign.worker != *worker || !meant {
         return Some(format!("assign for {} {}", assign.worker, assign.session));
     }
-    if assign.term < highest_term {
+    let lower_term = assign.term < highest_term;
+    if lower_term && mutant::on(Mutant::NoTermCheck) {
+        return None;
+    }
+    if lower_term {
         return Some(format!("term {} is below {highest_term}", assign.term));
     }
     if assign.version() < applied {

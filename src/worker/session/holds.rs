@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{
     Action, DesiredEntry, Epoch, Ownership, Phase, RunSpec, RunState, RunningStream, StreamId,
 };
@@ -190,7 +191,7 @@ impl Holds {
 
     fn want(&mut self, stream: StreamId, epoch: Epoch, run: Option<RunSpec>, orders: &mut Orders) {
         let floor = self.floor.get(&stream).copied().unwrap_or_default();
-        let run = run.filter(|_| epoch >= floor);
+        let run = run.filter(|_| epoch >= floor || mutant::on(Mutant::EpochsNotCompared));
         let Some(held) = self.held.get_mut(&stream) else {
             if let Some(spec) = run {
                 self.begin(stream, epoch, spec, orders);
@@ -204,6 +205,9 @@ impl Holds {
             // The newest set decides alone: what an older one wanted next is not started any more.
             held.next = run.map(|spec| (epoch, spec));
         } else if let Some(spec) = run.filter(|_| epoch > held.epoch) {
+            if mutant::on(Mutant::StopAfterStart) {
+                return self.begin(stream, epoch, spec, orders);
+            }
             self.end(&stream, orders);
             match self.held.get_mut(&stream) {
                 Some(stopping) => stopping.next = Some((epoch, spec)),

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use streamkeeper_protocol::Assign;
+use streamkeeper_protocol::mutant::{self, Mutant};
 
 use super::Millis;
 
@@ -58,7 +59,11 @@ impl Leases {
 
     /// A leader answered, and what its answer speaks of is wholly applied. Answers the new ends if they moved.
     pub(super) fn renew(&mut self, now: Millis, terms: Terms) -> Option<Lease> {
-        let deadline = self.sent_at(terms.ack_seq)?.plus(terms.lease_ms);
+        let mut anchor = self.sent_at(terms.ack_seq)?;
+        if mutant::on(Mutant::LeaseAtReceipt) {
+            anchor = now;
+        }
+        let deadline = anchor.plus(terms.lease_ms);
         let before = |ms: u64| Millis(deadline.0.saturating_sub(ms));
         // Who is to be killed before is told to end before.
         let stop_budget_ms = terms.stop_budget_ms.max(terms.kill_margin_ms);

@@ -33,6 +33,7 @@ mod tests_local;
 #[cfg(test)]
 mod tests_random;
 
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{
     Assign, AssignKind, ControlKind, Phase, RunningStream, SessionId, Term, Version,
 };
@@ -263,7 +264,8 @@ impl Session {
             self.pulse.ask_whole();
         }
         let version = assign.version();
-        let news = version > self.applied;
+        let news =
+            version > self.applied || (version.term < self.applied.term && mutant::on(Mutant::NoTermCheck));
         let (kind, terms) = (assign.kind, Terms::from(&assign));
         match kind {
             AssignKind::LeaseOnly if news => {
@@ -291,7 +293,8 @@ impl Session {
         }
         // A set is not applied before all of its parts have come, and till then its lease does not count: it may take
         // streams away (OWNERSHIP rule 1).
-        let is_applied = version == self.applied && !(kind == AssignKind::Desired && self.lease_only);
+        let is_applied = version == self.applied && !(kind == AssignKind::Desired && self.lease_only)
+            || mutant::on(Mutant::LeaseBeforeSet);
         if is_applied && self.renew_lease(now, terms, out) {
             out.extend(self.holds.start_deferred().into_commands());
         }
@@ -322,7 +325,7 @@ impl Session {
     fn set_gate(&mut self, now: Millis) {
         self.holds.set_gate(match self.config.guarded {
             false => Gate::Unguarded,
-            true if self.leases.may_start(now) => Gate::Open,
+            true if self.leases.may_start(now) || mutant::on(Mutant::StartWithoutLease) => Gate::Open,
             true => Gate::Shut,
         });
     }

@@ -42,11 +42,12 @@ fn a_stream_that_was_stopped_for_a_move_that_is_not_stored_runs_again_where_it_w
 fn nothing_is_granted_to_a_worker_before_its_first_inventory() {
     let mut world = World::new();
     world.declare(&["s1"]);
+    let world_term = world.cluster().leadership.term;
     let beat = |seq, whole: bool| {
         let mut heartbeat = first_heartbeat();
         heartbeat.seq = seq;
         if seq > 1 {
-            heartbeat.applied.term = Term::new(16).unwrap();
+            heartbeat.applied.term = world_term;
             heartbeat.highest_term = heartbeat.applied.term;
         }
         heartbeat.inventory.parts = u32::from(whole);

@@ -1,0 +1,35 @@
+//! Does the simulation notice when a rule of the protocol is missing? Each is switched off for itself.
+
+use streamkeeper_protocol::mutant::{self, Mutant};
+
+use crate::number;
+use crate::run::many_until;
+
+/// Seeds after which a mutant counts as alive.
+const MOST_SEEDS: u64 = 3_000;
+
+#[test]
+fn every_mutant_is_killed() {
+    let most = number("SEEDS").unwrap_or(MOST_SEEDS);
+    let mut alive = Vec::new();
+    println!("{:<22} {:>7} {:>8}  killed by", "mutant", "seeds", "seconds");
+    for mutant in Mutant::ALL {
+        let totals = many_until(0..most, true, || mutant::switch(Some(mutant)));
+        let killer = totals.broken.first().map(|(seed, what)| {
+            let what = what.split_once(" s: ").map_or(&**what, |(_, what)| what);
+            let words: String = what.chars().take(90).collect();
+            format!("seed {seed}: {words}")
+        });
+        println!(
+            "{:<22} {:>7} {:>8.1}  {}",
+            format!("{mutant:?}"),
+            totals.seeds,
+            totals.seconds,
+            killer.as_deref().unwrap_or("-")
+        );
+        if killer.is_none() {
+            alive.push(mutant);
+        }
+    }
+    assert!(alive.is_empty(), "mutants that no seed notices: {alive:?}");
+}
