@@ -39,7 +39,8 @@ level unit --lib --bins
 level doc --doc
 level tidy --test tidy
 level wire --test wire
-level simulation --test simulation
+# As many seeds as the machine of a check can bear; `make sim` runs more of them, optimised.
+SEEDS=2000 level simulation --test simulation
 level guard --test guard
 # Tests of these levels start servers and processes: a bound keeps two cores from being fought over.
 level integration --test integration -- --test-threads 4
