@@ -25,6 +25,7 @@ p99 is a value that was measured: it needs at least 30 runs to say something.
 Examples:
   streamkeeper bench failover
   streamkeeper bench failover --workers 3 --streams 300 --runs 30 --json
+  streamkeeper bench failover --fault crash --set heartbeat.advisories=false
   streamkeeper bench failover --fault freeze --set heartbeat.timeout=2s --set heartbeat.warning=1s";
 
 #[derive(Debug, Args)]

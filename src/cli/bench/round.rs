@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde::Serialize;
 use tokio::time::sleep;
 
@@ -24,6 +24,8 @@ const SPREAD: f64 = 0.618_033_988_749_895;
 pub(super) enum Fault {
     /// SIGKILL to the agent; its guard lives
     Kill,
+    /// SIGKILL to the agent and its guard together: nobody can tell
+    Crash,
     /// SIGSTOP to the agent, and SIGCONT when its streams run elsewhere
     Freeze,
     /// SIGTERM to the agent: an orderly end
@@ -38,15 +40,22 @@ pub(super) async fn run(cluster: &mut Cluster, fault: Fault, number: u32) -> Res
         .agents
         .get(index)
         .ok_or_else(|| Failure::failed("bench: there is no agent"))?;
+    let guard = agent.pid().and_then(guard_of);
     let blow = Blow {
         worker: agent.name.clone(),
         at_us: cluster.judge.now_us(),
     };
-    agent.signal(match fault {
-        Fault::Kill => Signal::KILL,
-        Fault::Freeze => Signal::STOP,
-        Fault::Leave => Signal::TERM,
-    });
+    match fault {
+        Fault::Kill => agent.signal(Signal::KILL),
+        Fault::Crash => {
+            // The guard must not see the agent die.
+            signal(guard, Signal::STOP);
+            agent.signal(Signal::KILL);
+            signal(guard, Signal::KILL);
+        }
+        Fault::Freeze => agent.signal(Signal::STOP),
+        Fault::Leave => agent.signal(Signal::TERM),
+    }
     let times = cluster
         .look("every lost stream read elsewhere", |visits, _| {
             let times = tally::replaced(visits, &blow);
@@ -76,6 +85,25 @@ pub(super) async fn run(cluster: &mut Cluster, fault: Fault, number: u32) -> Res
         overlap_ms: tally::millis(overlap),
         needless_moves,
     })
+}
+
+/// The guard of the agent with this process id.
+fn guard_of(agent: u32) -> Option<Pid> {
+    let processes = std::fs::read_dir("/proc").ok()?;
+    let mut pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let pid = pids.find(|pid| {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let parent = format!("PPid:\t{agent}");
+        read("status").lines().any(|line| line == parent) && read("cmdline").ends_with("\0guard\0")
+    });
+    pid.and_then(Pid::from_raw)
+}
+
+fn signal(process: Option<Pid>, signal: Signal) {
+    if let Some(process) = process {
+        // It may have ended by itself just now.
+        let _ = rustix::process::kill_process(process, signal);
+    }
 }
 
 /// A run with a cluster of its own.
