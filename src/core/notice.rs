@@ -6,6 +6,7 @@ use std::time::Duration;
 use streamkeeper_protocol::{Epoch, SessionId, StreamId, Term, WorkerId};
 
 use crate::cluster::{Availability, MoveReason};
+use crate::heartbeat_tracker::Way;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,15 @@ pub enum Notice {
         worker: WorkerId,
         /// Its silent life.
         session: SessionId,
+    },
+    /// A worker's session was found to be lost or dead.
+    LossFound {
+        /// The worker.
+        worker: WorkerId,
+        /// Its life.
+        session: SessionId,
+        /// How it was found.
+        way: Way,
     },
     /// A stream was given to a worker, durably.
     Assigned {
@@ -74,6 +84,7 @@ impl Notice {
                 Availability::Dead => "worker_dead",
             },
             Self::WorkerEmergency { .. } => "worker_emergency",
+            Self::LossFound { .. } => "loss_found",
             Self::Assigned { .. } => "assigned",
             Self::FailedOver { .. } => "failed_over",
         }
@@ -89,6 +100,11 @@ impl Notice {
             | Self::WorkerEmergency { worker, session } => {
                 vec![("worker", worker.to_string()), ("session", session.to_string())]
             }
+            Self::LossFound { worker, session, way } => vec![
+                ("worker", worker.to_string()),
+                ("session", session.to_string()),
+                ("way", way.as_str().to_owned()),
+            ],
             Self::Assigned {
                 stream,
                 worker,

@@ -100,6 +100,15 @@ pub enum Effect {
         /// How long to wait for the answer.
         timeout: Duration,
     },
+    /// Ask a worker for a sign of life and report to the failure detector what became of it.
+    Ping {
+        /// The worker.
+        worker: WorkerId,
+        /// The session that is meant.
+        session: SessionId,
+        /// What led to it.
+        way: heartbeat_tracker::Way,
+    },
     /// Tell whoever listens.
     Notice(Notice),
     /// Tell that an alert fires.
@@ -264,6 +273,13 @@ impl Routed for HeartbeatTracker {
                         session,
                     })),
                 ]
+            }
+            Command::Ping { worker, session, way } => {
+                vec![Route::Do(Effect::Ping { worker, session, way })]
+            }
+            Command::Found { worker, session, way } => {
+                let notice = Notice::LossFound { worker, session, way };
+                vec![Route::Do(Effect::Notice(notice))]
             }
             Command::MassFailure { held, silent, of } => {
                 vec![Route::To(Input::AlertManager(

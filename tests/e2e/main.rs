@@ -5,6 +5,7 @@ mod bench;
 mod classic;
 mod database;
 mod demo;
+mod detection;
 mod ends;
 mod exclusive;
 mod icecast;

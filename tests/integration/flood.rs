@@ -8,7 +8,7 @@ use async_nats::Client;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use streamkeeper_orchestrator::adapter::nats::NatsBus;
 use streamkeeper_orchestrator::port::{Bus, Inbox};
-use streamkeeper_protocol::{Beacon, Heartbeat, OrchestratorId, WorkerId, encode, limit};
+use streamkeeper_protocol::{Beacon, Heartbeat, OrchestratorId, SessionId, WorkerId, encode, limit};
 use streamkeeper_tests::wait::{GENEROUS, until};
 use tokio::time::MissedTickBehavior;
 
@@ -44,6 +44,8 @@ impl Inbox for Heard {
     fn beacon(&self, _beacon: Beacon) {}
 
     fn connection(&self, _connected: bool) {}
+
+    fn disconnected(&self, _worker: WorkerId, _session: SessionId) {}
 }
 
 fn of(worker: &str, seq: u64) -> Heartbeat {

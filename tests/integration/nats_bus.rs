@@ -19,8 +19,8 @@ use rustix::process::Signal;
 use streamkeeper_orchestrator::adapter::nats::{NatsBus, NatsError, NatsSettings};
 use streamkeeper_orchestrator::port::{Bus, BusError, Inbox};
 use streamkeeper_protocol::{
-    Assign, Beacon, Control, ControlReply, Heartbeat, OrchestratorId, PROTOCOL_VERSION, Severity, compress,
-    decode, encode, limit,
+    Assign, Beacon, Control, ControlReply, Heartbeat, OrchestratorId, PROTOCOL_VERSION, SessionId, Severity,
+    WorkerId, compress, decode, encode, limit,
 };
 use streamkeeper_tests::nats::NatsServer;
 use streamkeeper_tests::ports::free_port;
@@ -50,6 +50,8 @@ impl Inbox for Notes {
     fn connection(&self, connected: bool) {
         self.connections.lock().unwrap().push(connected);
     }
+
+    fn disconnected(&self, _worker: WorkerId, _session: SessionId) {}
 }
 
 impl Notes {

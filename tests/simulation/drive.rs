@@ -273,6 +273,7 @@ impl World {
                 let delay = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
                 self.ordered(index, life, delay, order, Err("no answer in time".to_owned()));
             }
+            Effect::Ping { worker, session, way } => self.ping(index, worker, session, way),
             Effect::Notice(notice) => self.noticed(index, &notice),
             Effect::Fire(alert) => {
                 self.trace(format_args!(

@@ -176,6 +176,7 @@ impl World {
 
     pub(crate) fn nats_returns(&mut self) {
         self.nats_up = true;
+        self.connections_are_new();
         for index in 0..self.nodes.len() {
             let delay = self.network.between(1, 1_000);
             self.soon(index, delay, Inside::Connect);

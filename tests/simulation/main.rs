@@ -17,6 +17,7 @@ mod network;
 mod node;
 mod orchestrator;
 mod outside;
+mod ping;
 mod random;
 mod run;
 mod shape;

@@ -4,8 +4,12 @@
 //! changes of a pass reach the coordinator together, and so that a mass failure is seen before anything is
 //! redistributed: when most of the fleet falls silent at once, it is likelier that this orchestrator is cut off.
 
+mod message;
+mod suspicion;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_suspicion;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +20,9 @@ use crate::cluster::Availability;
 use crate::graveyard::{Graveyard, Key};
 use crate::machine::Machine;
 use crate::time::Timestamp;
+pub use message::{Command, Event, SessionChange};
+use suspicion::Suspicion;
+pub use suspicion::{Answer, MAX_PINGS_PER_WINDOW, WINDOW, Way};
 
 /// When silence means what.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +33,10 @@ pub struct Config {
     pub timeout: Duration,
     /// Silence after which somebody should look.
     pub emergency: Duration,
+    /// Silence after which a session is asked whether it still listens.
+    pub ping_after: Duration,
+    /// How long a worker that nobody hears listening may take to come back.
+    pub disconnect_grace: Duration,
     /// Time between two passes.
     pub check_interval: Duration,
     /// Share of the fleet (0 to 1) above which silence at once is held back.
@@ -42,6 +53,8 @@ impl Default for Config {
             warning: Duration::from_secs(6),
             timeout: Duration::from_secs(10),
             emergency: Duration::from_secs(30),
+            ping_after: Duration::from_secs(3),
+            disconnect_grace: Duration::from_secs(1),
             check_interval: Duration::from_millis(250),
             mass_failure_share: 0.5,
             mass_failure_count: 3,
@@ -50,68 +63,19 @@ impl Default for Config {
     }
 }
 
-/// What the tracker is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A takeover: these sessions own streams. Their silence counts from now, never from a stored time.
-    Expect(Vec<(WorkerId, SessionId)>),
-    /// A heartbeat came.
-    Heard {
-        /// The sender.
-        worker: WorkerId,
-        /// Its life.
-        session: SessionId,
-        /// Number of the heartbeat within the session.
-        seq: u64,
-        /// Where it is in its life.
-        phase: Phase,
-        /// A session that the sender proves to be dead.
-        supersedes: Option<SessionId>,
-    },
-    /// Time passed.
-    Tick,
-}
-
-/// What the tracker found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// All changes of one pass or message, to be applied before anything is redistributed.
-    Changed(Vec<SessionChange>),
-    /// A session has been silent beyond the emergency threshold.
-    Emergency {
-        /// The worker.
-        worker: WorkerId,
-        /// Its silent life.
-        session: SessionId,
-    },
-    /// Losses are held back since a mass failure is likelier to be ours; or no longer.
-    MassFailure {
-        /// Whether they are held back.
-        held: bool,
-        /// How many sessions are silent.
-        silent: usize,
-        /// How many sessions are looked at.
-        of: usize,
-    },
-}
-
-/// One change of availability.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionChange {
-    /// The worker.
-    pub worker: WorkerId,
-    /// Its life.
-    pub session: SessionId,
-    /// How it is now.
-    pub availability: Availability,
-}
-
 #[derive(Debug)]
 struct Tracked {
     last_heard: Timestamp,
     last_seq: u64,
     availability: Availability,
     emergency: bool,
+    /// Whether it was heard over our present connection.
+    near: bool,
+    /// Whether it was asked since it was heard last.
+    pinged: bool,
+    /// Why it is to be asked.
+    hint: Option<Way>,
+    suspicion: Option<Suspicion>,
 }
 
 /// The machine.
@@ -123,6 +87,10 @@ pub struct HeartbeatTracker {
     held_since: Option<Timestamp>,
     told_hold: Option<bool>,
     next_pass: Option<Timestamp>,
+    /// When the first grace ends.
+    next_confirm: Option<Timestamp>,
+    /// When the present window of pings began, and how many it has seen.
+    pings: (Timestamp, usize),
 }
 
 impl HeartbeatTracker {
@@ -136,6 +104,8 @@ impl HeartbeatTracker {
             held_since: None,
             told_hold: None,
             next_pass: None,
+            next_confirm: None,
+            pings: (Timestamp::ZERO, 0),
         }
     }
 
@@ -170,11 +140,12 @@ impl HeartbeatTracker {
             return told(vec![change(&key, Availability::Dead)]);
         }
         let mut changes = Vec::new();
+        let mut commands = Vec::new();
         if let Some(previous) = supersedes.filter(|previous| *previous != key.1) {
-            changes.extend(self.bury((key.0.clone(), previous)));
+            changes.extend(self.bury((key.0.clone(), previous), &mut commands));
         }
         if phase == Phase::Gone {
-            changes.extend(self.bury(key));
+            changes.extend(self.bury(key, &mut commands));
         } else {
             let tracked = self
                 .sessions
@@ -182,23 +153,30 @@ impl HeartbeatTracker {
                 .or_insert_with(|| Tracked::new(now));
             // A late copy of a message proves nothing about now.
             if seq <= tracked.last_seq {
-                return told(changes);
+                commands.extend(told(changes));
+                return commands;
             }
             tracked.last_seq = seq;
             tracked.last_heard = now;
             tracked.emergency = false;
+            tracked.near = true;
+            tracked.forget_suspicion();
             if tracked.availability != Availability::Alive {
                 tracked.availability = Availability::Alive;
                 changes.push(change(&key, Availability::Alive));
             }
             self.forget_former(&key.0, key.1);
         }
-        told(changes)
+        commands.extend(told(changes));
+        commands
     }
 
     /// Marks a session as proven dead, once.
-    fn bury(&mut self, key: Key) -> Option<SessionChange> {
-        self.sessions.remove(&key);
+    fn bury(&mut self, key: Key, out: &mut Vec<Command>) -> Option<SessionChange> {
+        let before = self.sessions.remove(&key);
+        if before.is_some_and(|tracked| tracked.availability != Availability::Lost) {
+            out.push(found(&key, Way::Proof));
+        }
         let change = change(&key, Availability::Dead);
         self.dead.bury(key).then_some(change)
     }
@@ -219,7 +197,7 @@ impl HeartbeatTracker {
 
     fn pass(&mut self, now: Timestamp) -> Vec<Command> {
         self.next_pass = Some(now + self.config.check_interval);
-        let mut commands = Vec::new();
+        let mut commands = self.ask(now);
         let hold = self.judge_mass_failure(now, &mut commands);
         let config = self.config;
         let mut changes = Vec::new();
@@ -228,11 +206,14 @@ impl HeartbeatTracker {
             let silence = now.since(tracked.last_heard);
             let judged = match tracked.availability {
                 Availability::Lost | Availability::Dead => tracked.availability,
-                _ if silence >= config.timeout && !hold => Availability::Lost,
+                _ if tracked.is_silent(silence, config.timeout) && !hold => Availability::Lost,
                 _ if silence >= config.warning => Availability::Warning,
                 other => other,
             };
             if judged != tracked.availability {
+                if judged == Availability::Lost {
+                    commands.push(found(key, tracked.way()));
+                }
                 tracked.availability = judged;
                 changes.push(change(key, judged));
             }
@@ -255,7 +236,16 @@ impl HeartbeatTracker {
     fn judge_mass_failure(&mut self, now: Timestamp, commands: &mut Vec<Command>) -> bool {
         let judged = |tracked: &&Tracked| tracked.availability != Availability::Lost;
         let of = self.sessions.values().filter(judged).count();
-        let is_silent = |tracked: &&Tracked| now.since(tracked.last_heard) >= self.config.timeout;
+        // Once one of them is about to be lost, those whose grace still goes on count as well: connections that break
+        // together are found one by one.
+        let deciding = self
+            .sessions
+            .values()
+            .any(|tracked| judged(&tracked) && tracked.is_gone());
+        let is_silent = |tracked: &&Tracked| {
+            let silence = now.since(tracked.last_heard);
+            tracked.is_silent(silence, self.config.timeout) || (deciding && tracked.suspicion.is_some())
+        };
         let silent = self.sessions.values().filter(judged).filter(is_silent).count();
         let share = if of == 0 { 0.0 } else { silent as f64 / of as f64 };
         let everybody = of > 0 && silent == of;
@@ -301,12 +291,23 @@ impl Machine for HeartbeatTracker {
                 phase,
                 supersedes,
             } => self.heard(now, (worker, session), seq, phase, supersedes),
+            Event::Disconnected { worker, session } => self.disconnected(now, &(worker, session)),
+            Event::Pinged {
+                worker,
+                session,
+                way,
+                answer,
+            } => self.pinged(now, &(worker, session), way, answer),
+            Event::Connection => {
+                self.connection();
+                Vec::new()
+            }
             Event::Tick => self.pass(now),
         }
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        self.next_pass
+        self.next_pass.into_iter().chain(self.next_confirm).min()
     }
 
     fn tick() -> Event {
@@ -321,7 +322,24 @@ impl Tracked {
             last_seq: 0,
             availability: Availability::Alive,
             emergency: false,
+            near: false,
+            pinged: false,
+            hint: None,
+            suspicion: None,
         }
+    }
+
+    /// Whether it counts as silent: its time is over, or nobody listens for it any more.
+    fn is_silent(&self, silence: Duration, timeout: Duration) -> bool {
+        silence >= timeout || self.is_gone()
+    }
+}
+
+fn found(key: &Key, way: Way) -> Command {
+    Command::Found {
+        worker: key.0.clone(),
+        session: key.1,
+        way,
     }
 }
 

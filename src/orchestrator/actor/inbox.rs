@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use streamkeeper_core::router;
-use streamkeeper_protocol::{Beacon, Heartbeat};
+use streamkeeper_core::heartbeat_tracker;
+use streamkeeper_core::router::{self, Input};
+use streamkeeper_protocol::{Beacon, Heartbeat, SessionId, WorkerId};
 
 use super::shell::Shell;
 use crate::port::Inbox;
@@ -51,11 +52,18 @@ impl Inbox for ActorInbox {
     }
 
     fn connection(&self, connected: bool) {
-        if connected
-            && let Some(shell) = self.shell.get()
-            && !shell.stands_by()
-        {
+        let Some(shell) = self.shell.get() else { return };
+        shell.offer(Input::HeartbeatTracker(heartbeat_tracker::Event::Connection));
+        if connected && !shell.stands_by() {
             shell.alerts.flush();
+        }
+    }
+
+    fn disconnected(&self, worker: WorkerId, session: SessionId) {
+        if let Some(shell) = self.shell.get() {
+            let event = heartbeat_tracker::Event::Disconnected { worker, session };
+            // A full queue drops it, counted; silence shows the same, later.
+            shell.offer(Input::HeartbeatTracker(event));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use streamkeeper_core::coordinator::Event;
+use streamkeeper_core::heartbeat_tracker::{self, Answer, Way};
 use streamkeeper_core::notice::Notice;
 use streamkeeper_core::record::{Fence, WriteBatch};
 use streamkeeper_core::recovery_manager;
@@ -12,6 +13,7 @@ use streamkeeper_protocol::{Assign, Control, ControlKind, PROTOCOL_VERSION, Sess
 
 use super::mailbox::Mailbox;
 use super::shell::Shell;
+use crate::port::BusError;
 use crate::telemetry::metrics as names;
 
 impl Shell {
@@ -50,6 +52,7 @@ impl Shell {
                 kind,
                 timeout,
             } => self.order(order, worker, session, kind, timeout),
+            Effect::Ping { worker, session, way } => self.ping(worker, session, way),
             Effect::Notice(notice) => self.notice(&notice),
             Effect::Fire(alert) => self.alerts.fire(alert),
             Effect::Resolve(alert) => self.alerts.resolve(alert),
@@ -67,6 +70,10 @@ impl Shell {
         match notice {
             Notice::Assigned { reason, .. } => {
                 metrics::counter!(names::MOVES, "reason" => reason.as_str()).increment(1);
+            }
+            Notice::LossFound { worker, way, .. } => {
+                metrics::counter!(names::LOSSES, "way" => way.as_str()).increment(1);
+                tracing::info!(%worker, way = way.as_str(), "a worker's session is gone");
             }
             Notice::FailedOver { after, .. } => {
                 metrics::histogram!(names::FAILOVER_SECONDS).record(after.as_secs_f64());
@@ -132,6 +139,39 @@ impl Shell {
             manager
                 .deliver(recovery_manager::Event::Ordered { order, outcome })
                 .await;
+        });
+    }
+}
+
+impl Shell {
+    /// Asks a session for a sign of life. As many at a time as the failure detector asks for.
+    fn ping(&self, worker: WorkerId, session: SessionId, way: Way) {
+        let bus = Arc::clone(&self.ports.bus);
+        let tracker = self.mailboxes.heartbeat_tracker.clone();
+        let timeout = self.settings.recovery_manager.control_timeout;
+        let term = self.cluster.borrow().leadership.term;
+        let control = Control {
+            v: PROTOCOL_VERSION,
+            worker: worker.clone(),
+            session: Some(session),
+            // Never the same twice: a worker does an order that it knows only once.
+            id: format!("{}-ping-{:016x}", self.id, rand::random::<u64>()),
+            term,
+            kind: ControlKind::Ping,
+        };
+        self.io.spawn(async move {
+            let answer = match bus.control(&control, timeout).await {
+                Ok(_) => Answer::Somebody,
+                Err(BusError::NoResponders(_)) => Answer::Nobody,
+                Err(_) => Answer::Unknown,
+            };
+            let event = heartbeat_tracker::Event::Pinged {
+                worker,
+                session,
+                way,
+                answer,
+            };
+            tracker.deliver(event).await;
         });
     }
 }

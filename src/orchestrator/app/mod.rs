@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use crate::actor::{ActorInbox, Actors, Fatal, Ports};
 use crate::adapter::breaker::BreakerStore;
 use crate::adapter::http::{BoundHttp, HttpContext, HttpError, HttpServer};
-use crate::adapter::nats::{ManagedNats, NatsBus};
+use crate::adapter::nats::{ManagedNats, NatsBus, watch_advisories};
 use crate::adapter::store::SeaStore;
 use crate::adapter::system::{DataDir, OwnKey, SystemClock, TermFile};
 use crate::config::{Backend, Config};
@@ -180,6 +180,10 @@ impl Parts {
         let api_url = config.http.api_url.clone().unwrap_or_else(own_url);
         let cluster = actors.view().cluster;
         let mut tasks = JoinSet::new();
+        if let Some(managed) = managed.as_ref().filter(|_| config.heartbeat.advisories) {
+            let system = managed.system_settings(format!("streamkeeper {id} advisories"));
+            tasks.spawn(watch_advisories(&system, inbox)?);
+        }
         tasks.spawn(beacons(bus.clone(), cluster, id, api_url.clone()));
         // Last: whoever waits for the start waits for all of it.
         starting.through();

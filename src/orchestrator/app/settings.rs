@@ -86,6 +86,8 @@ pub(super) fn actors(config: &Config) -> Settings {
             warning: config.heartbeat.warning,
             timeout: config.heartbeat.timeout,
             emergency: config.heartbeat.emergency,
+            ping_after: config.heartbeat.ping_after,
+            disconnect_grace: config.heartbeat.disconnect_grace,
             check_interval: config.heartbeat.check_interval,
             mass_failure_share: config.heartbeat.mass_failure_share,
             mass_failure_count: config.heartbeat.mass_failure_count,

@@ -48,13 +48,14 @@ pub(super) fn check(
 }
 
 fn durations(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], Duration); 13] = [
+    let above_zero: [(&'static [&'static str], Duration); 14] = [
         (&["http.change_timeout"], config.http.change_timeout),
         (&["nats.connect_timeout"], config.nats.connect_timeout),
         (&["database.start_timeout"], config.database.start_timeout),
         (&["database.connect_timeout"], config.database.connect_timeout),
         (&["database.operation_timeout"], config.database.operation_timeout),
         (&["heartbeat.warning"], config.heartbeat.warning),
+        (&["heartbeat.ping_after"], config.heartbeat.ping_after),
         (&["heartbeat.check_interval"], config.heartbeat.check_interval),
         (&["lease.duration"], config.lease.duration),
         (&["balancer.round_interval"], config.balancer.round_interval),

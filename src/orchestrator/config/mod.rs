@@ -111,6 +111,14 @@ pub struct Heartbeat {
     /// Silence after which somebody should look.
     #[serde(with = "humantime_serde")]
     pub emergency: Duration,
+    /// Silence after which a worker is asked whether it still listens.
+    #[serde(with = "humantime_serde")]
+    pub ping_after: Duration,
+    /// How long a worker that does not listen any more may take to come back before it is lost.
+    #[serde(with = "humantime_serde")]
+    pub disconnect_grace: Duration,
+    /// Whether the managed message server tells which workers' connections end.
+    pub advisories: bool,
     /// Time between two looks.
     #[serde(with = "humantime_serde")]
     pub check_interval: Duration,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use streamkeeper_protocol::{
-    Alert, Assign, Beacon, Control, ControlReply, Event, Heartbeat, LogReply, LogRequest, Severity,
+    Alert, Assign, Beacon, Control, ControlReply, Event, Heartbeat, LogReply, LogRequest, SessionId,
+    Severity, WorkerId,
 };
 
 /// Why a message was not handed to the bus.
@@ -113,4 +114,7 @@ pub trait Inbox: Send + Sync + 'static {
 
     /// The connection came or went.
     fn connection(&self, connected: bool);
+
+    /// A connection of this session ended, as the server saw it; the session may have another one.
+    fn disconnected(&self, worker: WorkerId, session: SessionId);
 }

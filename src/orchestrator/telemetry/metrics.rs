@@ -33,6 +33,8 @@ pub const HEARTBEATS: &str = "streamkeeper_heartbeats_total";
 pub const MOVES: &str = "streamkeeper_moves_total";
 /// Time from the moment when a stream's loss was known until it ran again.
 pub const FAILOVER_SECONDS: &str = "streamkeeper_failover_seconds";
+/// Sessions that were found lost or dead, by `way`.
+pub const LOSSES: &str = "streamkeeper_losses_total";
 /// How long a transaction of the coordinator took.
 pub const PERSIST_SECONDS: &str = "streamkeeper_persist_seconds";
 /// Messages that were dropped, because an `actor` had too many waiting.
@@ -140,6 +142,10 @@ fn describe() {
         FAILOVER_SECONDS,
         Unit::Seconds,
         "Time from the moment when a stream's loss was known until it ran again"
+    );
+    describe_counter!(
+        LOSSES,
+        "Sessions of workers found lost or dead, by way (proof, advisory, ping, timeout)"
     );
     describe_histogram!(
         PERSIST_SECONDS,

@@ -11,7 +11,7 @@ use async_nats::client::{Request, RequestErrorKind};
 use async_nats::{Client, ConnectOptions, Event, PublishErrorKind, ReconnectToServer, Subscriber};
 use streamkeeper_access::{Address, FileError, Login, trouble};
 use streamkeeper_protocol::codec::Message;
-use streamkeeper_protocol::{Subjects, WorkerId, compress, encode};
+use streamkeeper_protocol::{SessionId, Subjects, WorkerId, compress, encode};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -31,6 +31,31 @@ const MAX_OUTGOING: usize = 2_048;
 /// Most messages of one subscription that wait to be read. A desired set may have 1,024 parts.
 const MAX_INCOMING: usize = 4_096;
 
+/// As whom a connection is made.
+pub(super) struct Name {
+    worker: WorkerId,
+    /// As the server lists it. Orchestrators know a session's connection by it.
+    shown: String,
+}
+
+impl Name {
+    /// The connection of a session.
+    pub(super) fn of_worker(worker: &WorkerId, session: SessionId) -> Self {
+        Self {
+            worker: worker.clone(),
+            shown: format!("worker {worker} {session}"),
+        }
+    }
+
+    /// The connection of who says that a session is dead: its end says nothing.
+    pub(super) fn of_guard(worker: &WorkerId, session: SessionId) -> Self {
+        Self {
+            worker: worker.clone(),
+            shown: format!("guard {worker} {session}"),
+        }
+    }
+}
+
 /// A connection. Clones share it.
 #[derive(Clone)]
 pub(super) struct Bus {
@@ -43,7 +68,7 @@ pub(super) struct Bus {
 
 impl Bus {
     /// Connects to the first server that answers, beginning with number `first`.
-    pub(super) async fn open(target: &Target, first: usize, worker: &WorkerId) -> Result<Self, ConnectError> {
+    pub(super) async fn open(target: &Target, first: usize, name: &Name) -> Result<Self, ConnectError> {
         let mut problem = "no server is named".to_owned();
         let count = target.servers.len();
         let rotated = target
@@ -54,7 +79,7 @@ impl Bus {
             .take(count);
         for server in rotated {
             let lost = CancellationToken::new();
-            match timeout(DIAL_ALL_TIMEOUT, dial(target, server, worker, &lost)).await {
+            match timeout(DIAL_ALL_TIMEOUT, dial(target, server, name, &lost)).await {
                 Ok(Ok(client)) => {
                     return Ok(Self {
                         client,
@@ -177,7 +202,7 @@ impl Bus {
 async fn dial(
     target: &Target,
     server: &Address,
-    worker: &WorkerId,
+    name: &Name,
     lost: &CancellationToken,
 ) -> Result<Client, String> {
     let file = |error: FileError| error.to_string();
@@ -185,7 +210,7 @@ async fn dial(
     let login = target.access.login(server).await.map_err(file)?;
     let who = login.who();
     let connected = Arc::new(AtomicBool::new(false));
-    let options = options(server, login, worker, lost, &connected);
+    let options = options(server, login, name, lost, &connected);
     let options = target.access.certify(options).await.map_err(file)?;
     let client = options
         .connect(server.server.clone())
@@ -209,13 +234,13 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn options(
     server: &Address,
     login: Login,
-    worker: &WorkerId,
+    shown: &Name,
     lost: &CancellationToken,
     connected: &Arc<AtomicBool>,
 ) -> ConnectOptions {
     let again = connected.clone();
     let on_event = lost.clone();
-    let (name, told) = (worker.clone(), Arc::new(AtomicBool::new(false)));
+    let (name, told) = (shown.worker.clone(), Arc::new(AtomicBool::new(false)));
     let address = server.server.clone();
     ConnectOptions::with_auth_callback(move |nonce| {
         let (again, auth) = (again.load(Ordering::SeqCst), login.auth(&nonce));
@@ -250,7 +275,7 @@ fn options(
             }
         }
     })
-    .name(format!("worker {worker}"))
+    .name(&shown.shown)
     .max_reconnects(1)
     .ignore_discovered_servers()
     .connection_timeout(DIAL_TIMEOUT)
@@ -309,7 +334,8 @@ mod tests {
         };
         let mut first = server(port).await;
         let worker = WorkerId::new("w").unwrap();
-        let bus = Bus::open(&source.resolve().await.unwrap(), 0, &worker)
+        let name = Name::of_worker(&worker, SessionId::from_u128(1));
+        let bus = Bus::open(&source.resolve().await.unwrap(), 0, &name)
             .await
             .unwrap();
         // The server lives all the time, so that only the closed way back keeps the library from returning.

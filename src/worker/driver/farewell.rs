@@ -6,7 +6,7 @@ use streamkeeper_protocol::{Capacity, Heartbeat, Inventory, Mode, PROTOCOL_VERSI
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Identity;
-use super::bus::Bus;
+use super::bus::{Bus, Name};
 use crate::connect::{ConnectError, ConnectSource};
 
 /// The farewell is worth no longer wait: the leader learns by silence then.
@@ -40,7 +40,7 @@ pub async fn send_farewell(connect: &ConnectSource, identity: &Identity) -> Resu
 
 async fn attempt(connect: &ConnectSource, identity: &Identity) -> Result<(), ConnectError> {
     let target = connect.resolve().await?;
-    let bus = Bus::open(&target, 0, &identity.worker).await?;
+    let bus = Bus::open(&target, 0, &Name::of_guard(&identity.worker, identity.session)).await?;
     let subject = bus.subjects().heartbeat(&identity.worker);
     let refused = |problem| ConnectError::Server {
         urls: bus.server().to_owned(),

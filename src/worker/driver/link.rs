@@ -12,12 +12,15 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
-use super::bus::Bus;
+use super::bus::{Bus, Name};
 use super::logs::Desk;
 use crate::connect::{ConnectError, ConnectSource};
 
 /// Delay between attempts. They never end: streams go on, and the server comes back some day.
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+/// So often each delay is tried before it doubles: a worker whose connection broke for a moment is back before it is
+/// missed.
+const ATTEMPTS_PER_DELAY: u32 = 3;
 /// After so many failures in a row nothing is tried for a while.
 const BREAKER_THRESHOLD: u32 = 8;
 /// How long, at least. Longer would cost more than it spares: a worker that comes back later than the others is taken
@@ -75,7 +78,7 @@ pub(super) async fn run(source: ConnectSource, desk: Desk, events: mpsc::Sender<
             }
             Err(error) => debug!(%worker, %error, attempt, "no connection to the message server"),
         }
-        tokio::time::sleep(RECONNECT.delay(attempt, rand::random())).await;
+        tokio::time::sleep(RECONNECT.delay(attempt / ATTEMPTS_PER_DELAY, rand::random())).await;
         attempt = attempt.saturating_add(1);
     }
 }
@@ -141,7 +144,7 @@ impl Line {
         let bus = Bus::open(
             &target,
             rand::random_range(0..target.servers.len().max(1)),
-            worker,
+            &Name::of_worker(worker, desk.session),
         )
         .await?;
         let assigns = bus.subscribe(bus.subjects().assign(worker)).await?;

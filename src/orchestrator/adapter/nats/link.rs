@@ -115,31 +115,17 @@ pub(super) async fn connect(dial: &Dial, number: u64) -> Result<(Link, Feed), Fa
 
 /// Connects and subscribes.
 async fn open(dial: &Dial, endpoint: &Address, number: u64) -> Result<(Link, Feed), Problem> {
-    let used = Arc::new(AtomicBool::new(false));
     let forbidden = Arc::new(AtomicBool::new(false));
     let lost = CancellationToken::new();
-    let login = dial.access.login(endpoint).await?;
-    let who = login.who();
-    let options = options(login, &used).name(&dial.name);
-    let options = dial.access.certify(options).await?;
     let events = (
         lost.clone(),
         Arc::clone(&forbidden),
-        Arc::from(endpoint.shown.as_str()),
+        Arc::<str>::from(endpoint.shown.as_str()),
     );
-    let options = options.event_callback(move |event| {
-        on_event(&event, &events.0, &events.1, &events.2);
-        std::future::ready(())
-    });
-    let client = options.connect(endpoint.server.clone()).await.map_err(|error| {
-        let (trouble, reason) = (trouble(&error), super::refusal::chain(&error));
-        match (trouble, dial.access.explain(trouble, &who, &reason)) {
-            (Trouble::Refused, Some(problem)) => Problem::Refused(problem),
-            (Trouble::Untrusted, Some(problem)) => Problem::Untrusted(problem),
-            _ => Problem::Passing(reason),
-        }
-    })?;
-    used.store(true, Ordering::Release);
+    let client = client(&dial.access, endpoint, &dial.name, move |event| {
+        on_event(event, &events.0, &events.1, &events.2);
+    })
+    .await?;
     let subscribe = async |subject: String| {
         let subscribed = client.subscribe(subject).await;
         subscribed.map_err(|error| Problem::Passing(super::refusal::chain(&error)))
@@ -162,6 +148,34 @@ async fn open(dial: &Dial, endpoint: &Address, number: u64) -> Result<(Link, Fee
         lost,
     };
     Ok((link, feed))
+}
+
+/// A client for one connection to one server.
+pub(super) async fn client(
+    access: &Access,
+    endpoint: &Address,
+    name: &str,
+    on_event: impl Fn(&Event) + Send + Sync + 'static,
+) -> Result<Client, Problem> {
+    let used = Arc::new(AtomicBool::new(false));
+    let login = access.login(endpoint).await?;
+    let who = login.who();
+    let options = options(login, &used).name(name);
+    let options = access.certify(options).await?;
+    let options = options.event_callback(move |event| {
+        on_event(&event);
+        std::future::ready(())
+    });
+    let client = options.connect(endpoint.server.clone()).await.map_err(|error| {
+        let (trouble, reason) = (trouble(&error), super::refusal::chain(&error));
+        match (trouble, access.explain(trouble, &who, &reason)) {
+            (Trouble::Refused, Some(problem)) => Problem::Refused(problem),
+            (Trouble::Untrusted, Some(problem)) => Problem::Untrusted(problem),
+            _ => Problem::Passing(reason),
+        }
+    })?;
+    used.store(true, Ordering::Release);
+    Ok(client)
 }
 
 fn options(login: Login, used: &Arc<AtomicBool>) -> ConnectOptions {

@@ -1,6 +1,7 @@
 //! The message bus: NATS behind [`crate::port::Bus`], and a nats-server of our own where nobody else runs one.
 
 mod address;
+mod advisories;
 mod alerts;
 mod bus;
 mod keep;
@@ -13,6 +14,7 @@ mod refusal;
 mod write;
 
 pub use address::{NatsError, NatsSettings};
+pub use advisories::watch_advisories;
 pub use bus::NatsBus;
 pub use leader_key::NatsLeaderKey;
 pub use managed::{ManagedError, ManagedNats, ManagedOptions, linger_main};

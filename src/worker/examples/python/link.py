@@ -24,8 +24,9 @@ Handlers = dict[str, Callable[[Msg], Awaitable[None]]]
 class Link:
     """The library's own way back is closed: it would send what it queued in the meantime, when it is no longer true."""
 
-    def __init__(self, worker: str, address: Callable[[], dict[str, Any]], handlers: Handlers, up: Callable[[], None]):
+    def __init__(self, worker: str, session: str, address: Callable[[], dict[str, Any]], handlers: Handlers, up: Callable[[], None]):
         self.worker, self.address, self.handlers, self.up = worker, address, handlers, up
+        self.name = f"worker {worker} {session}"  # the end of this connection is known by it
         self.client: Client | None = None
         self.root = ""
 
@@ -66,7 +67,7 @@ class Link:
             log.debug("message server: %r", error)
 
         to = self.address()  # anew each time: a managed server may have come back on another port
-        login = {"user": to.get("user"), "password": to.get("password"), "name": f"worker {self.worker}"}
+        login = {"user": to.get("user"), "password": to.get("password"), "name": self.name}
         # Even the first connection would be tried for minutes inside the library, with the address of now.
         once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0, "connect_timeout": 2}
         timing = {"ping_interval": 3, "max_outstanding_pings": 2, "closed_cb": on_closed, "error_cb": on_error}

@@ -50,7 +50,8 @@ class Worker:
         self.parts: list[list[Fields]] = []
         self.version, self.told, self.whole = 0, -1, True  # of the inventory: now, last told whole, to be told whole
         self.replies: dict[str, Fields] = {}
-        self.link = Link(state.worker, address, {"assign": self.on_assign, "control": self.on_control}, self.connected)
+        handlers = {"assign": self.on_assign, "control": self.on_control}
+        self.link = Link(state.worker, state.session, address, handlers, self.connected)
         self.wake, self.leaving = asyncio.Event(), asyncio.Event()
 
     def changed(self) -> None:

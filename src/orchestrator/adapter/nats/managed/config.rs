@@ -11,7 +11,7 @@ pub(super) const ORCHESTRATOR: &str = "orchestrator";
 /// The workers' user: may speak for workers, and for nobody else.
 pub(super) const WORKER: &str = "worker";
 /// The user of the system account, which sees connections come and go.
-const SYSTEM: &str = "system";
+pub(super) const SYSTEM: &str = "system";
 
 /// The users' passwords, kept over restarts.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -215,6 +215,15 @@ impl ManagedNats {
         }
     }
 
+    /// How to hear which connections to this server end.
+    #[must_use]
+    pub fn system_settings(&self, name: String) -> NatsSettings {
+        let mut settings = self.settings(name, STOP_TIMEOUT);
+        settings.access.user = Some(config::SYSTEM.to_owned());
+        settings.access.password = Some(self.credentials.system.clone());
+        settings
+    }
+
     /// Whether the server runs now.
     #[must_use]
     pub fn is_running(&self) -> bool {
