@@ -11,7 +11,7 @@ ifeq ($(CARGO),)
 $(error cargo is missing: install a Rust toolchain (package rustup, then `rustup default stable`) and run make again)
 endif
 
-.PHONY: help setup build check test demo sim
+.PHONY: help setup build check test demo sim mutants
 
 help: ## Shows the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -36,5 +36,10 @@ test: check ## Everything: checks, then every level of tests
 	tests/levels.sh
 
 sim: ## Simulation: make sim SEEDS=2000, or make sim SEED=7 for one seed and its trace
-	SEEDS=$(or $(SEEDS),1000) $(if $(SEED),SEED=$(SEED)) cargo test --locked --release -p streamkeeper-simulation \
+	SEEDS=$(or $(SEEDS),1000) $(if $(SEED),SEED=$(SEED)) cargo test --locked --profile simulation \
+		-p streamkeeper-simulation \
 		--test simulation $(if $(SEED),one_seed,every_seed) -- --nocapture
+
+mutants: ## Takes the protocol's rules away one by one, and shows by which seed the simulation notices
+	$(if $(SEEDS),SEEDS=$(SEEDS)) cargo test --locked --profile simulation -p streamkeeper-simulation --features mutants \
+		--test simulation every_mutant -- --nocapture

@@ -14,8 +14,6 @@ pub enum Mutant {
     StopAfterStart,
     /// The lease counts from the receipt of the answer.
     LeaseAtReceipt,
-    /// The lease counts before the set that it comes with is applied.
-    LeaseBeforeSet,
     /// A worker starts exclusive streams without a lease.
     StartWithoutLease,
     /// The guard does not look at the lease.
@@ -68,13 +66,12 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 29] = [
         Self::NoSessionCheck,
         Self::NoTermCheck,
         Self::EpochsNotCompared,
         Self::StopAfterStart,
         Self::LeaseAtReceipt,
-        Self::LeaseBeforeSet,
         Self::StartWithoutLease,
         Self::SleepingGuard,
         Self::NoGrace,

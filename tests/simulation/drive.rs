@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use streamkeeper_core::cluster::Role;
+use streamkeeper_core::coordinator;
 use streamkeeper_core::recovery_manager;
 use streamkeeper_core::router::{self, Effect, Input, Route};
 use streamkeeper_core::time::Timestamp;
@@ -41,6 +42,7 @@ impl World {
         orchestrator.process = None;
         orchestrator.gate.close();
         self.user.nobody_knows(index);
+        self.forget_role(Some(index));
     }
 
     pub(crate) fn pause_orchestrator(&mut self, index: usize, length: u64) {
@@ -187,7 +189,12 @@ impl World {
     fn follow(&mut self, index: usize, routes: Vec<Route>) {
         let mut routes = routes.into_iter();
         while let Some(route) = routes.next() {
-            if self.stumbles(index) {
+            // Between the election and the coordinator a pause hurts most.
+            let between = matches!(
+                route,
+                Route::To(Input::Coordinator(coordinator::Event::Resigned { .. }))
+            );
+            if self.stumbles(index, between) {
                 let gate = &mut self.orchestrators[index].gate;
                 if gate.is_paused() {
                     let rest: Vec<Work> = std::iter::once(route)
@@ -199,15 +206,19 @@ impl World {
                 return;
             }
             match route {
-                Route::To(input) => self.post(index, input),
+                Route::To(input) => {
+                    self.note_role(index, &input);
+                    self.post(index, input);
+                }
                 Route::Do(effect) => self.perform(index, effect),
             }
         }
     }
 
     /// Whether the process is paused, or ends, before its next step.
-    fn stumbles(&mut self, index: usize) -> bool {
-        if !self.stormy || !self.fate.draw().is_multiple_of(STUMBLES) {
+    fn stumbles(&mut self, index: usize, often: bool) -> bool {
+        let every = if often { 8 } else { STUMBLES };
+        if !self.stormy || !self.fate.draw().is_multiple_of(every) {
             return false;
         }
         self.touched = self.now;

@@ -27,6 +27,14 @@ impl World {
         match self.shape.menu {
             Menu::Everything if self.fate.per_mille(550) => self.worker_fault(length),
             Menu::Everything => self.leader_fault(length),
+            Menu::Twins => {
+                let index = self.any_node();
+                if self.fate.per_mille(400) {
+                    self.start_twin(index, length);
+                } else {
+                    self.suspend(index, length);
+                }
+            }
             Menu::OrchestratorsOnly => self.gentle_fault(length),
         }
     }

@@ -19,6 +19,8 @@ pub(crate) struct Key {
     record: Option<LeaderRecord>,
     /// What it held a while ago, and falls back to when the last writes were not on its disk.
     older: Option<(u64, LeaderRecord)>,
+    /// Counts the times that it lost something.
+    life: u64,
 }
 
 /// What is asked of the key, by which life of an orchestrator's process.
@@ -26,7 +28,9 @@ pub(crate) struct Key {
 pub(crate) struct Ask {
     pub(crate) orchestrator: usize,
     pub(crate) life: u64,
-    pub(crate) attempt: u64,
+    attempt: u64,
+    /// The server's life in which it was sent: a server that restarts has broken every connection.
+    server: u64,
     pub(crate) wish: KeyWish,
 }
 
@@ -69,6 +73,7 @@ impl World {
             orchestrator: index,
             life,
             attempt,
+            server: self.leader_key.life,
             wish,
         };
         if self.orchestrators[index].own_key {
@@ -90,7 +95,7 @@ impl World {
 
     /// Something reaches the server. The machine ignores the second of two answers.
     pub(crate) fn key(&mut self, ask: &Ask) {
-        if !self.nats_up {
+        if !self.nats_up || ask.server != self.leader_key.life {
             return;
         }
         let event = Self::perform_ask(&mut self.leader_key, ask);
@@ -151,14 +156,20 @@ impl World {
             "leader's key wiped"
         });
         self.trace(format_args!("the key is wiped to {older:?}"));
+        let life = self.leader_key.life + 1;
         self.leader_key = match older {
             Some((revision, record)) => Key {
                 revision,
                 record: Some(record),
                 older: None,
+                life,
             },
-            None => Key::default(),
+            None => Key {
+                life,
+                ..Key::default()
+            },
         };
+        self.forget_role(None);
         self.key_changed();
     }
 }

@@ -20,6 +20,7 @@ mod outside;
 mod ping;
 mod random;
 mod run;
+mod script;
 mod shape;
 mod sometimes;
 mod user;
@@ -32,7 +33,7 @@ use shape::Shape;
 use world::{Happening, Print, World};
 
 /// Seeds of past bugs; each once failed.
-const PAST: &[u64] = &[];
+const PAST: &[u64] = &[549, 938, 1592, 2039, 2132, 2748, 3382, 4983, 6118, 10_167];
 
 /// What must have happened in a run of many seeds.
 const MUST_HAPPEN: &[&str] = &[

@@ -8,6 +8,8 @@ use crate::random::Random;
 pub(crate) enum Menu {
     /// Everything.
     Everything,
+    /// Machines that stand still, and second processes with their ids.
+    Twins,
     /// Orchestrators, their database and the leader key only, and one at a time: no stream may notice.
     OrchestratorsOnly,
 }
@@ -66,6 +68,14 @@ impl Shape {
                 pause_ms: (15_000, 20_000),
                 storm_ms: 150_000,
                 menu: Menu::OrchestratorsOnly,
+                ..small
+            },
+            8 => Self {
+                workers: random.between(2, 3),
+                pause_ms: (500, 5_000),
+                fault_ms: 20_000,
+                exclusive: 1_000,
+                menu: Menu::Twins,
                 ..small
             },
             _ => small,

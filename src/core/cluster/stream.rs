@@ -85,10 +85,9 @@ impl Slot {
     pub fn wanted(&self, exclusive: bool) -> Option<&Assignment> {
         match self {
             Self::Held(assignment) => Some(assignment),
-            Self::Orphaned { last } if !exclusive || mutant::on(Mutant::SetAfterTransaction) => Some(last),
-            Self::Committing { last, .. } if !exclusive || mutant::on(Mutant::SetAfterTransaction) => {
-                last.as_ref()
-            }
+            Self::Releasing { from, .. } if mutant::on(Mutant::SetAfterTransaction) => Some(from),
+            Self::Orphaned { last } if !exclusive => Some(last),
+            Self::Committing { last, .. } if !exclusive => last.as_ref(),
             Self::Vacant | Self::Releasing { .. } | Self::Orphaned { .. } | Self::Committing { .. } => None,
         }
     }

@@ -51,20 +51,21 @@ impl Writes {
 
     /// Forgets everything and names the callers who wait.
     pub(super) fn drop_all(&mut self) -> Vec<RequestId> {
-        if !mutant::on(Mutant::QueueKept) {
-            self.assignments.clear();
-        }
+        self.assignments.clear();
+        let kept = mutant::on(Mutant::QueueKept).then(|| self.requests.clone());
         let flying = self
             .in_flight
             .take()
             .map(|in_flight| in_flight.planned)
             .unwrap_or_default();
         let waiting = self.requests.drain(..).map(|(request, _)| request);
-        flying
+        let dropped = flying
             .into_iter()
             .map(|planned| planned.request)
             .chain(waiting)
-            .collect()
+            .collect();
+        self.requests.extend(kept.into_iter().flatten());
+        dropped
     }
 }
 

@@ -293,8 +293,7 @@ impl Session {
         }
         // A set is not applied before all of its parts have come, and till then its lease does not count: it may take
         // streams away (OWNERSHIP rule 1).
-        let is_applied = version == self.applied && !(kind == AssignKind::Desired && self.lease_only)
-            || mutant::on(Mutant::LeaseBeforeSet);
+        let is_applied = version == self.applied && !(kind == AssignKind::Desired && self.lease_only);
         if is_applied && self.renew_lease(now, terms, out) {
             out.extend(self.holds.start_deferred().into_commands());
         }

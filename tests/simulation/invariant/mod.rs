@@ -28,6 +28,7 @@ pub(crate) struct Watch {
     copies: s1_single_owner::Copies,
     epochs: s2_epoch_monotonic::Epochs,
     writers: s4_fenced_leader::Writers,
+    holders: s4_fenced_leader::Holders,
     ends: s6_no_empty_plan::Ends,
 }
 

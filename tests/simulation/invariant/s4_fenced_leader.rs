@@ -1,8 +1,14 @@
-//! S4 fenced-leader: a deposed leader changes nothing that its successor has changed.
+//! S4 fenced-leader: a deposed leader changes nothing that its successor has changed; and two orchestrators never hold
+//! the role at once, as long as the message server forgets nothing.
 
 use std::collections::BTreeMap;
 
+use streamkeeper_core::coordinator::Event;
+use streamkeeper_core::election;
+use streamkeeper_core::router::Input;
 use streamkeeper_protocol::{StreamId, Term};
+
+use crate::world::World;
 
 /// The highest term that wrote something of a stream.
 #[derive(Debug, Default)]
@@ -16,5 +22,52 @@ impl Writers {
             "S4 fenced-leader: term {term} changes {stream}, which term {highest} has changed"
         );
         *highest = term;
+    }
+}
+
+/// Who may lead, and until when in true time, unless the coordinator has given it up before.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    until: BTreeMap<usize, u64>,
+    /// The server forgot something: revisions repeat, and until then a late write may meet a revision that it does not
+    /// mean.
+    forgotten_until: u64,
+}
+
+/// Longest time for which a write is on its way, and a lease.
+const FORGOTTEN_MS: u64 = 25_000;
+
+impl World {
+    /// A word between the machines of an orchestrator.
+    pub(crate) fn note_role(&mut self, index: usize, input: &Input) {
+        match input {
+            Input::Coordinator(Event::Elected { term, until }) => {
+                let now = self.now;
+                let until = self.orchestrators[index].clock.when(until.as_ms());
+                let trusted = self.watch.holders.forgotten_until < now;
+                let holders = &mut self.watch.holders.until;
+                let other = holders
+                    .iter()
+                    .find(|(other, until)| **other != index && **until > now);
+                assert!(
+                    other.is_none() || until <= now || !trusted,
+                    "S4 one leader: o{index} is elected with term {term}, and {other:?} leads still"
+                );
+                holders.insert(index, until);
+            }
+            Input::Election(election::Event::Vacated { .. }) => {
+                self.watch.holders.until.remove(&index);
+            }
+            _ => {}
+        }
+    }
+
+    /// The process is gone, or (none) the message server has forgotten who holds the role.
+    pub(crate) fn forget_role(&mut self, index: Option<usize>) {
+        let holders = &mut self.watch.holders;
+        match index {
+            Some(index) => drop(holders.until.remove(&index)),
+            None => holders.forgotten_until = self.now + FORGOTTEN_MS,
+        }
     }
 }

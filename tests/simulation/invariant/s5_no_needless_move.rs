@@ -24,7 +24,6 @@ impl World {
             return;
         };
         self.sometimes.saw(reason.as_str());
-        self.watch.replaced(stream, *epoch);
         match reason {
             MoveReason::Balance | MoveReason::Changed | MoveReason::Drain | MoveReason::Restart => {}
             MoveReason::Declared | MoveReason::WorkerLost | MoveReason::Adopted | MoveReason::Missing => {

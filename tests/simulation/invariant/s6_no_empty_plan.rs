@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::ordmap::DiffItem;
 use streamkeeper_core::cluster::{ClusterState, Slot};
+use streamkeeper_core::notice::Notice;
 use streamkeeper_core::router::{Effect, Route};
 use streamkeeper_protocol::{Epoch, SessionId, StreamId, Term};
 
@@ -52,8 +53,13 @@ impl Ends {
 }
 
 impl World {
-    /// Notes what a leader takes away on purpose, before anybody is told of it.
+    /// Notes what a leader gives to others or takes away on purpose, before anybody is told of it.
     pub(crate) fn note_releases(&mut self, index: usize, routes: &[Route]) {
+        for route in routes {
+            if let Route::Do(Effect::Notice(Notice::Assigned { stream, epoch, .. })) = route {
+                self.watch.replaced(stream, *epoch);
+            }
+        }
         let Some(process) = self.orchestrators[index].process.as_ref() else {
             return;
         };
@@ -111,8 +117,13 @@ impl World {
         let exclusive = node.children.get(stream).is_none_or(|child| child.exclusive);
         assert!(
             off || explained || node.leaving || (exclusive && faulty),
-            "S6 no-empty-plan: {} stops {stream} at {epoch:?}, which nobody has replaced",
-            node.id
+            "S6 no-empty-plan: {} stops {stream} at {epoch:?}, which nobody has replaced: {:?}",
+            node.id,
+            self.orchestrators
+                .iter()
+                .filter_map(|orchestrator| orchestrator.cluster().streams.get(stream))
+                .map(|record| (&record.slot, record.reason))
+                .collect::<Vec<_>>()
         );
     }
 }
