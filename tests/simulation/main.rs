@@ -72,7 +72,6 @@ const MUST_HAPPEN: &[&str] = &[
     "lease lapsed",
     "exclusive stream ended by its guard",
     "exclusive stream killed by its guard",
-    "start refused by a guard",
     "step-down",
     "leader's key wiped",
     "leader's key back at an older state",
