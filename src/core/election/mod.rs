@@ -11,6 +11,7 @@
 
 mod hold;
 mod message;
+mod nonces;
 mod stand;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use crate::machine::Machine;
 use crate::time::Timestamp;
 use hold::Held;
 pub use message::{Command, Config, Event, Found, Stage, Status, WriteOutcome};
+use nonces::Nonces;
 use stand::Seen;
 
 /// Terms that others may be ahead; more is a broken or hostile speaker, not another leader.
@@ -84,20 +86,6 @@ enum Operation {
     Read,
     Write(Sent),
     Remember(Term),
-}
-
-/// Numbers that never repeat within one life, and practically never between two: a permutation of a counter that begins
-/// at a random place.
-#[derive(Debug)]
-struct Nonces(u64);
-
-impl Nonces {
-    const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
 }
 
 impl Election {
