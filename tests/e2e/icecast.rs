@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
 use streamkeeper_tests::icecast::{Icecast, Listeners};
 use streamkeeper_tests::postgres::Postgres;
@@ -20,7 +21,8 @@ const CHANNELS: usize = 12;
 /// is seen as well.
 const PAST_GRACE: Duration = Duration::from_secs(20);
 
-const ACTORS: [&str; 6] = [
+const ACTORS: [&str; 7] = [
+    "election",
     "coordinator",
     "heartbeat_tracker",
     "balancer",
@@ -141,6 +143,22 @@ impl Scene {
 async fn one_listener_on_every_channel_whatever_is_killed_on_sqlite() {
     let mut scene = Scene::start("killed", &[]).await;
     whatever_is_killed(&mut scene).await;
+
+    // Nobody notices that somebody else holds the database for longer than any time-out.
+    let before = scene.listeners().await;
+    let file = scene.orchestrator.data().join("streamkeeper.db");
+    let database = sea_orm::Database::connect(format!("sqlite://{}", file.display()))
+        .await
+        .unwrap();
+    let holder = database.begin().await.unwrap();
+    holder
+        .execute_unprepared("UPDATE leadership SET id = 1")
+        .await
+        .unwrap();
+    scene.nobody_reconnects(&before, PAST_GRACE).await;
+    holder.rollback().await.unwrap();
+    scene.orchestrator.api().all_running(CHANNELS).await;
+    scene.nobody_reconnects(&before, Duration::from_secs(5)).await;
 }
 
 #[tokio::test]
