@@ -100,6 +100,11 @@ impl Coordinator {
             })));
             return;
         }
+        // A late message may bring back a session that the failure detector knows to be lost: it says so again when asked.
+        let seated = self.seats.get(&heartbeat.worker);
+        if seated.is_none_or(|seat| seat.session != heartbeat.session) {
+            out.push(Command::Expect(vec![key.clone()]));
+        }
         let seat = self.take_seat(now, heartbeat);
         if heartbeat.seq <= seat.last_seq {
             return;

@@ -171,10 +171,12 @@ impl Election {
             self.seen = None;
             return;
         }
-        let mut until = sent.at + self.config.lease;
-        if mutant::on(Mutant::ValidityAtAnswer) {
-            until = now + self.config.lease;
-        }
+        let from = if mutant::on(Mutant::ValidityAtAnswer) {
+            now
+        } else {
+            sent.at
+        };
+        let until = from + self.config.lease;
         if until <= now {
             return;
         }
