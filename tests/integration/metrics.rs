@@ -19,6 +19,7 @@ const LABELS: &[&str] = &[
     "state",
     "status",
     "version",
+    "way",
     "worker",
 ];
 
