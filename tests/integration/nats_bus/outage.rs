@@ -29,6 +29,10 @@ async fn recorded(server: &NatsServer) -> Vec<u64> {
     let stream = jetstream::new(client).get_stream("RECORD").await.unwrap();
     let state = stream.cached_info().state.clone();
     let mut seqs = Vec::new();
+    // An empty stream counts from 0, which is the number of no message.
+    if state.messages == 0 {
+        return seqs;
+    }
     for number in state.first_sequence..=state.last_sequence {
         let message = stream.get_raw_message(number).await.unwrap();
         let assign: Assign = decode(&message.payload, None).unwrap();
