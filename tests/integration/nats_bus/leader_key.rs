@@ -11,7 +11,7 @@ use streamkeeper_tests::wait::{GENEROUS, until};
 
 use super::proxy::Proxy;
 use super::server::Server;
-use super::{connect, connected, settings};
+use super::{connect, connected, freeze, settings};
 
 const SUBJECT: &str = "$KV.SK_LEADER.leader";
 
@@ -144,7 +144,7 @@ async fn a_write_without_an_answer_is_found_by_its_nonce() {
     let (bus, _) = connect(settings(server.url())).await;
     let key = bus.leader_key();
     assert_eq!(key.write(&record(1), 0).await, stored(1));
-    server.process().signal(Signal::STOP);
+    freeze(&server, &bus).await;
     assert_eq!(key.write(&record(2), 1).await, WriteOutcome::Unknown);
     assert_eq!(key.read().await, Found::Failed);
     server.process().signal(Signal::CONT);
