@@ -33,7 +33,10 @@ use shape::Shape;
 use world::{Happening, Print, World};
 
 /// Seeds of past bugs; each once failed.
-const PAST: &[u64] = &[549, 938, 1592, 2039, 2132, 2748, 3382, 4983, 6118, 10_167];
+const PAST: &[u64] = &[
+    549, 938, 1592, 2039, 2111, 2132, 2748, 3382, 4983, 6118, 6697, 8888, 9111, 10_167, 11_544, 13_549,
+    16_396,
+];
 
 /// What must have happened in a run of many seeds.
 const MUST_HAPPEN: &[&str] = &[

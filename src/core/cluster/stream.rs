@@ -33,7 +33,8 @@ pub struct StreamRecord {
     pub floor: Epoch,
     /// Its session stopped it for a move that was not stored: it may start it again under the epoch that it had.
     pub rerun: bool,
-    /// A new life of its worker runs it under the epoch of the former one: it needs a fresh epoch.
+    /// What its slot names was not stored: a new life of its worker runs it under the epoch of the former one, or it was
+    /// adopted and replaced before the adoption was stored. It needs a fresh epoch.
     pub claimed: bool,
 }
 

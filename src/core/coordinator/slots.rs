@@ -139,9 +139,8 @@ impl Coordinator {
             if lost {
                 record.lost_at.get_or_insert(now);
             }
-            if matches!(slot, Slot::Vacant)
-                && let Some(ended) = record.slot.assignment()
-            {
+            // Not so a grant that was not stored: it ended nothing.
+            if let (Slot::Orphaned { last: ended }, Slot::Vacant) = (&record.slot, &slot) {
                 record.floor = record.floor.max(ended.epoch);
             }
             if record.slot.assignment() != slot.assignment() {
@@ -223,16 +222,15 @@ impl Coordinator {
             .streams
             .get(stream)
             .and_then(|record| record.slot.assignment().cloned());
-        self.writes.put(stream.clone(), next.clone());
-        self.set_slot(
-            now,
-            stream,
-            Slot::Committing {
-                next: next.clone(),
-                last,
-            },
-            reason,
-        );
+        let unstored = self.writes.put(stream.clone(), next.clone());
+        let slot = Slot::Committing {
+            next: next.clone(),
+            last,
+        };
+        self.set_slot(now, stream, slot, reason);
+        if unstored {
+            self.update_stream(stream, |record| record.claimed = true);
+        }
         if self.doubtful || mutant::on(Mutant::TellBeforeStore) {
             self.granted(now, stream, next);
         }

@@ -34,10 +34,15 @@ struct InFlight {
 }
 
 impl Writes {
-    /// Stores an assignment with the next transaction. A later write of the same stream replaces an earlier one.
-    pub(super) fn put(&mut self, stream: StreamId, assignment: Assignment) {
-        self.assignments
-            .insert(stream.clone(), AssignmentWrite::Put { stream, assignment });
+    /// Stores an assignment with the next transaction. A later write of the same stream replaces an earlier one: answers
+    /// whether an assignment is not stored for it.
+    pub(super) fn put(&mut self, stream: StreamId, assignment: Assignment) -> bool {
+        let write = AssignmentWrite::Put {
+            stream: stream.clone(),
+            assignment,
+        };
+        let before = self.assignments.insert(stream, write);
+        matches!(before, Some(AssignmentWrite::Put { .. }))
     }
 
     pub(super) fn clear(&mut self, stream: StreamId, epoch: Epoch) {
@@ -189,7 +194,10 @@ impl Coordinator {
             .get(stream)
             .map_or(MoveReason::Declared, |record| record.reason);
         let key = (assignment.worker.clone(), assignment.session);
-        let gone = self.dead.contains(&key) || self.lost.contains(&key);
+        // A new life of the worker may have its seat by now: the one that was meant is never told.
+        let seat = self.cluster.workers.get(&assignment.worker);
+        let unseated = seat.is_none_or(|seat| seat.session != assignment.session);
+        let gone = unseated || self.dead.contains(&key) || self.lost.contains(&key);
         self.set_slot(now, stream, Slot::Held(assignment.clone()), reason);
         self.notices.push(Notice::Assigned {
             stream: stream.clone(),
@@ -242,23 +250,36 @@ impl Coordinator {
             out.push(Command::Reply { request, outcome });
         }
         self.refuse_requests("it is being read again", out);
-        for write in batch.assignments {
-            let stream = write.stream().clone();
-            let slot = self
-                .cluster
-                .streams
-                .get(&stream)
-                .map(|record| record.slot.clone());
-            if let Some(Slot::Committing { next, .. }) = slot
-                && self.fails_over_from_memory(&stream)
-            {
-                self.granted(now, &stream, next);
-                self.writes.assignments.entry(stream).or_insert(write);
-            }
+        let waiting = std::mem::take(&mut self.writes.assignments).into_values();
+        for write in batch.assignments.into_iter().chain(waiting) {
+            self.keep_in_memory(now, write);
         }
         out.push(Command::NewTerm {
             above: self.highest_term,
         });
+    }
+
+    /// Keeps what took effect, or does now, until everything is read again. What nobody was told of is left to what is
+    /// stored: a grant that is remembered and not told would take the stream from whoever runs it.
+    fn keep_in_memory(&mut self, now: Timestamp, write: AssignmentWrite) {
+        let AssignmentWrite::Put { stream, assignment } = write else {
+            return;
+        };
+        let slot = self.cluster.streams.get(&stream).map(|record| &record.slot);
+        let granted = match slot {
+            Some(Slot::Committing { next, .. }) => {
+                *next == assignment && self.fails_over_from_memory(&stream)
+            }
+            Some(Slot::Held(held)) if *held == assignment => {
+                self.writes.put(stream, assignment);
+                return;
+            }
+            _ => false,
+        };
+        if granted {
+            self.writes.put(stream.clone(), assignment.clone());
+            self.granted(now, &stream, assignment);
+        }
     }
 
     /// Answers everybody who waits for a transaction that is not begun.
@@ -309,17 +330,26 @@ impl Coordinator {
                 .streams
                 .get(&stream)
                 .map(|record| record.slot.clone());
-            if let Some(Slot::Committing { last, next }) = slot {
-                if self.fails_over_from_memory(&stream) {
-                    self.granted(now, &stream, next);
-                    self.writes.assignments.entry(stream.clone()).or_insert(write);
-                } else {
-                    self.restore(now, &stream, last);
+            match (slot, &write) {
+                (Some(Slot::Committing { last, next }), AssignmentWrite::Put { assignment, .. })
+                    if next == *assignment =>
+                {
+                    if self.fails_over_from_memory(&stream) {
+                        self.granted(now, &stream, next);
+                        self.writes.assignments.entry(stream.clone()).or_insert(write);
+                    } else {
+                        self.restore(now, &stream, last);
+                    }
+                    self.settle(now, &stream);
                 }
-                self.settle(now, &stream);
-            } else {
+                // An adoption that was replaced since: where the later grant fails as well, it is not what is stored.
+                (Some(Slot::Committing { .. }), AssignmentWrite::Put { .. }) => {
+                    self.update_stream(&stream, |record| record.claimed = true);
+                }
                 // An adoption or a removal still holds: it goes into the next transaction.
-                self.writes.assignments.entry(stream).or_insert(write);
+                _ => {
+                    self.writes.assignments.entry(stream).or_insert(write);
+                }
             }
         }
     }

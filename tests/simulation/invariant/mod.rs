@@ -36,6 +36,9 @@ impl Watch {
     /// A stream's spec is written.
     pub(crate) fn stream_written(&mut self, write: &StreamWrite, term: Term) {
         self.writers.wrote(write.stream(), term);
+        if let StreamWrite::Delete(stream) = write {
+            self.ends.deleted(stream);
+        }
     }
 
     /// An assignment is written.

@@ -38,6 +38,12 @@ impl Ends {
         *ended = epoch.max(*ended);
     }
 
+    /// Whatever copies of it there are belong to a stream that is no more, also where one of this name is declared anew.
+    pub(super) fn deleted(&mut self, stream: &StreamId) {
+        let highest = self.highest.get(stream).copied().unwrap_or_default();
+        self.ended(stream, highest);
+    }
+
     /// What was moved since the backup was made may be placed anew before it is found where it runs.
     pub(super) const fn restored(&mut self, term: Term) {
         self.restored = term;

@@ -4,7 +4,7 @@ use streamkeeper_protocol::{AssignKind, Ownership};
 
 use super::world::{World, id, worker};
 use super::*;
-use crate::cluster::StreamState;
+use crate::cluster::{MoveReason, Slot, StreamState};
 use crate::record::Persisted;
 use crate::request::ApplyError;
 
@@ -165,4 +165,127 @@ fn while_the_fence_does_not_stand_leases_are_renewed_and_nothing_else() {
     world.beat("a");
     assert_eq!(world.state("x"), StreamState::Running);
     assert_eq!(world.starts.len(), 1);
+}
+
+#[test]
+fn a_grant_that_was_not_stored_ends_no_copy_that_is_found_later() {
+    let mut world = World::new();
+    world.join("a", 1);
+    world.join("b", 2);
+    world.declare(&["s"]);
+    world.place_all("a");
+    let held = world.rows.remove(&id("s")).unwrap();
+    world.restart();
+    world.beat("b");
+    world.database_fails(1);
+    world.place_all("b");
+    assert_eq!(world.state("s"), StreamState::Placing, "nothing is stored of it");
+    world.beat("a");
+    world.beat("a");
+    world.assert_runs("s", &["a"]);
+    world.try_again("b");
+    assert_eq!(world.rows[&id("s")], held);
+}
+
+#[test]
+fn what_waited_for_the_database_and_was_not_told_is_told_or_forgotten_in_doubt() {
+    let mut world = World::new();
+    world.join("a", 1);
+    world.join("b", 2);
+    world.declare(&["s"]);
+    world.place_all("a");
+    world.judge("a", 1, Availability::Lost);
+    world.silent = true;
+    world.declare(&["t"]);
+    world.place_all("b");
+    world.assert_runs("s", &["a"]);
+    world.deaf.insert(worker("a"));
+    world.away = true;
+    world.now += 10_000;
+    world.send(Event::Tick);
+    world.assert_runs("s", &["a", "b"]);
+    (world.silent, world.away) = (false, false);
+    world.try_again("b");
+    world.deaf.clear();
+    world.beat("a");
+    world.beat("a");
+    assert!(
+        world.workers[&worker("b")].running.contains_key(&id("s")),
+        "it is remembered where it runs"
+    );
+
+    // A move is not made in doubt: the stream is where the database says.
+    let mut world = World::new();
+    world.join("a", 1);
+    world.join("b", 2);
+    world.declare(&["s"]);
+    world.place_all("a");
+    let row = world.rows[&id("s")].clone();
+    world.silent = true;
+    world.declare(&["t"]);
+    world.send(Event::Propose(vec![Proposal {
+        stream: id("s"),
+        planned_on: Some(row.epoch),
+        to: worker("b"),
+        reason: MoveReason::Balance,
+    }]));
+    world.silent = false;
+    world.now += 10_000;
+    world.send(Event::Tick);
+    let slot = &world.cluster().streams[&id("s")].slot;
+    assert_eq!(slot.assignment(), Some(&row));
+}
+
+#[test]
+fn an_adoption_that_a_later_grant_replaced_before_it_was_stored_is_not_taken_for_stored() {
+    let mut world = World::new();
+    world.join("a", 1);
+    world.join("b", 2);
+    world.declare(&["s"]);
+    world.place_all("a");
+    // A backup was restored.
+    world.rows.clear();
+    world.restart();
+    world.now += 20_000;
+    world.send(Event::Tick);
+    world.silent = true;
+    world.declare(&["t"]);
+    world.beat("a");
+    world.beat("a");
+    world.beat("b");
+    let adopted = world.cluster().streams[&id("s")].slot.clone();
+    assert!(matches!(adopted, Slot::Held(_)), "{adopted:?}");
+    world.deaf.insert(worker("a"));
+    world.judge("a", 1, Availability::Lost);
+    world.place_all("b");
+    world.silent = false;
+    world.database_fails(1);
+    let refused = Vec::new();
+    world.answer(Persisted::Committed { refused });
+    world.deaf.clear();
+    world.judge("a", 1, Availability::Alive);
+    world.beat("a");
+    world.assert_runs("s", &["a"]);
+    assert_eq!(world.state("s"), StreamState::Orphaned, "it needs a fresh epoch");
+    world.try_again("b");
+    let slot = &world.cluster().streams[&id("s")].slot;
+    assert_eq!(slot.assignment(), world.rows.get(&id("s")));
+}
+
+#[test]
+fn what_is_stored_for_a_session_that_lost_its_seat_meanwhile_is_given_to_another() {
+    let mut world = World::new();
+    world.join("a", 1);
+    world.declare(&["s"]);
+    world.silent = true;
+    world.place_all("a");
+    world.judge("a", 1, Availability::Lost);
+    world.join("a", 2);
+    world.silent = false;
+    let refused = Vec::new();
+    world.answer(Persisted::Committed { refused });
+    assert_eq!(world.state("s"), StreamState::Orphaned);
+    world.place_all("a");
+    world.assert_runs("s", &["a"]);
+    assert_eq!(world.state("s"), StreamState::Running);
 }

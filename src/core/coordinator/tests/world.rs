@@ -31,6 +31,9 @@ pub(super) struct World {
     pub(super) broken: VecDeque<Persisted>,
     /// The database does not answer.
     pub(super) away: bool,
+    /// The database says nothing, until `answer` speaks for it.
+    pub(super) silent: bool,
+    unanswered: Option<(Fence, u64)>,
     /// What workers were answered.
     pub(super) answers: Vec<AssignKind>,
     /// Every (stream, epoch) that any worker ever started, in order.
@@ -108,6 +111,10 @@ impl World {
                     loaded: Loaded { streams, assignments },
                 })
             }
+            Command::Persist { ticket, fence, .. } if self.silent => {
+                self.unanswered = Some((fence, ticket));
+                None
+            }
             Command::Persist { ticket, fence, .. } if self.away && self.broken.is_empty() => {
                 Some(Event::Persisted {
                     fence,
@@ -145,6 +152,16 @@ impl World {
                 None
             }
         }
+    }
+
+    /// What the database says at last to the transaction that it was silent about.
+    pub(super) fn answer(&mut self, outcome: Persisted) {
+        let (fence, ticket) = self.unanswered.take().unwrap();
+        self.send(Event::Persisted {
+            fence,
+            ticket,
+            outcome,
+        });
     }
 
     pub(super) fn store(&mut self, batch: WriteBatch) -> Persisted {
