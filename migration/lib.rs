@@ -6,6 +6,7 @@ pub use sea_orm_migration::MigratorTrait;
 mod m20261124_000001_create_stream;
 mod m20261124_000002_create_assignment;
 mod m20261124_000003_create_leadership;
+mod m20261124_000004_create_progress;
 
 /// Every schema change that this version knows, oldest first.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000001_create_stream::Migration),
             Box::new(m20261124_000002_create_assignment::Migration),
             Box::new(m20261124_000003_create_leadership::Migration),
+            Box::new(m20261124_000004_create_progress::Migration),
         ]
     }
 }

@@ -16,6 +16,11 @@ pub enum Notice {
         /// Its term.
         term: Term,
     },
+    /// The database was put back to an older copy under the leadership of this term, which begins anew with what is there.
+    DatabaseRewound {
+        /// The term that ended by it.
+        term: Term,
+    },
     /// A worker's session took its seat for the first time in this term.
     WorkerJoined {
         /// The worker.
@@ -76,6 +81,7 @@ impl Notice {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Leading { .. } => "leading",
+            Self::DatabaseRewound { .. } => "database_rewound",
             Self::WorkerJoined { .. } => "worker_joined",
             Self::WorkerAvailability { availability, .. } => match availability {
                 Availability::Alive => "worker_alive",
@@ -94,7 +100,7 @@ impl Notice {
     #[must_use]
     pub fn fields(&self) -> BTreeMap<String, String> {
         let pairs: Vec<(&str, String)> = match self {
-            Self::Leading { term } => vec![("term", term.to_string())],
+            Self::Leading { term } | Self::DatabaseRewound { term } => vec![("term", term.to_string())],
             Self::WorkerJoined { worker, session }
             | Self::WorkerAvailability { worker, session, .. }
             | Self::WorkerEmergency { worker, session } => {

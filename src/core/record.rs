@@ -89,8 +89,13 @@ impl AssignmentWrite {
 }
 
 /// What one transaction writes. Each list has one entry per key; the store writes them in key order.
+///
+/// Without any it still proves, before it commits, that the fence stands and that the database has not gone back.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct WriteBatch {
+    /// Transactions of this kind that were committed under the same fence so far. A database that knows another number was
+    /// put back to an older copy. None: not compared, and not counted.
+    pub before: Option<u64>,
     /// Streams.
     pub streams: Vec<StreamWrite>,
     /// Assignments.
@@ -137,4 +142,7 @@ pub enum Persisted {
         /// The stored term.
         term: Term,
     },
+    /// The fence is the own one, but transactions are missing that were committed under it: the database was put back to
+    /// an older copy. Nothing was written.
+    Rewound,
 }

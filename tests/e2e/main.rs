@@ -12,6 +12,7 @@ mod icecast;
 mod leaders;
 mod logs;
 mod refusals;
+mod restored;
 mod secured;
 mod start;
 mod survival;

@@ -43,6 +43,8 @@ struct Stored {
     streams: BTreeMap<StreamId, StreamSpec>,
     rows: BTreeMap<StreamId, Assignment>,
     fence: Option<Fence>,
+    /// Transactions that wrote something under the fence.
+    transactions: u64,
     longest_lease: Duration,
 }
 
@@ -83,6 +85,7 @@ impl Database {
             self.stored.fence = Some(fence);
         }
         self.stored.longest_lease = before.max(lease);
+        self.stored.transactions = 0;
         let loaded = Loaded {
             streams: self.stored.streams.values().cloned().collect(),
             assignments: self.stored.rows.clone().into_iter().collect(),
@@ -112,6 +115,15 @@ impl Database {
                 term: self.stored_term(),
             };
         }
+        if batch
+            .before
+            .is_some_and(|before| before != self.stored.transactions)
+            && !mutant::on(Mutant::NoFence)
+            && !mutant::on(Mutant::LazyFence)
+        {
+            sometimes.saw("transactions that a restored database has forgotten");
+            return Persisted::Rewound;
+        }
         if !random.per_mille(self.trouble) {
             return Persisted::Committed {
                 refused: self.write(fence, batch, watch),
@@ -137,6 +149,7 @@ impl Database {
     fn write(&mut self, fence: Fence, batch: WriteBatch, watch: &mut Watch) -> Vec<StreamId> {
         let mut refused = Vec::new();
         let stored = &mut self.stored;
+        stored.transactions += u64::from(batch.before.is_some() && !batch.is_empty());
         for write in batch.streams {
             watch.stream_written(&write, fence.term);
             match write {

@@ -49,21 +49,16 @@ impl Coordinator {
         }
     }
 
-    /// Works out every waiting change. Those that write nothing are answered at once.
-    pub(super) fn plan_requests(&mut self, now: Timestamp, out: &mut Vec<Command>) -> Vec<Planned> {
+    /// Works out every waiting change. A dry run is answered at once, and so is what is refused.
+    pub(super) fn plan_requests(&mut self, out: &mut Vec<Command>) -> Vec<Planned> {
         let mut overlay = Overlay::new();
         let mut all = Vec::new();
         for (request, change) in std::mem::take(&mut self.writes.requests) {
             match self.plan_request(request, &change, &overlay) {
-                Ok(planned) if planned.writes.is_empty() || change.dry_run => {
-                    if !change.dry_run {
-                        self.restart(now, &planned.applied.restarted);
-                    }
-                    out.push(Command::Reply {
-                        request,
-                        outcome: Ok(planned.applied),
-                    });
-                }
+                Ok(planned) if change.dry_run => out.push(Command::Reply {
+                    request,
+                    outcome: Ok(planned.applied),
+                }),
                 Ok(planned) => {
                     for write in &planned.writes {
                         let after = match write {

@@ -195,6 +195,7 @@ impl Coordinator {
         let revision = self.cluster.revision;
         self.fence = Some(fence);
         self.counter = 0;
+        self.writes.begin_term(now);
         self.deleted.clear();
         self.wanted.clear();
         self.cluster = ClusterState {

@@ -198,12 +198,15 @@ impl Machine for Coordinator {
         let grace = self.cluster.leadership.grace_until;
         let in_grace = (grace > self.cluster.leadership.since).then_some(grace);
         let snapshot = self.stale_since.map(|since| since + SNAPSHOT_INTERVAL);
+        let waits = self.leads() && self.retry_at.is_none() && !self.doubtful;
+        let check = self.writes.next_check().filter(|_| waits);
         let expiry = (self.cluster.leadership.role != Role::Standby).then_some(self.until);
         [
             expiry,
             self.retry_at,
             self.forget_at,
             self.writes.deadline(),
+            check,
             in_grace,
             snapshot,
             self.next_lease_end(),
@@ -295,7 +298,7 @@ impl Coordinator {
             self.ask_again(out);
         }
         if self.writes.deadline().is_some_and(|at| at <= now) {
-            self.doubt(now, out);
+            self.unanswered(now, out);
         }
         if self.forget_at.is_some_and(|at| at <= now) {
             self.forget(now);

@@ -1,6 +1,7 @@
 //! Group commit: one transaction at a time, everything that waits goes into the next.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{Epoch, StreamId};
@@ -15,6 +16,9 @@ use crate::time::Timestamp;
 
 /// Transactions that fail one after the other make an outage.
 const FAILURES_OF_AN_OUTAGE: u32 = 2;
+/// A leader that has nothing to write asks the database so often whether it is still the one that it leads: another one
+/// may have raised the fence, or somebody may have put an older copy in its place.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What waits for the database, and what is on its way.
 #[derive(Debug, Default)]
@@ -23,6 +27,10 @@ pub(super) struct Writes {
     pub(super) requests: VecDeque<(RequestId, ApplyStreams)>,
     in_flight: Option<InFlight>,
     tickets: u64,
+    /// Transactions that were committed under the present fence.
+    committed: u64,
+    /// When the database is asked again although there is nothing to write.
+    check_at: Timestamp,
 }
 
 #[derive(Debug)]
@@ -54,6 +62,17 @@ impl Writes {
         self.in_flight.as_ref().map(|in_flight| in_flight.deadline)
     }
 
+    /// When the next check is due, if nothing is written before.
+    pub(super) fn next_check(&self) -> Option<Timestamp> {
+        self.in_flight.is_none().then_some(self.check_at)
+    }
+
+    /// A fence has just been raised: nothing was written under it.
+    pub(super) fn begin_term(&mut self, now: Timestamp) {
+        self.committed = 0;
+        self.check_at = now + CHECK_INTERVAL;
+    }
+
     /// Forgets everything and names the callers who wait.
     pub(super) fn drop_all(&mut self) -> Vec<RequestId> {
         self.assignments.clear();
@@ -82,20 +101,23 @@ impl Coordinator {
             && self.retry_at.is_none()
             && !self.doubtful
         {
-            let planned = self.plan_requests(now, out);
+            let planned = self.plan_requests(out);
             let streams: BTreeMap<StreamId, StreamWrite> = planned
                 .iter()
                 .flat_map(|planned| planned.writes.iter().cloned())
                 .map(|write| (write.stream().clone(), write))
                 .collect();
             let batch = WriteBatch {
+                before: Some(self.writes.committed),
                 streams: streams.into_values().collect(),
                 assignments: std::mem::take(&mut self.writes.assignments)
                     .into_values()
                     .collect(),
             };
-            if !batch.is_empty() {
+            // Whoever asked for what is so already is answered when it is known to be so in the database.
+            if !batch.is_empty() || !planned.is_empty() || self.writes.check_at <= now {
                 self.writes.tickets += 1;
+                self.writes.check_at = now + CHECK_INTERVAL;
                 let ticket = self.writes.tickets;
                 let deadline = now + self.config.persist_timeout;
                 out.push(Command::Persist {
@@ -141,6 +163,10 @@ impl Coordinator {
         match outcome {
             Persisted::Committed { refused } if refused.is_empty() => self.committed(now, in_flight, out),
             Persisted::Failed { reason } => self.failed(now, in_flight, &reason, out),
+            // Nothing was to be written, so nothing is in doubt.
+            Persisted::Ambiguous { reason } if in_flight.batch.is_empty() => {
+                self.failed(now, in_flight, &reason, out);
+            }
             Persisted::Ambiguous { .. } if mutant::on(Mutant::GrantOnAmbiguous) => {
                 self.committed(now, in_flight, out);
             }
@@ -149,9 +175,14 @@ impl Coordinator {
                 self.doubt(now, out);
             }
             // Memory is wrong about the database: read again under a higher term.
-            Persisted::Committed { .. } | Persisted::Fenced { .. } => {
-                if let Persisted::Fenced { term } = outcome {
-                    self.highest_term = self.highest_term.max(term);
+            Persisted::Committed { .. } | Persisted::Fenced { .. } | Persisted::Rewound => {
+                if let Persisted::Fenced { term: stored } = outcome {
+                    self.highest_term = self.highest_term.max(stored);
+                }
+                let term = self.cluster.leadership.term;
+                let older = matches!(outcome, Persisted::Fenced { term: stored } if stored < term);
+                if older || outcome == Persisted::Rewound {
+                    self.notices.push(Notice::DatabaseRewound { term });
                 }
                 self.writes.in_flight = Some(in_flight);
                 self.retake(now, out);
@@ -161,6 +192,9 @@ impl Coordinator {
 
     fn committed(&mut self, now: Timestamp, in_flight: InFlight, out: &mut Vec<Command>) {
         self.failures = 0;
+        if !in_flight.batch.is_empty() {
+            self.writes.committed += 1;
+        }
         for write in in_flight.batch.streams {
             self.stream_stored(now, write);
         }
@@ -232,6 +266,14 @@ impl Coordinator {
             self.desired_changed(&last);
         } else {
             self.set_slot(now, stream, Slot::Orphaned { last }, reason);
+        }
+    }
+
+    /// A transaction has no answer, and is waited for no longer.
+    pub(super) fn unanswered(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        match self.writes.in_flight.take_if(|flying| flying.batch.is_empty()) {
+            Some(check) => self.failed(now, check, "no answer in time", out),
+            None => self.doubt(now, out),
         }
     }
 

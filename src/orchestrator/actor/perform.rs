@@ -71,6 +71,11 @@ impl Shell {
             Notice::Assigned { reason, .. } => {
                 metrics::counter!(names::MOVES, "reason" => reason.as_str()).increment(1);
             }
+            Notice::DatabaseRewound { term } => tracing::error!(
+                %term,
+                "the database was put back to an older copy; what it does not know is lost, and it is read again under a higher \
+                 term"
+            ),
             Notice::LossFound { worker, way, .. } => {
                 metrics::counter!(names::LOSSES, "way" => way.as_str()).increment(1);
                 tracing::info!(%worker, way = way.as_str(), "a worker's session is gone");
@@ -190,6 +195,7 @@ fn log_outcome(outcome: &streamkeeper_core::record::Persisted) {
         Persisted::Ambiguous { reason } => {
             tracing::warn!(reason, "a commit got no answer; everything is read again");
         }
+        Persisted::Rewound => tracing::debug!("transactions of this leadership are missing"),
         Persisted::Fenced { term } => tracing::warn!(%term, "another leadership has raised the fence"),
     }
 }

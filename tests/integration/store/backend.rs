@@ -115,15 +115,15 @@ pub(crate) fn clear(name: &str, epoch: Epoch) -> AssignmentWrite {
 
 pub(crate) fn assignments(writes: Vec<AssignmentWrite>) -> WriteBatch {
     WriteBatch {
-        streams: Vec::new(),
         assignments: writes,
+        ..WriteBatch::default()
     }
 }
 
 pub(crate) fn streams(writes: Vec<StreamWrite>) -> WriteBatch {
     WriteBatch {
         streams: writes,
-        assignments: Vec::new(),
+        ..WriteBatch::default()
     }
 }
 

@@ -21,6 +21,7 @@ on_both!(
     streams_survive_reopening_and_deleted_ones_are_gone,
     ten_thousand_rows_fit_into_one_batch,
     the_longest_lease_is_that_of_all_predecessors,
+    a_copy_that_is_put_back_is_found_out,
     of_two_candidates_with_one_term_a_single_one_wins,
 );
 
@@ -143,6 +144,7 @@ async fn ten_thousand_rows_fit_into_one_batch(backend: &Backend) {
             .map(|name| StreamWrite::Put(StreamSpec::new(stream(name), "x")))
             .collect(),
         assignments: names.iter().map(|name| put(name, "w", epoch)).collect(),
+        ..WriteBatch::default()
     };
     assert_eq!(store.persist(fence(1), &all).await, committed());
     let found = lead(&store, 2).await.loaded;
@@ -153,6 +155,7 @@ async fn ten_thousand_rows_fit_into_one_batch(backend: &Backend) {
             .map(|name| StreamWrite::Delete(stream(name)))
             .collect(),
         assignments: names.iter().map(|name| clear(name, epoch)).collect(),
+        ..WriteBatch::default()
     };
     assert_eq!(store.persist(fence(2), &none).await, committed());
     let found = lead(&store, 3).await.loaded;
@@ -185,4 +188,45 @@ async fn of_two_candidates_with_one_term_a_single_one_wins(backend: &Backend) {
         (fenced, committed())
     };
     assert_eq!((by_first, by_second), expected);
+}
+
+async fn a_copy_that_is_put_back_is_found_out(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    let counted = |before, mut batch: WriteBatch| {
+        batch.before = Some(before);
+        batch
+    };
+    let write = |name| streams(vec![StreamWrite::Put(StreamSpec::new(stream(name), "x"))]);
+    let outcome = store.persist(fence(1), &counted(0, write("a"))).await;
+    assert_eq!(outcome, committed());
+    let tables = ["stream", "assignment", "leadership", "progress"];
+    for table in tables {
+        backend
+            .sql(&format!("CREATE TABLE copy_{table} AS SELECT * FROM {table}"))
+            .await;
+    }
+    // What writes nothing counts nothing.
+    for before in [1, 1] {
+        let check = counted(before, WriteBatch::default());
+        assert_eq!(store.persist(fence(1), &check).await, committed());
+    }
+    let outcome = store.persist(fence(1), &counted(1, write("b"))).await;
+    assert_eq!(outcome, committed());
+
+    for table in tables {
+        backend
+            .sql(&format!(
+                "DELETE FROM {table}; INSERT INTO {table} SELECT * FROM copy_{table}"
+            ))
+            .await;
+    }
+    for batch in [WriteBatch::default(), write("c")] {
+        let outcome = store.persist(fence(1), &counted(2, batch)).await;
+        assert_eq!(outcome, Persisted::Rewound);
+    }
+    let found = lead(&store, 2).await.loaded.streams;
+    assert_eq!(found, [StreamSpec::new(stream("a"), "x")]);
+    let check = counted(0, WriteBatch::default());
+    assert_eq!(store.persist(fence(2), &check).await, committed());
 }

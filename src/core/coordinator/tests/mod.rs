@@ -4,6 +4,7 @@ mod lead;
 mod leases;
 mod outages;
 mod performance;
+mod restored;
 mod returns;
 mod world;
 

@@ -34,6 +34,8 @@ pub(super) struct World {
     /// The database says nothing, until `answer` speaks for it.
     pub(super) silent: bool,
     unanswered: Option<(Fence, u64)>,
+    /// Transactions that wrote something under the present fence.
+    pub(super) transactions: u64,
     /// What workers were answered.
     pub(super) answers: Vec<AssignKind>,
     /// Every (stream, epoch) that any worker ever started, in order.
@@ -103,6 +105,7 @@ impl World {
                     nonce: self.now,
                 };
                 self.fence = Some(fence);
+                self.transactions = 0;
                 let streams = self.streams.values().cloned().collect();
                 let assignments = self.rows.clone().into_iter().collect();
                 Some(Event::TookOver {
@@ -125,12 +128,16 @@ impl World {
                 })
             }
             Command::Persist { ticket, fence, batch } => {
-                assert_eq!(Some(fence), self.fence);
-                let broken = self.broken.pop_front();
+                let stored = self.fence.unwrap();
+                let outcome = match self.broken.pop_front() {
+                    Some(broken) => broken,
+                    None if fence == stored => self.store(batch),
+                    None => Persisted::Fenced { term: stored.term },
+                };
                 Some(Event::Persisted {
                     fence,
                     ticket,
-                    outcome: broken.unwrap_or_else(|| self.store(batch)),
+                    outcome,
                 })
             }
             Command::Assign(assign) => {
@@ -165,6 +172,10 @@ impl World {
     }
 
     pub(super) fn store(&mut self, batch: WriteBatch) -> Persisted {
+        if batch.before != Some(self.transactions) {
+            return Persisted::Rewound;
+        }
+        self.transactions += u64::from(!batch.is_empty());
         let mut refused = Vec::new();
         for write in batch.streams {
             match write {

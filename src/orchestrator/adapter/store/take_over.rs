@@ -11,6 +11,9 @@ use crate::port::{StoreError, TakenOver};
 const RAISE: &str =
     "UPDATE leadership SET term = $1, nonce = $2, longest_lease_ms = $3 WHERE id = 1 AND term < $1";
 
+/// Nothing was written under the new fence yet.
+const BEGIN: &str = "UPDATE progress SET transactions = 0 WHERE id = 1";
+
 /// Raises the fence and reads what is stored. Reading comes second, because a paused predecessor could otherwise
 /// commit between the two.
 pub(super) async fn take_over(
@@ -40,6 +43,8 @@ pub(super) async fn take_over(
     if raised.rows_affected() != 1 {
         return Err(StoreError::TermTaken(row::fence(&transaction, "").await?.term));
     }
+    let begun = transaction.execute_unprepared(BEGIN).await;
+    begun.map_err(|error| unavailable(operation, &error))?;
     let (loaded, bad_rows) = row::load(&transaction).await?;
     let committed = transaction.commit().await;
     committed.map_err(|error| unavailable(operation, &error))?;

@@ -22,9 +22,13 @@ const RETRY_SHARE: u32 = 2;
 /// Delays between the attempts.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 
+const COUNTED: &str = "SELECT transactions FROM progress WHERE id = 1 AND transactions = $1";
+const COUNT: &str = "UPDATE progress SET transactions = transactions + 1 WHERE id = 1 AND transactions = $1";
+
 /// Why nothing was written.
 enum Refusal {
     Fenced(Term),
+    Rewound,
     /// The next attempt may succeed.
     Transient(String),
     Failed(String),
@@ -81,6 +85,7 @@ async fn prepare(
         let reason = match write(database, fence, batch).await {
             Ok(written) => return Ok(written),
             Err(Refusal::Fenced(term)) => return Err(Persisted::Fenced { term }),
+            Err(Refusal::Rewound) => return Err(Persisted::Rewound),
             Err(Refusal::Failed(reason)) => return Err(Persisted::Failed { reason }),
             Err(Refusal::Transient(reason)) => reason,
         };
@@ -111,9 +116,27 @@ async fn write(
         transaction.rollback().await?;
         return Err(Refusal::Fenced(stored.term));
     }
+    count(&transaction, batch).await?;
     write_streams(&transaction, &batch.streams).await?;
     let refused = write_assignments(&transaction, &batch.assignments).await?;
     Ok((transaction, refused))
+}
+
+/// Counts a transaction that writes, and finds out whether those before it are still there.
+async fn count(transaction: &DatabaseTransaction, batch: &WriteBatch) -> Result<(), Refusal> {
+    let Some(before) = batch.before else {
+        return Ok(());
+    };
+    let backend = transaction.get_database_backend();
+    let before = i64::try_from(before).unwrap_or(i64::MAX);
+    let found = if batch.is_empty() {
+        let statement = Statement::from_sql_and_values(backend, COUNTED, [before.into()]);
+        u64::from(transaction.query_one_raw(statement).await?.is_some())
+    } else {
+        let statement = Statement::from_sql_and_values(backend, COUNT, [before.into()]);
+        transaction.execute_raw(statement).await?.rows_affected()
+    };
+    if found == 1 { Ok(()) } else { Err(Refusal::Rewound) }
 }
 
 async fn write_streams(transaction: &DatabaseTransaction, writes: &[StreamWrite]) -> Result<(), DbErr> {
