@@ -164,6 +164,7 @@ impl World {
     /// What the database says at last to the transaction that it was silent about.
     pub(super) fn answer(&mut self, outcome: Persisted) {
         let (fence, ticket) = self.unanswered.take().unwrap();
+        self.transactions += u64::from(matches!(outcome, Persisted::Committed { .. }));
         self.send(Event::Persisted {
             fence,
             ticket,
