@@ -2,6 +2,8 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod budget;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerState};
+pub use budget::Budget;

@@ -5,5 +5,6 @@ mod bad;
 mod contract;
 mod faults;
 mod opening;
+mod pool;
 mod secured;
 mod takeover;

@@ -29,7 +29,14 @@ pub(super) const fn store(config: &Config) -> StoreOptions {
     StoreOptions {
         connections: config.database.connections,
         connect_timeout: config.database.connect_timeout,
+        acquire_timeout: config.database.acquire_timeout,
+        idle_timeout: config.database.idle_timeout,
+        max_lifetime: config.database.max_lifetime,
+        read_timeout: config.database.read_timeout,
         operation_timeout: config.database.operation_timeout,
+        bulk_timeout: config.database.bulk_timeout,
+        migration_timeout: config.database.migration_timeout,
+        long_transaction: config.database.long_transaction,
     }
 }
 

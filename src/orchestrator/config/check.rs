@@ -48,12 +48,19 @@ pub(super) fn check(
 }
 
 fn durations(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], Duration); 14] = [
+    let above_zero: [(&'static [&'static str], Duration); 21] = [
         (&["http.change_timeout"], config.http.change_timeout),
         (&["nats.connect_timeout"], config.nats.connect_timeout),
         (&["database.start_timeout"], config.database.start_timeout),
         (&["database.connect_timeout"], config.database.connect_timeout),
+        (&["database.acquire_timeout"], config.database.acquire_timeout),
+        (&["database.idle_timeout"], config.database.idle_timeout),
+        (&["database.max_lifetime"], config.database.max_lifetime),
+        (&["database.read_timeout"], config.database.read_timeout),
         (&["database.operation_timeout"], config.database.operation_timeout),
+        (&["database.bulk_timeout"], config.database.bulk_timeout),
+        (&["database.migration_timeout"], config.database.migration_timeout),
+        (&["database.long_transaction"], config.database.long_transaction),
         (&["heartbeat.warning"], config.heartbeat.warning),
         (&["heartbeat.ping_after"], config.heartbeat.ping_after),
         (&["heartbeat.check_interval"], config.heartbeat.check_interval),

@@ -88,12 +88,33 @@ pub struct Database {
     /// How long to wait at the start for a database that is not there yet.
     #[serde(with = "humantime_serde")]
     pub start_timeout: Duration,
-    /// How long making or getting one connection may take.
+    /// How long making the first connection may take.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How long one operation may take.
+    /// How long to wait for a free connection; making a new one is part of it.
+    #[serde(with = "humantime_serde")]
+    pub acquire_timeout: Duration,
+    /// A connection that nobody used for so long is closed.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// A connection is closed at this age.
+    #[serde(with = "humantime_serde")]
+    pub max_lifetime: Duration,
+    /// How long a short read may take.
+    #[serde(with = "humantime_serde")]
+    pub read_timeout: Duration,
+    /// How long one write may take.
     #[serde(with = "humantime_serde")]
     pub operation_timeout: Duration,
+    /// How long reading or writing whole tables may take.
+    #[serde(with = "humantime_serde")]
+    pub bulk_timeout: Duration,
+    /// How long one change of the schema may take.
+    #[serde(with = "humantime_serde")]
+    pub migration_timeout: Duration,
+    /// A transaction that is open for so long is reported.
+    #[serde(with = "humantime_serde")]
+    pub long_transaction: Duration,
     /// Failures in a row after which the database is left alone for a moment.
     pub breaker_threshold: u32,
 }

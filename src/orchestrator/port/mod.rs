@@ -13,5 +13,5 @@ pub use clock::Clock;
 pub use gateway::{ActorStatus, Gateway, GatewayError, LeaderSeen, StepDownError, View};
 pub use leader_key::LeaderKey;
 pub use start::{Current, Phase, Start};
-pub use store::{Store, StoreError, TakenOver};
+pub use store::{LongTransaction, Store, StoreError, TakenOver};
 pub use terms::TermMemory;

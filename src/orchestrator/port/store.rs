@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use streamkeeper_core::record::{Fence, Loaded, Persisted, WriteBatch};
 use streamkeeper_protocol::Term;
 
@@ -45,6 +46,17 @@ pub struct TakenOver {
     pub bad_rows: Vec<String>,
 }
 
+/// A transaction that was, or is, open for long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LongTransaction {
+    /// What it is for.
+    pub operation: &'static str,
+    /// How long it was open.
+    pub took: Duration,
+    /// When it ended; none while it is open.
+    pub ended: Option<DateTime<Utc>>,
+}
+
 /// The database. Every write is fenced.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -69,4 +81,9 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the database does not answer.
     async fn ping(&self) -> Result<Duration, StoreError>;
+
+    /// Transactions that are open for long, and the longest that ended, the longest first.
+    fn long_transactions(&self) -> Vec<LongTransaction> {
+        Vec::new()
+    }
 }

@@ -60,6 +60,22 @@ pub const ACKS: &str = "streamkeeper_acks_total";
 pub const DATABASE_UP: &str = "streamkeeper_database_up";
 /// Whether the database is left alone after failures in a row: 0 or 1.
 pub const DATABASE_BREAKER_OPEN: &str = "streamkeeper_database_breaker_open";
+/// Connections to the database, by `state`: `in_use` or `idle`.
+pub const DATABASE_CONNECTIONS: &str = "streamkeeper_database_connections";
+/// How long a transaction waited for its connection and its begin.
+pub const DATABASE_ACQUIRE_SECONDS: &str = "streamkeeper_database_acquire_seconds";
+/// How long transactions that were committed took, by `operation`.
+pub const DATABASE_TRANSACTION_SECONDS: &str = "streamkeeper_database_transaction_seconds";
+/// What was ended because it took too long, by `kind`: `acquire`, `read`, `write`, `bulk`, `migration`.
+pub const DATABASE_TIMEOUTS: &str = "streamkeeper_database_timeouts_total";
+/// Transactions that were tried again, by `reason`: `collision` or `unavailable`.
+pub const DATABASE_RETRIES: &str = "streamkeeper_database_retries_total";
+/// Transactions that were open for long, by `operation`.
+pub const DATABASE_LONG_TRANSACTIONS: &str = "streamkeeper_database_long_transactions_total";
+/// Connections that were held longer than their operation may last, by `operation`.
+pub const DATABASE_LEAKS: &str = "streamkeeper_database_leaks_total";
+/// Abandoned transactions that the server was told to end.
+pub const DATABASE_TRANSACTIONS_ENDED: &str = "streamkeeper_database_transactions_ended_total";
 /// Always 1; its `version` is the program's.
 pub const BUILD_INFO: &str = "streamkeeper_build_info";
 
@@ -102,6 +118,14 @@ pub fn install_metrics() -> Result<PrometheusHandle, MetricsError> {
 pub(super) fn builder() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(PERSIST_SECONDS.to_owned()), &PERSIST_BUCKETS)?
+        .set_buckets_for_metric(
+            Matcher::Full(DATABASE_ACQUIRE_SECONDS.to_owned()),
+            &PERSIST_BUCKETS,
+        )?
+        .set_buckets_for_metric(
+            Matcher::Full(DATABASE_TRANSACTION_SECONDS.to_owned()),
+            &PERSIST_BUCKETS,
+        )?
         .set_buckets_for_metric(Matcher::Full(FAILOVER_SECONDS.to_owned()), &FAILOVER_BUCKETS)
 }
 
@@ -171,6 +195,45 @@ fn describe() {
     );
     describe_gauge!(BUILD_INFO, "Always 1; its version is the program's");
     describe_bus();
+    describe_database();
+}
+
+/// Help texts of what the connections to the database count.
+fn describe_database() {
+    describe_gauge!(
+        DATABASE_CONNECTIONS,
+        "Connections to the database by state (in_use, idle)"
+    );
+    describe_histogram!(
+        DATABASE_ACQUIRE_SECONDS,
+        Unit::Seconds,
+        "Time that a transaction waited for its connection and its begin"
+    );
+    describe_histogram!(
+        DATABASE_TRANSACTION_SECONDS,
+        Unit::Seconds,
+        "Time that committed transactions took, by operation"
+    );
+    describe_counter!(
+        DATABASE_TIMEOUTS,
+        "What was ended because it took too long, by kind (acquire, read, write, bulk, migration)"
+    );
+    describe_counter!(
+        DATABASE_RETRIES,
+        "Transactions tried again, by reason (collision, unavailable)"
+    );
+    describe_counter!(
+        DATABASE_LONG_TRANSACTIONS,
+        "Transactions that were open for long, by operation"
+    );
+    describe_counter!(
+        DATABASE_LEAKS,
+        "Connections held longer than their operation may last, by operation"
+    );
+    describe_counter!(
+        DATABASE_TRANSACTIONS_ENDED,
+        "Abandoned transactions that the server was told to end"
+    );
 }
 
 /// Help texts of what the connection to the message server counts.

@@ -51,6 +51,8 @@ async fn what_passes_by_itself_is_tried_again_and_not_for_ever() {
     for code in [
         "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300", "08006", "25006",
     ] {
+        // Each has its own budget of retries.
+        let store = open(&server).await;
         fail(&server, code, ATTEMPTS - 1);
         let outcome = store.persist(fence(1), &one_stream()).await;
         assert_eq!(outcome, committed(), "{code}");
@@ -65,6 +67,25 @@ async fn what_passes_by_itself_is_tried_again_and_not_for_ever() {
         assert!(reason.contains("provoked"), "{code}: {reason}");
         assert_eq!(attempts(&server), expected.to_string(), "{code}");
     }
+}
+
+#[tokio::test]
+async fn retries_have_a_budget() {
+    const WRITES: u32 = 15;
+    let server = Postgres::start().await;
+    let store = open(&server).await;
+    lead(&store, 1).await;
+    fail(&server, "40001", u32::MAX);
+    for _ in 0..WRITES {
+        let outcome = store.persist(fence(1), &one_stream()).await;
+        assert!(matches!(outcome, Persisted::Failed { .. }), "{outcome:?}");
+    }
+    let attempts: u32 = attempts(&server).parse().unwrap();
+    assert!(
+        attempts < WRITES * ATTEMPTS,
+        "every write was tried {ATTEMPTS} times"
+    );
+    assert!(attempts > WRITES, "nothing was tried again");
 }
 
 #[tokio::test]

@@ -6,13 +6,13 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{self, Connection};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqlxPostgresConnector,
-    SqlxSqliteConnector,
+    ConnectOptions, ConnectionTrait, DbBackend, DbErr, SqlxPostgresConnector, SqlxSqliteConnector,
 };
 use streamkeeper_migration::{Migrator, MigratorTrait};
 
-use super::begin;
 use super::open_error::OpenError;
+use super::options::{Kind, StoreOptions};
+use super::pool::{Pool, millis};
 use super::redact::redact_url;
 use super::tls::{self, Tls};
 
@@ -22,27 +22,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const MIGRATION_LOCK: i64 = 0x5354_524b_4545_5052;
 /// How the server's list of connections names ours.
 const APPLICATION_NAME: &str = "streamkeeper";
-
-/// Settings of the connections.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreOptions {
-    /// Most connections at a time; at least two.
-    pub connections: u32,
-    /// How long making or getting a connection may take.
-    pub connect_timeout: Duration,
-    /// How long one operation may take before its outcome counts as unknown or failed.
-    pub operation_timeout: Duration,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        Self {
-            connections: 4,
-            connect_timeout: Duration::from_secs(3),
-            operation_timeout: Duration::from_secs(15),
-        }
-    }
-}
 
 /// What a URL names.
 enum Target {
@@ -115,12 +94,12 @@ pub async fn probe(url: &str, timeout: Duration) -> Result<(), OpenError> {
 }
 
 /// Connects and brings the schema up to date.
-pub(super) async fn open(url: &str, options: &StoreOptions) -> Result<DatabaseConnection, OpenError> {
+pub(super) async fn open(url: &str, options: &StoreOptions) -> Result<Pool, OpenError> {
     let target = Target::of(url).await?;
     target.reach(url, options.connect_timeout).await?;
     let mut settings = settings(url, options);
     if let Target::Postgres(_, tls) = &target {
-        let (mode, timeouts) = (tls.mode, session_timeouts(options.operation_timeout));
+        let (mode, timeouts) = (tls.mode, session_timeouts(options));
         settings.map_sqlx_postgres_opts(move |postgres| session(postgres.ssl_mode(mode), &timeouts));
         for warning in tls.warnings() {
             tracing::warn!("{warning}");
@@ -131,10 +110,11 @@ pub(super) async fn open(url: &str, options: &StoreOptions) -> Result<DatabaseCo
         Target::Sqlite(_) => SqlxSqliteConnector::connect(settings).await,
     };
     let database = database.map_err(|error| OpenError::of_open(url, &error))?;
-    let migrated = migrate(&database).await;
+    let pool = Pool::new(database, options.clone());
+    let migrated = migrate(&pool).await;
     let unknown = migrated.map_err(|error| OpenError::of_migration(url, &error))?;
     if unknown.is_empty() {
-        Ok(database)
+        Ok(pool)
     } else {
         let url = redact_url(url);
         Err(OpenError::NewerSchema { url, unknown })
@@ -146,7 +126,9 @@ fn settings(url: &str, options: &StoreOptions) -> ConnectOptions {
     settings
         .max_connections(options.connections.max(2))
         .connect_timeout(options.connect_timeout)
-        .acquire_timeout(options.connect_timeout)
+        .acquire_timeout(options.acquire_timeout)
+        .idle_timeout(options.idle_timeout)
+        .max_lifetime(options.max_lifetime)
         .sqlx_logging(false)
         .map_sqlx_sqlite_opts(|sqlite| {
             sqlite
@@ -160,13 +142,15 @@ fn settings(url: &str, options: &StoreOptions) -> ConnectOptions {
 }
 
 /// What the server itself ends, because a program that is paused cannot: otherwise its open transaction would keep the
-/// lock on the fence row, and no successor could take over. Whoever waits for a lock outlasts an idle holder.
-fn session_timeouts(operation: Duration) -> [(&'static str, u128); 3] {
-    let milliseconds = |duration: Duration| duration.as_millis().max(1);
+/// lock on the fence row, and no successor could take over.
+fn session_timeouts(options: &StoreOptions) -> [(&'static str, u128); 3] {
     [
-        ("statement_timeout", milliseconds(operation)),
-        ("lock_timeout", milliseconds(operation * 3 / 4)),
-        ("idle_in_transaction_session_timeout", milliseconds(operation / 2)),
+        ("statement_timeout", millis(options.limit(Kind::Write))),
+        ("lock_timeout", millis(options.lock_limit(Kind::Write))),
+        (
+            "idle_in_transaction_session_timeout",
+            millis(options.idle_limit()),
+        ),
     ]
 }
 
@@ -182,18 +166,14 @@ fn session(mut postgres: PgConnectOptions, timeouts: &[(&'static str, u128)]) ->
 
 /// Applies what is missing, and returns the schema changes that this version does not know; then nothing was applied.
 /// One transaction, because programs that start together would otherwise create the same tables.
-async fn migrate(database: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
-    let transaction = begin(database).await?;
-    if database.get_database_backend() == DbBackend::Postgres {
+async fn migrate(pool: &Pool) -> Result<Vec<String>, DbErr> {
+    let transaction = pool.begin(Kind::Migration, "update the schema").await?;
+    if pool.backend() == DbBackend::Postgres {
         let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
         transaction.execute_unprepared(&lock).await?;
-        // A change of a large table takes as long as it takes.
-        transaction
-            .execute_unprepared("SET LOCAL statement_timeout = 0")
-            .await?;
     }
-    Migrator::install(&transaction).await?;
-    let applied = Migrator::get_migration_models(&transaction).await?;
+    Migrator::install(&*transaction).await?;
+    let applied = Migrator::get_migration_models(&*transaction).await?;
     let known = Migrator::get_migration_files();
     let missing = known.len().saturating_sub(applied.len());
     let unknown: Vec<String> = applied
@@ -202,7 +182,7 @@ async fn migrate(database: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
         .filter(|version| !known.iter().any(|migration| migration.name() == version))
         .collect();
     if unknown.is_empty() {
-        Migrator::up(&transaction, None).await?;
+        Migrator::up(&*transaction, None).await?;
         transaction.commit().await?;
         if missing > 0 {
             tracing::info!(applied = missing, "the schema is brought up to date");

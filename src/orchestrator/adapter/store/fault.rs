@@ -1,7 +1,10 @@
 //! What the drivers' errors mean: whether they pass by themselves, and what became of a commit.
 
+use std::time::Duration;
+
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
 use streamkeeper_core::record::Persisted;
+use streamkeeper_resilience::Backoff;
 
 /// SQLSTATEs after which the same transaction may well succeed: serialization failure, deadlock, lock not available,
 /// shutdown and start of the server, too many connections, a server that is read-only for the moment of a failover.
@@ -12,8 +15,59 @@ const TRANSIENT_STATES: [&str; 8] = [
 const CONNECTION_CLASS: &str = "08";
 /// SQLite: busy, locked, busy during recovery, snapshot too old.
 const TRANSIENT_SQLITE: [&str; 4] = ["5", "6", "261", "517"];
+/// Those of them where two transactions met, and the other one goes on: serialization failure, deadlock; SQLite: snapshot
+/// too old.
+const COLLISIONS: [&str; 3] = ["40001", "40P01", "517"];
 /// SQLSTATEs have this length, and no code of SQLite has.
 const STATE_LENGTH: usize = 5;
+
+/// After a collision the next attempt comes at once; the random part keeps two that met from meeting again.
+const AT_ONCE: Backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(20));
+/// Who is away needs time to come back.
+const LATER: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+
+/// What helps where the next attempt may succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// Two transactions collided, and one of them has gone.
+    AtOnce,
+    /// The database is away, or busy, for a moment.
+    Later,
+}
+
+impl Remedy {
+    /// Label of metrics.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::AtOnce => "collision",
+            Self::Later => "unavailable",
+        }
+    }
+
+    /// How long to wait before retry number `retry`, from 0.
+    pub(super) fn delay(self, retry: u32, random: u64) -> Duration {
+        match self {
+            Self::AtOnce => AT_ONCE.delay(retry, random),
+            Self::Later => LATER.delay(retry, random),
+        }
+    }
+}
+
+/// What helps against what failed, where trying again soon does. Only for what certainly was not committed.
+pub(super) fn remedy(error: &DbErr) -> Option<Remedy> {
+    if !is_transient(error) {
+        return None;
+    }
+    let code = match driver(error) {
+        Some(sqlx::Error::Database(answer)) => answer.code().unwrap_or_default().into_owned(),
+        _ => String::new(),
+    };
+    Some(if COLLISIONS.contains(&code.as_str()) {
+        Remedy::AtOnce
+    } else {
+        Remedy::Later
+    })
+}
 
 /// What the driver said, where it was the driver.
 pub(super) fn driver(error: &DbErr) -> Option<&sqlx::Error> {
@@ -71,7 +125,7 @@ pub(super) fn commit_failed(error: &DbErr) -> Persisted {
 pub(super) fn explain(error: &DbErr) -> String {
     match error {
         DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => {
-            "no connection in time (database.connect_timeout); the database does not answer, or all connections \
+            "no connection in time (database.acquire_timeout); the database does not answer, or all connections \
              (database.connections) are busy"
                 .to_owned()
         }

@@ -1,36 +1,39 @@
 //! The database: SQLite or PostgreSQL behind [`crate::port::Store`].
 
-use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
-};
+use sea_orm::DbErr;
 use streamkeeper_core::record::{Fence, Persisted, WriteBatch};
 use streamkeeper_protocol::Term;
 
-use crate::port::{Store, StoreError, TakenOver};
+use crate::port::{LongTransaction, Store, StoreError, TakenOver};
+use options::Kind;
+use pool::Pool;
 
 mod connect;
 mod fault;
+mod monitor;
 mod open_error;
+mod options;
+mod pool;
 mod redact;
 mod row;
+mod rows;
 mod take_over;
 mod tls;
 mod write;
 
-pub use connect::{StoreOptions, probe};
+pub use connect::probe;
 pub use open_error::OpenError;
+pub use options::StoreOptions;
 pub use redact::redact_url;
 
 /// The database through sea-orm.
 #[derive(Debug, Clone)]
 pub struct SeaStore {
-    database: DatabaseConnection,
-    timeout: Duration,
+    pool: Arc<Pool>,
 }
 
 impl SeaStore {
@@ -39,9 +42,10 @@ impl SeaStore {
     /// # Errors
     /// When the database cannot be reached, or has a schema that this version does not know.
     pub async fn open(url: &str, options: &StoreOptions) -> Result<Self, OpenError> {
-        let database = connect::open(url, options).await?;
-        let timeout = options.operation_timeout;
-        Ok(Self { database, timeout })
+        let pool = Arc::new(connect::open(url, options).await?);
+        // It ends by itself when the store is gone.
+        tokio::spawn(monitor::watch(Arc::downgrade(&pool)));
+        Ok(Self { pool })
     }
 
     /// Closes every connection.
@@ -49,64 +53,45 @@ impl SeaStore {
     /// # Errors
     /// When a connection cannot be closed.
     pub async fn close(self) -> Result<(), StoreError> {
-        let closed = self.database.close().await;
+        let closed = self.pool.database.close_by_ref().await;
         closed.map_err(|error| unavailable("close", &error))
-    }
-
-    async fn limited<T>(
-        &self,
-        operation: &'static str,
-        work: impl Future<Output = Result<T, StoreError>> + Send,
-    ) -> Result<T, StoreError> {
-        let timeout = self.timeout;
-        tokio::time::timeout(timeout, work)
-            .await
-            .unwrap_or_else(|_| Err(late(operation, timeout)))
     }
 }
 
 #[async_trait]
 impl Store for SeaStore {
     async fn stored_term(&self) -> Result<Term, StoreError> {
-        let work = async { row::fence(&self.database, "").await.map(|fence| fence.term) };
-        self.limited("read the term", work).await
+        let operation = "read the term";
+        let work = async {
+            let transaction = self.pool.begin(Kind::Read, operation).await;
+            let transaction = transaction.map_err(|error| unavailable(operation, &error))?;
+            row::fence(&*transaction, "").await.map(|fence| fence.term)
+        };
+        self.pool.limited(Kind::Read, operation, work).await
     }
 
     async fn take_over(&self, fence: Fence, lease: Duration) -> Result<TakenOver, StoreError> {
-        let work = take_over::take_over(&self.database, fence, lease);
-        self.limited("take over", work).await
+        let work = take_over::take_over(&self.pool, fence, lease);
+        self.pool.limited(Kind::Bulk, "take over", work).await
     }
 
     async fn persist(&self, fence: Fence, batch: &WriteBatch) -> Persisted {
-        write::persist(&self.database, self.timeout, fence, batch).await
+        write::persist(&self.pool, fence, batch).await
     }
 
     async fn ping(&self) -> Result<Duration, StoreError> {
         let start = Instant::now();
         let work = async {
-            let answer = self.database.ping().await;
+            let answer = self.pool.database.ping().await;
             answer.map_err(|error| unavailable("ping", &error))
         };
-        self.limited("ping", work).await?;
+        self.pool.limited(Kind::Read, "ping", work).await?;
         Ok(start.elapsed())
     }
-}
 
-/// Begins a transaction that writes. SQLite takes its write lock at once, because a transaction that read first cannot
-/// wait for it later; PostgreSQL reads what was committed before each statement, so that nothing is older than the
-/// lock on the fence row.
-async fn begin(database: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    let options = match database.get_database_backend() {
-        DbBackend::Sqlite => TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        },
-        _ => TransactionOptions {
-            isolation_level: Some(IsolationLevel::ReadCommitted),
-            ..TransactionOptions::default()
-        },
-    };
-    database.begin_with_options(options).await
+    fn long_transactions(&self) -> Vec<LongTransaction> {
+        self.pool.monitor.long()
+    }
 }
 
 fn unavailable(operation: &'static str, error: &DbErr) -> StoreError {

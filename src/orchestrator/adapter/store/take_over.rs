@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use streamkeeper_core::record::Fence;
 
-use super::{begin, row, unavailable};
+use super::options::Kind;
+use super::pool::Pool;
+use super::{row, unavailable};
 use crate::port::{StoreError, TakenOver};
 
 const RAISE: &str =
@@ -16,16 +18,13 @@ const BEGIN: &str = "UPDATE progress SET transactions = 0 WHERE id = 1";
 
 /// Raises the fence and reads what is stored. Reading comes second, because a paused predecessor could otherwise
 /// commit between the two.
-pub(super) async fn take_over(
-    database: &DatabaseConnection,
-    fence: Fence,
-    lease: Duration,
-) -> Result<TakenOver, StoreError> {
+pub(super) async fn take_over(pool: &Pool, fence: Fence, lease: Duration) -> Result<TakenOver, StoreError> {
     let operation = "take over";
-    let transaction = begin(database)
+    let transaction = pool
+        .begin(Kind::Bulk, operation)
         .await
         .map_err(|error| unavailable(operation, &error))?;
-    let before = row::fence(&transaction, for_update(database.get_database_backend())).await?;
+    let before = row::fence(&*transaction, for_update(pool.backend())).await?;
     if before.term >= fence.term {
         let undone = transaction.rollback().await;
         undone.map_err(|error| unavailable(operation, &error))?;
@@ -37,15 +36,15 @@ pub(super) async fn take_over(
         fence.nonce.cast_signed().into(),
         longest.into(),
     ];
-    let raise = Statement::from_sql_and_values(database.get_database_backend(), RAISE, values);
+    let raise = Statement::from_sql_and_values(pool.backend(), RAISE, values);
     let raised = transaction.execute_raw(raise).await;
     let raised = raised.map_err(|error| unavailable(operation, &error))?;
     if raised.rows_affected() != 1 {
-        return Err(StoreError::TermTaken(row::fence(&transaction, "").await?.term));
+        return Err(StoreError::TermTaken(row::fence(&*transaction, "").await?.term));
     }
     let begun = transaction.execute_unprepared(BEGIN).await;
     begun.map_err(|error| unavailable(operation, &error))?;
-    let (loaded, bad_rows) = row::load(&transaction).await?;
+    let (loaded, bad_rows) = row::load(&*transaction).await?;
     let committed = transaction.commit().await;
     committed.map_err(|error| unavailable(operation, &error))?;
     Ok(TakenOver {

@@ -1,26 +1,47 @@
 //! Writing a batch in one fenced transaction.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement, Value};
 use streamkeeper_core::record::{Assignment, AssignmentWrite, Fence, Persisted, StreamWrite, WriteBatch};
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_protocol::{Epoch, StreamId, Term};
-use streamkeeper_resilience::Backoff;
 use tokio::time::Instant;
 
-use super::{begin, fault, row};
-
-/// Rows per statement: SQLite binds at most 32,766 values, and nests at most 1,000 terms.
-const CHUNK: usize = 500;
+use super::fault::{self, Remedy};
+use super::options::Kind;
+use super::pool::{Pool, Transaction, timed_out};
+use super::row;
+use super::rows::{self, Column, MAX_ROWS, Type};
 
 /// Most times that a transaction is tried again after a fault that passes by itself.
 const MAX_RETRIES: u32 = 3;
 /// Attempts begin in this part of the time only, so that callers hear of a failure before they give up.
 const RETRY_SHARE: u32 = 2;
-/// Delays between the attempts.
-const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+/// Names the lock that writers of batches hold up to their commit; any number that nobody else uses. Rows are locked in the
+/// order in which a statement comes to them, and puts come before removals: two batches at once could each wait for a row
+/// of the other. One writer at a time cannot.
+const WRITER_LOCK: i64 = 0x5354_524b_5752_4954;
+
+const STREAM: [Column; 8] = [
+    Column("name", Type::Text),
+    Column("source", Type::Text),
+    Column("enabled", Type::Bool),
+    Column("weight", Type::Double),
+    Column("priority", Type::Int),
+    Column("ownership", Type::Text),
+    Column("labels", Type::Text),
+    Column("requires", Type::Text),
+];
+const STREAM_KEY: [Column; 1] = [Column("name", Type::Text)];
+const ASSIGNMENT: [Column; 5] = [
+    Column("stream", Type::Text),
+    Column("worker", Type::Text),
+    Column("session", Type::Text),
+    Column("epoch", Type::BigInt),
+    Column("updated_at", Type::BigInt),
+];
+const ENDED: [Column; 2] = [Column("stream", Type::Text), Column("epoch", Type::BigInt)];
 
 const COUNTED: &str = "SELECT transactions FROM progress WHERE id = 1 AND transactions = $1";
 const COUNT: &str = "UPDATE progress SET transactions = transactions + 1 WHERE id = 1 AND transactions = $1";
@@ -30,91 +51,95 @@ enum Refusal {
     Fenced(Term),
     Rewound,
     /// The next attempt may succeed.
-    Transient(String),
+    Transient(Remedy, String),
     Failed(String),
 }
 
 impl From<DbErr> for Refusal {
     fn from(error: DbErr) -> Self {
         let reason = fault::explain(&error);
-        if fault::is_transient(&error) {
-            Self::Transient(reason)
-        } else {
-            Self::Failed(reason)
+        match fault::remedy(&error) {
+            Some(remedy) => Self::Transient(remedy, reason),
+            None => Self::Failed(reason),
         }
     }
 }
 
-/// Writes the batch if the stored fence equals `fence`.
-pub(super) async fn persist(
-    database: &DatabaseConnection,
-    timeout: Duration,
-    fence: Fence,
-    batch: &WriteBatch,
-) -> Persisted {
-    let retry_until = Instant::now() + timeout / RETRY_SHARE;
-    let prepared = tokio::time::timeout(timeout, prepare(database, retry_until, fence, batch)).await;
-    let (transaction, refused) = match prepared {
-        Ok(Ok(prepared)) => prepared,
-        Ok(Err(persisted)) => return persisted,
-        Err(_) => {
-            let reason = format!("no answer within {timeout:?}");
-            return Persisted::Failed { reason };
-        }
-    };
-    // From here on nothing is tried again: nobody knows what became of a commit without an answer.
-    match tokio::time::timeout(timeout, transaction.commit()).await {
-        Ok(Ok(())) => Persisted::Committed { refused },
-        Ok(Err(error)) => fault::commit_failed(&error),
-        Err(_) => {
-            let reason = format!("commit: no answer within {timeout:?}");
-            Persisted::Ambiguous { reason }
-        }
-    }
-}
-
-/// A transaction that only has to be committed, after as many attempts as it takes and may take.
-async fn prepare(
-    database: &DatabaseConnection,
-    retry_until: Instant,
-    fence: Fence,
-    batch: &WriteBatch,
-) -> Result<(DatabaseTransaction, Vec<StreamId>), Persisted> {
+/// Writes the batch if the stored fence equals `fence`: after as many attempts as it takes and may take.
+pub(super) async fn persist(pool: &Pool, fence: Fence, batch: &WriteBatch) -> Persisted {
+    let timeout = pool.options.limit(Kind::Write);
+    let start = Instant::now();
     let mut retries = 0;
     loop {
-        let reason = match write(database, fence, batch).await {
-            Ok(written) => return Ok(written),
-            Err(Refusal::Fenced(term)) => return Err(Persisted::Fenced { term }),
-            Err(Refusal::Rewound) => return Err(Persisted::Rewound),
-            Err(Refusal::Failed(reason)) => return Err(Persisted::Failed { reason }),
-            Err(Refusal::Transient(reason)) => reason,
+        let written = tokio::time::timeout_at(start + timeout, write(pool, fence, batch)).await;
+        let (remedy, reason) = match written {
+            Ok(Ok((transaction, refused))) => match commit(pool, transaction, refused).await {
+                Ok(persisted) => return persisted,
+                Err(refused) => refused,
+            },
+            Ok(Err(Refusal::Fenced(term))) => return Persisted::Fenced { term },
+            Ok(Err(Refusal::Rewound)) => return Persisted::Rewound,
+            Ok(Err(Refusal::Failed(reason))) => return Persisted::Failed { reason },
+            Ok(Err(Refusal::Transient(remedy, reason))) => (remedy, reason),
+            Err(_) => {
+                timed_out(Kind::Write);
+                let reason = format!("no answer within {timeout:?}");
+                return Persisted::Failed { reason };
+            }
         };
-        if retries == MAX_RETRIES || Instant::now() >= retry_until {
+        let in_time = start.elapsed() < timeout / RETRY_SHARE;
+        if retries == MAX_RETRIES || !in_time || !pool.may_retry(remedy) {
             let reason = format!("{reason} (after {retries} retries)");
-            return Err(Persisted::Failed { reason });
+            return Persisted::Failed { reason };
         }
         tracing::debug!(retries, reason, "the transaction is tried again");
-        tokio::time::sleep(RETRY.delay(retries, rand::random())).await;
+        tokio::time::sleep(remedy.delay(retries, rand::random())).await;
         retries += 1;
+    }
+}
+
+/// Commits. An error is one after which nothing is stored, and the next attempt may succeed; where the answer is missing
+/// nobody knows what became of the commit, and nothing is tried again.
+async fn commit(
+    pool: &Pool,
+    transaction: Transaction,
+    refused: Vec<StreamId>,
+) -> Result<Persisted, (Remedy, String)> {
+    let timeout = pool.options.limit(Kind::Write);
+    match tokio::time::timeout(timeout, transaction.commit()).await {
+        Ok(Ok(())) => Ok(Persisted::Committed { refused }),
+        Ok(Err(error)) => match (fault::commit_failed(&error), fault::remedy(&error)) {
+            (Persisted::Failed { reason }, Some(remedy)) => Err((remedy, reason)),
+            (outcome, _) => Ok(outcome),
+        },
+        Err(_) => {
+            timed_out(Kind::Write);
+            let reason = format!("commit: no answer within {timeout:?}");
+            Ok(Persisted::Ambiguous { reason })
+        }
     }
 }
 
 /// Everything before the commit. Returning an error drops the transaction, which rolls it back.
 async fn write(
-    database: &DatabaseConnection,
+    pool: &Pool,
     fence: Fence,
     batch: &WriteBatch,
-) -> Result<(DatabaseTransaction, Vec<StreamId>), Refusal> {
-    let transaction = begin(database).await?;
-    let lock = match database.get_database_backend() {
+) -> Result<(Transaction, Vec<StreamId>), Refusal> {
+    let transaction = pool.begin(Kind::Write, "write a batch").await?;
+    let lock = match pool.backend() {
         DbBackend::Postgres => " FOR SHARE",
         _ => "",
     };
-    let stored = row::fence_of_row(row::fence_row(&transaction, lock).await?);
+    let stored = row::fence_of_row(row::fence_row(&*transaction, lock).await?);
     let stored = stored.map_err(|error| Refusal::Failed(error.to_string()))?;
     if (stored.term, stored.nonce) != (fence.term, fence.nonce) {
         transaction.rollback().await?;
         return Err(Refusal::Fenced(stored.term));
+    }
+    if pool.backend() == DbBackend::Postgres {
+        let lock = format!("SELECT pg_advisory_xact_lock({WRITER_LOCK})");
+        transaction.execute_unprepared(&lock).await?;
     }
     count(&transaction, batch).await?;
     write_streams(&transaction, &batch.streams).await?;
@@ -140,6 +165,7 @@ async fn count(transaction: &DatabaseTransaction, batch: &WriteBatch) -> Result<
 }
 
 async fn write_streams(transaction: &DatabaseTransaction, writes: &[StreamWrite]) -> Result<(), DbErr> {
+    let backend = transaction.get_database_backend();
     let mut puts: Vec<&StreamSpec> = Vec::new();
     let mut deletes: Vec<&StreamId> = Vec::new();
     for write in writes {
@@ -150,39 +176,35 @@ async fn write_streams(transaction: &DatabaseTransaction, writes: &[StreamWrite]
     }
     puts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     deletes.sort_unstable();
-    for chunk in puts.chunks(CHUNK) {
-        put_streams(transaction, chunk).await?;
+    for chunk in puts.chunks(MAX_ROWS) {
+        let chunk: Vec<[Value; 8]> = chunk.iter().map(|spec| stream_row(spec)).collect();
+        let statement = rows::statement(backend, &STREAM, chunk, |source| {
+            let (names, overwrite) = (rows::names(&STREAM), rows::overwrite(&STREAM));
+            format!("INSERT INTO stream ({names}) {source} ON CONFLICT (name) DO UPDATE SET {overwrite}")
+        });
+        transaction.execute_raw(statement).await?;
     }
-    for chunk in deletes.chunks(CHUNK) {
-        let sql = format!("DELETE FROM stream WHERE name IN {}", tuple(0, chunk.len()));
-        let values = chunk.iter().map(|stream| stream.as_str().into());
-        execute(transaction, sql, values.collect()).await?;
+    for chunk in deletes.chunks(MAX_ROWS) {
+        let chunk = chunk.iter().map(|stream| [stream.as_str().into()]).collect();
+        let statement = rows::statement(backend, &STREAM_KEY, chunk, |source| {
+            format!("DELETE FROM stream WHERE name IN ({source})")
+        });
+        transaction.execute_raw(statement).await?;
     }
     Ok(())
 }
 
-async fn put_streams(transaction: &DatabaseTransaction, specs: &[&StreamSpec]) -> Result<(), DbErr> {
-    let sql = format!(
-        "INSERT INTO stream (name, source, enabled, weight, priority, ownership, labels, requires) VALUES {} \
-         ON CONFLICT (name) DO UPDATE SET source = excluded.source, enabled = excluded.enabled, \
-         weight = excluded.weight, priority = excluded.priority, ownership = excluded.ownership, \
-         labels = excluded.labels, requires = excluded.requires",
-        tuples(specs.len(), 8)
-    );
-    let mut values: Vec<Value> = Vec::with_capacity(specs.len() * 8);
-    for spec in specs {
-        values.extend([
-            spec.name.as_str().into(),
-            spec.source.as_str().into(),
-            spec.enabled.into(),
-            spec.weight.into(),
-            spec.priority.into(),
-            row::text_of_ownership(spec.ownership).into(),
-            row::text_of_labels(&spec.labels).into(),
-            row::text_of_labels(&spec.requires).into(),
-        ]);
-    }
-    execute(transaction, sql, values).await
+fn stream_row(spec: &StreamSpec) -> [Value; 8] {
+    [
+        spec.name.as_str().into(),
+        spec.source.as_str().into(),
+        spec.enabled.into(),
+        spec.weight.into(),
+        spec.priority.into(),
+        row::text_of_ownership(spec.ownership).into(),
+        row::text_of_labels(&spec.labels).into(),
+        row::text_of_labels(&spec.requires).into(),
+    ]
 }
 
 async fn write_assignments(
@@ -201,10 +223,10 @@ async fn write_assignments(
     clears.sort_unstable_by_key(|(stream, _)| *stream);
     let now = chrono::Utc::now().timestamp_millis();
     let mut refused = Vec::new();
-    for chunk in puts.chunks(CHUNK) {
+    for chunk in puts.chunks(MAX_ROWS) {
         refused.extend(put_assignments(transaction, chunk, now).await?);
     }
-    for chunk in clears.chunks(CHUNK) {
+    for chunk in clears.chunks(MAX_ROWS) {
         clear_assignments(transaction, chunk).await?;
     }
     Ok(refused)
@@ -213,32 +235,38 @@ async fn write_assignments(
 /// Returns the streams whose stored epoch is not lower.
 async fn put_assignments(
     transaction: &DatabaseTransaction,
-    rows: &[(&StreamId, &Assignment)],
+    puts: &[(&StreamId, &Assignment)],
     now: i64,
 ) -> Result<Vec<StreamId>, DbErr> {
-    let sql = format!(
-        "INSERT INTO assignment (stream, worker, session, epoch, updated_at) VALUES {} \
-         ON CONFLICT (stream) DO UPDATE SET worker = excluded.worker, session = excluded.session, \
-         epoch = excluded.epoch, updated_at = excluded.updated_at \
-         WHERE assignment.epoch < excluded.epoch RETURNING stream",
-        tuples(rows.len(), 5)
+    let values = puts
+        .iter()
+        .map(|(stream, assignment)| {
+            [
+                stream.as_str().into(),
+                assignment.worker.as_str().into(),
+                assignment.session.to_string().into(),
+                assignment.epoch.get().into(),
+                now.into(),
+            ]
+        })
+        .collect();
+    let statement = rows::statement(
+        transaction.get_database_backend(),
+        &ASSIGNMENT,
+        values,
+        |source| {
+            let (names, overwrite) = (rows::names(&ASSIGNMENT), rows::overwrite(&ASSIGNMENT));
+            format!(
+                "INSERT INTO assignment ({names}) {source} ON CONFLICT (stream) DO UPDATE SET {overwrite} \
+             WHERE assignment.epoch < excluded.epoch RETURNING stream"
+            )
+        },
     );
-    let mut values: Vec<Value> = Vec::with_capacity(rows.len() * 5);
-    for (stream, assignment) in rows {
-        values.extend([
-            stream.as_str().into(),
-            assignment.worker.as_str().into(),
-            assignment.session.to_string().into(),
-            assignment.epoch.get().into(),
-            now.into(),
-        ]);
-    }
-    let statement = Statement::from_sql_and_values(transaction.get_database_backend(), sql, values);
     let mut written = BTreeSet::new();
     for returned in transaction.query_all_raw(statement).await? {
         written.insert(returned.try_get::<String>("", "stream")?);
     }
-    let refused = rows
+    let refused = puts
         .iter()
         .filter(|(stream, _)| !written.contains(stream.as_str()));
     Ok(refused.map(|(stream, _)| (*stream).clone()).collect())
@@ -246,33 +274,19 @@ async fn put_assignments(
 
 async fn clear_assignments(
     transaction: &DatabaseTransaction,
-    rows: &[(&StreamId, Epoch)],
+    clears: &[(&StreamId, Epoch)],
 ) -> Result<(), DbErr> {
-    let terms: Vec<String> = (0..rows.len())
-        .map(|index| format!("(stream = ${} AND epoch <= ${})", index * 2 + 1, index * 2 + 2))
-        .collect();
-    let sql = format!("DELETE FROM assignment WHERE {}", terms.join(" OR "));
-    let values = rows
+    let values = clears
         .iter()
-        .flat_map(|(stream, epoch)| [stream.as_str().into(), epoch.get().into()]);
-    execute(transaction, sql, values.collect()).await
-}
-
-async fn execute(transaction: &DatabaseTransaction, sql: String, values: Vec<Value>) -> Result<(), DbErr> {
-    let statement = Statement::from_sql_and_values(transaction.get_database_backend(), sql, values);
-    transaction.execute_raw(statement).await.map(drop)
-}
-
-/// `($1, $2), ($3, $4)` for two rows of two columns.
-fn tuples(rows: usize, columns: usize) -> String {
-    let all: Vec<String> = (0..rows).map(|index| tuple(index * columns, columns)).collect();
-    all.join(", ")
-}
-
-/// `($3, $4)` for two columns after two values.
-fn tuple(before: usize, columns: usize) -> String {
-    let all: Vec<String> = (1..=columns)
-        .map(|index| format!("${}", before + index))
+        .map(|(stream, epoch)| [stream.as_str().into(), epoch.get().into()])
         .collect();
-    format!("({})", all.join(", "))
+    let statement = rows::statement(transaction.get_database_backend(), &ENDED, values, |source| {
+        // CROSS JOIN keeps SQLite from looking through the table for each ended one, instead of the other way round.
+        format!(
+            "WITH ended (stream, epoch) AS ({source}) DELETE FROM assignment WHERE stream IN \
+             (SELECT stored.stream FROM ended CROSS JOIN assignment AS stored \
+             WHERE stored.stream = ended.stream AND stored.epoch <= ended.epoch)"
+        )
+    });
+    transaction.execute_raw(statement).await.map(drop)
 }
