@@ -40,6 +40,7 @@ sim: ## Simulation: make sim SEEDS=2000, or make sim SEED=7 for one seed and its
 		-p streamkeeper-simulation \
 		--test simulation $(if $(SEED),one_seed,every_seed) -- --nocapture
 
-mutants: ## Takes the protocol's rules away one by one, and shows by which seed the simulation notices
+mutants: ## Takes the rules of protocol and placement away one by one, and shows which seed or property notices
 	$(if $(SEEDS),SEEDS=$(SEEDS)) cargo test --locked --profile simulation -p streamkeeper-simulation --features mutants \
 		--test simulation every_mutant -- --nocapture
+	cargo test --locked -p streamkeeper-core --features mutants --lib every_mutant_of_placement -- --nocapture

@@ -11,6 +11,7 @@ pub mod graveyard;
 pub mod heartbeat_tracker;
 pub mod machine;
 pub mod notice;
+pub mod placement;
 pub mod record;
 pub mod recovery_manager;
 pub mod request;

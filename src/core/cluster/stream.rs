@@ -274,6 +274,10 @@ pub enum UnplacedReason {
     NoLabels,
     /// It is exclusive, and none of the workers with the labels ends such streams by itself when its lease is over.
     NoGuard,
+    /// The worker that it is pinned to is not ready, or may not run it.
+    NoPin,
+    /// Each worker that fits has another stream with its spread key.
+    NoSpread,
     /// Workers that fit there are; all are full.
     NoCapacity,
 }
@@ -286,6 +290,8 @@ impl UnplacedReason {
             Self::NoWorkers => "no_workers",
             Self::NoLabels => "no_labels",
             Self::NoGuard => "no_guard",
+            Self::NoPin => "no_pin",
+            Self::NoSpread => "no_spread",
             Self::NoCapacity => "no_capacity",
         }
     }
@@ -298,6 +304,12 @@ impl fmt::Display for UnplacedReason {
             Self::NoLabels => "no ready worker has the labels that the stream requires",
             Self::NoGuard => {
                 "it is exclusive, and no ready worker guards such streams; start one with `streamkeeper agent --exec`"
+            }
+            Self::NoPin => {
+                "the worker that it is pinned to is not ready or may not run it; start that worker or remove the pin"
+            }
+            Self::NoSpread => {
+                "every worker that fits has another stream with its spread key; add a worker or change the key"
             }
             Self::NoCapacity => "every worker that fits is full; add a worker or raise max_streams",
         })

@@ -66,7 +66,7 @@ pub(in super::super) struct StreamView<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Unplaced)]
 struct UnplacedView {
-    /// `no_workers`, `no_labels`, `no_guard` or `no_capacity`.
+    /// `no_workers`, `no_labels`, `no_guard`, `no_pin`, `no_spread` or `no_capacity`.
     reason: &'static str,
     detail: String,
 }

@@ -1,0 +1,60 @@
+//! The one score: relative load in the tightest dimension, at the capacity that a worker is trusted with, plus what it
+//! lacks of the preferred labels. Placement takes the lowest, evening out lowers the highest.
+
+use super::mutant::{self, Mutant};
+use super::{Index, Problem, Size, Sums};
+
+/// A declared sum may exceed a capacity by rounding, but by nothing else.
+pub(super) const ROUNDING: f64 = 1.0 + 1e-6;
+
+/// Relative load in the tightest dimension.
+pub(super) fn relative(load: &Sums, inverse: &Sums) -> f64 {
+    let mut highest = 0.0_f64;
+    for (load, inverse) in load.iter().zip(inverse) {
+        highest = highest.max(load * inverse);
+    }
+    highest
+}
+
+/// The same with one stream more.
+pub(super) fn relative_with(load: &Sums, size: &Size, inverse: &Sums) -> f64 {
+    let mut highest = 0.0_f64;
+    for ((load, size), inverse) in load.iter().zip(size).zip(inverse) {
+        highest = highest.max((load + f64::from(*size)) * inverse);
+    }
+    highest
+}
+
+/// The same with one stream less.
+pub(super) fn relative_without(load: &Sums, size: &Size, inverse: &Sums) -> f64 {
+    let mut highest = 0.0_f64;
+    for ((load, size), inverse) in load.iter().zip(size).zip(inverse) {
+        highest = highest.max((load - f64::from(*size)) * inverse);
+    }
+    highest
+}
+
+impl Problem {
+    /// Share of the whole fleet that a size takes, in its tightest dimension: by it, large and small are told apart.
+    pub(super) fn share(&self, size: &Size) -> f32 {
+        let mut highest = 0.0_f32;
+        for (size, total) in size.iter().zip(self.workers.total) {
+            if total > 0.0 {
+                highest = highest.max(size / total as f32);
+            }
+        }
+        highest
+    }
+
+    /// What is left of a worker's declared capacity; below zero when it takes no stream more.
+    pub(super) fn room(&self, worker: Index, load: &Sums, count: u32) -> f64 {
+        let at = worker as usize;
+        if count >= self.workers.max_streams[at] && !mutant::on(Mutant::CountIgnored) {
+            return -1.0;
+        }
+        if mutant::on(Mutant::WeightIgnored) {
+            return f64::MAX;
+        }
+        self.workers.capacity[at][0] * ROUNDING - load[0]
+    }
+}
