@@ -10,6 +10,7 @@ pub mod election;
 pub mod graveyard;
 pub mod heartbeat_tracker;
 pub mod machine;
+pub mod migration;
 pub mod notice;
 pub mod placement;
 pub mod record;

@@ -7,6 +7,7 @@ use streamkeeper_protocol::{Epoch, SessionId, StreamId, Term, WorkerId};
 
 use crate::cluster::{Availability, MoveReason};
 use crate::heartbeat_tracker::Way;
+use crate::migration::{self, Migration};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,9 +74,42 @@ pub enum Notice {
         /// How long after the loss was known.
         after: Duration,
     },
+    /// A planned move of a stream that ran has ended, one way or another.
+    Migrated {
+        /// The stream.
+        stream: StreamId,
+        /// Where it came from.
+        from: WorkerId,
+        /// Where it was to go.
+        to: WorkerId,
+        /// Why.
+        reason: MoveReason,
+        /// How.
+        way: migration::Way,
+        /// How it ended.
+        outcome: migration::State,
+        /// How long nobody ran it.
+        gap: Option<Duration>,
+        /// How long both ran it.
+        overlap: Option<Duration>,
+    },
 }
 
 impl Notice {
+    /// A move has ended.
+    pub(crate) fn migrated(migration: &Migration) -> Self {
+        Self::Migrated {
+            stream: migration.stream.clone(),
+            from: migration.from.clone(),
+            to: migration.to.clone(),
+            reason: migration.reason,
+            way: migration.way,
+            outcome: migration.state,
+            gap: migration.gap,
+            overlap: migration.overlap,
+        }
+    }
+
     /// The subject token.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -93,6 +127,7 @@ impl Notice {
             Self::LossFound { .. } => "loss_found",
             Self::Assigned { .. } => "assigned",
             Self::FailedOver { .. } => "failed_over",
+            Self::Migrated { .. } => "migrated",
         }
     }
 
@@ -131,6 +166,33 @@ impl Notice {
                 ("worker", worker.to_string()),
                 ("after_ms", after.as_millis().to_string()),
             ],
+            Self::Migrated {
+                stream,
+                from,
+                to,
+                reason,
+                way,
+                outcome,
+                gap,
+                overlap,
+            } => {
+                let times = [("gap_ms", gap), ("overlap_ms", overlap)];
+                let times = times.into_iter().filter_map(|(name, time)| {
+                    let time = time.as_ref()?;
+                    Some((name, time.as_millis().to_string()))
+                });
+                [
+                    ("stream", stream.to_string()),
+                    ("from", from.to_string()),
+                    ("to", to.to_string()),
+                    ("reason", reason.as_str().to_owned()),
+                    ("way", way.as_str().to_owned()),
+                    ("outcome", outcome.as_str().to_owned()),
+                ]
+                .into_iter()
+                .chain(times)
+                .collect()
+            }
         };
         pairs
             .into_iter()

@@ -91,6 +91,7 @@ fn declare(cluster: &mut ClusterState, spec: StreamSpec) {
         performance: None,
         unplaced: None,
         lost_at: None,
+        lost_from: None,
         floor: Epoch::ZERO,
         rerun: false,
         claimed: false,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use streamkeeper_protocol::{StreamId, Term, WorkerId};
 
+use crate::migration::Migrations;
 use crate::time::Timestamp;
 pub use stream::{MoveReason, Observed, Slot, StreamRecord, StreamState, UnplacedReason};
 pub use worker::{Availability, WorkerRecord};
@@ -28,6 +29,8 @@ pub struct ClusterState {
     pub workers: OrdMap<WorkerId, Arc<WorkerRecord>>,
     /// Streams that want a worker and have none that is alive: slots `Vacant` (and enabled) and `Orphaned`.
     pub needs_worker: OrdSet<StreamId>,
+    /// Moves: those under way, and the last that ended.
+    pub migrations: Arc<Migrations>,
 }
 
 /// Whether this orchestrator leads.

@@ -29,6 +29,8 @@ pub struct StreamRecord {
     pub unplaced: Option<UnplacedReason>,
     /// Since when it is known to have lost its worker, until it runs again.
     pub lost_at: Option<Timestamp>,
+    /// The worker that it lost then.
+    pub lost_from: Option<WorkerId>,
     /// No copy at or below this epoch is adopted while the stream has no assignment: it was ended on purpose.
     pub floor: Epoch,
     /// Its session stopped it for a move that was not stored: it may start it again under the epoch that it had.
@@ -57,6 +59,14 @@ pub enum Slot {
     },
     /// The assignment is stored and in its session's desired set.
     Held(Assignment),
+    /// Goes to another session without a gap: both are to run it. The database says `from` until `to` runs it
+    /// (OWNERSHIP rule 14).
+    Handing {
+        /// The assignment that is stored.
+        from: Assignment,
+        /// The one that replaces it.
+        to: Assignment,
+    },
     /// Taken out of the desired set; waits for the session to confirm that it stopped.
     Releasing {
         /// The assignment that ends.
@@ -75,22 +85,25 @@ impl Slot {
             Self::Orphaned { last } => Some(last),
             Self::Committing { next, .. } => Some(next),
             Self::Held(assignment) => Some(assignment),
-            Self::Releasing { from, .. } => Some(from),
+            Self::Releasing { from, .. } | Self::Handing { from, .. } => Some(from),
         }
     }
 
-    /// The assignment whose session may go on running the stream: an orphan, and one whose replacement is not stored
-    /// yet, runs on where it is, if it still does (S6). Not so an exclusive one: it is taken away before anything is
-    /// stored (OWNERSHIP rule 12).
-    #[must_use]
-    pub fn wanted(&self, exclusive: bool) -> Option<&Assignment> {
-        match self {
-            Self::Held(assignment) => Some(assignment),
-            Self::Releasing { from, .. } if mutant::on(Mutant::SetAfterTransaction) => Some(from),
-            Self::Orphaned { last } if !exclusive => Some(last),
-            Self::Committing { last, .. } if !exclusive => last.as_ref(),
-            Self::Vacant | Self::Releasing { .. } | Self::Orphaned { .. } | Self::Committing { .. } => None,
-        }
+    /// The assignments whose sessions may go on running the stream, two of them while it is handed over: an orphan, and
+    /// one whose replacement is not stored yet, runs on where it is, if it still does (S6). Not so an exclusive one: it is
+    /// taken away before anything is stored (OWNERSHIP rule 12).
+    pub fn wanted(&self, exclusive: bool) -> impl Iterator<Item = &Assignment> + Clone {
+        let (first, second) = match self {
+            Self::Held(assignment) => (Some(assignment), None),
+            Self::Handing { from, to } => (Some(from), Some(to)),
+            Self::Releasing { from, .. } if mutant::on(Mutant::SetAfterTransaction) => (Some(from), None),
+            Self::Orphaned { last } if !exclusive => (Some(last), None),
+            Self::Committing { last, .. } if !exclusive => (last.as_ref(), None),
+            Self::Vacant | Self::Releasing { .. } | Self::Orphaned { .. } | Self::Committing { .. } => {
+                (None, None)
+            }
+        };
+        first.into_iter().chain(second)
     }
 
     /// The worker whose capacity the stream takes.
@@ -99,6 +112,7 @@ impl Slot {
         match self {
             Self::Vacant | Self::Orphaned { .. } => None,
             Self::Committing { next: assignment, .. }
+            | Self::Handing { to: assignment, .. }
             | Self::Held(assignment)
             | Self::Releasing { from: assignment, .. } => Some(&assignment.worker),
         }
@@ -131,7 +145,7 @@ pub enum StreamState {
     Running,
     /// Its worker starts it again and again.
     Failing,
-    /// It stops here, to start elsewhere.
+    /// It goes to another worker.
     Moving,
     /// It stops, because the user switched it off or deleted it.
     Stopping,
@@ -183,6 +197,7 @@ impl StreamRecord {
             performance: None,
             unplaced: None,
             lost_at: None,
+            lost_from: None,
             floor: Epoch::ZERO,
             rerun: false,
             claimed: false,
@@ -195,9 +210,8 @@ impl StreamRecord {
         self.spec.ownership == Ownership::Exclusive
     }
 
-    /// The assignment whose session may go on running it; see [`Slot::wanted`].
-    #[must_use]
-    pub fn wanted(&self) -> Option<&Assignment> {
+    /// The assignments whose sessions may go on running it; see [`Slot::wanted`].
+    pub fn wanted(&self) -> impl Iterator<Item = &Assignment> + Clone {
         self.slot.wanted(self.is_exclusive())
     }
 
@@ -214,7 +228,7 @@ impl StreamRecord {
             }
             Slot::Committing { .. } => StreamState::Placing,
             Slot::Orphaned { .. } => StreamState::Orphaned,
-            Slot::Releasing { to: Some(_), .. } => StreamState::Moving,
+            Slot::Releasing { to: Some(_), .. } | Slot::Handing { .. } => StreamState::Moving,
             Slot::Releasing { to: None, .. } => StreamState::Stopping,
             Slot::Held(_) => match self.observed.as_ref().map(|observed| observed.state) {
                 None | Some(RunState::Starting) => StreamState::Starting,
@@ -244,8 +258,12 @@ pub enum MoveReason {
     Missing,
     /// Its spec changed.
     Changed,
-    /// The user asked for it.
+    /// The user asked for its restart.
     Restart,
+    /// The user asked for the move.
+    Asked,
+    /// It failed where it was moved to.
+    RolledBack,
 }
 
 impl MoveReason {
@@ -261,6 +279,19 @@ impl MoveReason {
             Self::Missing => "missing",
             Self::Changed => "changed",
             Self::Restart => "restart",
+            Self::Asked => "asked",
+            Self::RolledBack => "rolled_back",
+        }
+    }
+
+    /// Whether the owner of a stream gave it up for this, though it could run it.
+    #[must_use]
+    pub const fn is_given_up(self) -> bool {
+        match self {
+            Self::Balance | Self::Drain | Self::Changed | Self::Restart | Self::Asked | Self::RolledBack => {
+                true
+            }
+            Self::Declared | Self::WorkerLost | Self::Adopted | Self::Missing => false,
         }
     }
 }

@@ -68,6 +68,14 @@ impl WorkerRecord {
         self.guarded || !exclusive
     }
 
+    /// Whether it can carry a stream of this weight beside what it has.
+    #[must_use]
+    pub fn has_room(&self, weight: f64) -> bool {
+        // A rounding error of the sums is no lack of room.
+        let fits = self.load + weight <= self.capacity.weight * (1.0 + 1e-9);
+        fits && self.assigned.len() < self.capacity.max_streams as usize
+    }
+
     /// Load relative to capacity; infinite without capacity.
     #[must_use]
     pub fn relative_load(&self) -> f64 {

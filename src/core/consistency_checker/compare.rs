@@ -8,6 +8,7 @@ use streamkeeper_protocol::{RunState, RunningStream, SessionId, StreamId, Worker
 
 use super::{Finding, FindingKind, MAX_FINDINGS_PER_KIND};
 use crate::cluster::{Availability, ClusterState, Slot, StreamRecord, WorkerRecord};
+use crate::record::Assignment;
 use crate::time::Timestamp;
 
 /// What makes a finding the same in the next check. A worker's new session starts a new one.
@@ -74,6 +75,18 @@ fn is_settled(worker: &WorkerRecord) -> bool {
     is_alive(worker) && worker.applied == worker.desired && worker.desired.generation > 0
 }
 
+/// Whose the stream is, as far as this worker goes: while it is handed over it is two workers'.
+fn owner_of<'a>(record: &'a StreamRecord, worker: &WorkerRecord) -> Option<&'a Assignment> {
+    let mut wanted = record.wanted();
+    wanted
+        .find(|owner| is_of(owner, worker))
+        .or_else(|| record.wanted().next())
+}
+
+fn is_of(owner: &Assignment, worker: &WorkerRecord) -> bool {
+    owner.worker == worker.id && owner.session == worker.session
+}
+
 /// Splits off the leading reports of `stream`.
 fn take_group<'a, 'b>(rest: &mut &'b [Report<'a>], stream: &StreamId) -> &'b [Report<'a>] {
     let length = rest
@@ -116,9 +129,9 @@ impl Compared {
             if running.state == RunState::Stopping || !is_settled(worker) {
                 continue;
             }
-            let owner = record.and_then(StreamRecord::wanted);
+            let owner = record.and_then(|record| owner_of(record, worker));
             match owner {
-                Some(owner) if owner.worker == worker.id && owner.session == worker.session => {
+                Some(owner) if is_of(owner, worker) => {
                     if owner.epoch != running.epoch {
                         let detail = format!(
                             "runs under epoch {}, assigned is epoch {}",
@@ -150,16 +163,19 @@ impl Compared {
         if copies().count() < 2 {
             return;
         }
-        let owner = record.and_then(StreamRecord::wanted);
         let is_owner = |report: &&Report<'_>| {
-            owner.is_some_and(|owner| {
-                owner.worker == report.worker.id && owner.session == report.worker.session
-            })
+            let owner = record.and_then(|record| owner_of(record, report.worker));
+            owner.is_some_and(|owner| is_of(owner, report.worker))
         };
         let Some(right) = copies().max_by_key(|report| (is_owner(report), report.running.epoch)) else {
             return;
         };
-        for Report { worker, running } in copies().filter(|report| report.worker.id != right.worker.id) {
+        let handed = record.is_some_and(|record| matches!(record.slot, Slot::Handing { .. }));
+        let surplus = |report: &&Report<'_>| {
+            let meant = handed && is_owner(report);
+            report.worker.id != right.worker.id && !meant
+        };
+        for Report { worker, running } in copies().filter(surplus) {
             let detail = format!(
                 "runs under epoch {} while worker {} runs it under epoch {}",
                 running.epoch, right.worker.id, right.running.epoch
@@ -196,7 +212,7 @@ impl Compared {
         let last = match &record.slot {
             Slot::Vacant => None,
             Slot::Orphaned { last } => Some(last),
-            Slot::Committing { .. } | Slot::Held(_) | Slot::Releasing { .. } => return,
+            Slot::Committing { .. } | Slot::Held(_) | Slot::Releasing { .. } | Slot::Handing { .. } => return,
         };
         if !record.spec.enabled || record.unplaced.is_some() {
             return;

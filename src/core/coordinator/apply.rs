@@ -159,9 +159,16 @@ impl Coordinator {
     pub(super) fn restart(&mut self, now: Timestamp, streams: &[StreamId]) {
         for name in streams {
             let slot = self.cluster.streams.get(name).map(|record| record.slot.clone());
-            if let Some(Slot::Held(from)) = slot {
-                let to = Some(from.worker.clone());
-                self.set_slot(now, name, Slot::Releasing { from, to }, MoveReason::Restart);
+            match slot {
+                Some(Slot::Held(from)) => {
+                    let to = Some(from.worker.clone());
+                    self.set_slot(now, name, Slot::Releasing { from, to }, MoveReason::Restart);
+                }
+                Some(Slot::Handing { .. }) => {
+                    self.migrations()
+                        .update(name, |migration| migration.restart = true);
+                }
+                _ => {}
             }
         }
     }

@@ -2,6 +2,7 @@
 //! time itself too, because the election's word may come late.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use streamkeeper_protocol::epoch::MAX_ORCHESTRATORS;
@@ -200,6 +201,7 @@ impl Coordinator {
         self.wanted.clear();
         self.cluster = ClusterState {
             revision,
+            migrations: Arc::new(self.migrations().new_term()),
             ..ClusterState::default()
         };
         self.leases.new_term(now);

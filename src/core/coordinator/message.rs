@@ -37,6 +37,8 @@ pub struct Config {
     pub forget_after: Duration,
     /// Most changes that wait for the database.
     pub max_waiting_requests: usize,
+    /// Moves of streams that run.
+    pub migration: crate::migration::Config,
 }
 
 impl Default for Config {
@@ -52,6 +54,7 @@ impl Default for Config {
             calm_after_failure: Duration::from_secs(60),
             forget_after: Duration::from_secs(600),
             max_waiting_requests: 1_024,
+            migration: crate::migration::Config::default(),
         }
     }
 }

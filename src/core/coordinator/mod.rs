@@ -8,12 +8,14 @@ mod apply;
 mod lead;
 mod lease;
 mod message;
+mod moves;
 mod propose;
 mod reconcile;
 mod seat;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -174,6 +176,8 @@ impl Machine for Coordinator {
                 outcome,
             } if self.fence == Some(fence) => {
                 self.persisted(now, ticket, outcome, &mut out);
+                // What was to be undone had to wait for this.
+                self.end_moves(now);
             }
             Event::Persisted { .. } => {}
             Event::Tick => self.tick(now, &mut out),
@@ -210,6 +214,7 @@ impl Machine for Coordinator {
             in_grace,
             snapshot,
             self.next_lease_end(),
+            self.next_move_end(),
         ]
         .into_iter()
         .flatten()
@@ -315,5 +320,6 @@ impl Coordinator {
             }
         }
         self.end_leases(now);
+        self.end_moves(now);
     }
 }

@@ -1,5 +1,6 @@
 //! The balancer's wishes: each is refused when the stream changed since it was planned, or may not move now.
 
+use streamkeeper_protocol::StreamId;
 use streamkeeper_protocol::mutant::{self, Mutant};
 
 use super::{Coordinator, Proposal};
@@ -8,13 +9,13 @@ use crate::time::Timestamp;
 
 impl Coordinator {
     /// Whether a move may be begun: one that cannot be stored would stop a stream for nothing.
-    fn database_is_well(&self, now: Timestamp) -> bool {
+    pub(super) fn database_is_well(&self, now: Timestamp) -> bool {
         self.failed_at
             .is_none_or(|at| now.since(at) >= self.config.calm_after_failure)
     }
 
     pub(super) fn propose(&mut self, now: Timestamp, proposal: &Proposal) {
-        let Some(record) = self.cluster.streams.get(&proposal.stream) else {
+        let Some(record) = self.cluster.streams.get(&proposal.stream).cloned() else {
             return;
         };
         let planned_on = record.slot.assignment().map(|assignment| assignment.epoch);
@@ -49,16 +50,17 @@ impl Coordinator {
                 self.grant(now, &proposal.stream, &proposal.to, proposal.reason);
             }
             Slot::Held(from) if from.worker != proposal.to && self.database_is_well(now) => {
-                let slot = Slot::Releasing {
-                    from: from.clone(),
-                    to: Some(proposal.to.clone()),
-                };
-                self.set_slot(now, &proposal.stream, slot, proposal.reason);
-                if mutant::on(Mutant::RevokeNotAwaited) {
+                self.begin_move(now, &record, &proposal.to, proposal.reason);
+                if mutant::on(Mutant::RevokeNotAwaited) && self.is_releasing(&proposal.stream) {
                     self.grant(now, &proposal.stream, &proposal.to, proposal.reason);
                 }
             }
-            Slot::Held(_) | Slot::Committing { .. } | Slot::Releasing { .. } => {}
+            Slot::Held(_) | Slot::Committing { .. } | Slot::Releasing { .. } | Slot::Handing { .. } => {}
         }
+    }
+
+    fn is_releasing(&self, stream: &StreamId) -> bool {
+        let record = self.cluster.streams.get(stream);
+        record.is_some_and(|record| matches!(record.slot, Slot::Releasing { .. }))
     }
 }

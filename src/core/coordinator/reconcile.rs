@@ -1,7 +1,7 @@
 //! What a complete inventory means, taken under the own term: adopting what runs, confirming releases, finding what
 //! is missing. An older inventory decides nothing (OWNERSHIP rule 9).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use streamkeeper_protocol::mutant::{self, Mutant};
@@ -9,7 +9,6 @@ use streamkeeper_protocol::{Epoch, Generation, Heartbeat, RunState, RunningStrea
 
 use super::Coordinator;
 use crate::cluster::{MoveReason, Observed, Slot};
-use crate::notice::Notice;
 use crate::record::Assignment;
 use crate::time::Timestamp;
 
@@ -57,11 +56,13 @@ impl Coordinator {
             };
             self.take_in(now, running, held, first, &settled);
         }
-        for stream in &record.assigned {
+        for stream in record.assigned.iter().chain(&self.handed_by(worker)) {
             if !reported.contains_key(stream) {
                 self.absent(now, stream, record.session, &settled);
             }
         }
+        let runs: BTreeSet<&StreamId> = reported.into_keys().collect();
+        self.sources_report(now, worker, &runs);
     }
 
     /// Takes in what streams use and give. Nobody acts on it, so it makes no snapshot: it goes along with the next one.
@@ -97,6 +98,25 @@ impl Coordinator {
             reason: running.reason.clone(),
         };
         let adopts = match &record.slot {
+            Slot::Handing { to, .. } if *to == held => {
+                self.target_reports(now, running, held);
+                return;
+            }
+            Slot::Handing { from, .. } if *from == held => {
+                if record.observed.as_ref() != Some(&observed) {
+                    self.observe(now, running, held.worker, observed);
+                }
+                return;
+            }
+            // The source came back and started it again: that copy goes on until the move is stored (S6).
+            Slot::Handing { from, to }
+                if from.is_of_former_life(&held) && running.state != RunState::Stopping =>
+            {
+                let (to, reason) = (to.clone(), record.reason);
+                self.set_slot(now, &running.stream, Slot::Handing { from: held, to }, reason);
+                self.update_stream(&running.stream, |record| record.claimed = true);
+                return;
+            }
             Slot::Held(assignment) if *assignment == held => {
                 if record.observed.as_ref() != Some(&observed) {
                     self.observe(now, running, held.worker, observed);
@@ -161,9 +181,13 @@ impl Coordinator {
                 same || (first && held.epoch > assignment.epoch)
             }
             Slot::Vacant => first && record.spec.enabled && held.epoch > record.floor,
-            Slot::Committing { .. } | Slot::Releasing { .. } => false,
+            Slot::Committing { .. } | Slot::Releasing { .. } | Slot::Handing { .. } => false,
         };
         if !adopts || running.state == RunState::Stopping {
+            return;
+        }
+        let record = Arc::clone(record);
+        if self.resume_move(now, &record, &held, running) {
             return;
         }
         // The database is behind (a lost commit, a restored backup): what runs counts, at the highest epoch known.
@@ -183,6 +207,11 @@ impl Coordinator {
     fn observe(&mut self, now: Timestamp, running: &RunningStream, worker: WorkerId, observed: Observed) {
         let runs = observed.state == RunState::Running;
         let mut lost_at = None;
+        let seen = self
+            .cluster
+            .migrations
+            .of(&running.stream)
+            .map(|_| observed.clone());
         self.update_stream(&running.stream, |record| {
             record.observed = Some(observed);
             // What does not run uses nothing.
@@ -190,11 +219,10 @@ impl Coordinator {
             lost_at = if runs { record.lost_at.take() } else { None };
         });
         if let Some(lost_at) = lost_at {
-            self.notices.push(Notice::FailedOver {
-                stream: running.stream.clone(),
-                worker,
-                after: now.since(lost_at),
-            });
+            self.failed_over(now, &running.stream, worker, now.since(lost_at));
+        }
+        if let Some(observed) = seen {
+            self.watch_moved(now, &running.stream, &observed);
         }
     }
 
@@ -212,6 +240,12 @@ impl Coordinator {
         match record.slot.clone() {
             Slot::Releasing { from, to } if settled(from.epoch) && from.session == session => {
                 self.released(now, stream, from, to);
+            }
+            Slot::Handing { from, .. } if settled(from.epoch) && from.session == session => {
+                self.source_gone(now, stream);
+            }
+            Slot::Handing { to, .. } if settled(to.epoch) && to.session == session => {
+                self.undo(now, stream, format!("{} does not run it", to.worker));
             }
             Slot::Held(last) if settled(last.epoch) && last.session == session => {
                 self.set_slot(now, stream, Slot::Orphaned { last }, MoveReason::Missing);

@@ -322,12 +322,14 @@ impl Coordinator {
             let Some(record) = self.cluster.streams.get(stream) else {
                 continue;
             };
-            let Some(assignment) = record.wanted() else {
+            let mut wanted = record.wanted();
+            let own = |wanted: &&Assignment| wanted.worker == *worker && wanted.session == session;
+            let Some(assignment) = wanted.find(own) else {
                 continue;
             };
             // Only what was granted in this term, or stopped for a move that was not stored, may be started; everything
             // else goes on where it runs.
-            let held = matches!(record.slot, Slot::Held(_));
+            let held = matches!(record.slot, Slot::Held(_) | Slot::Handing { .. });
             let own = assignment.epoch.term() == self.cluster.leadership.term;
             let granted = held && (own || record.rerun);
             let spec = granted.then(|| RunSpec {

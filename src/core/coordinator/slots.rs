@@ -127,6 +127,7 @@ impl Coordinator {
         }
         let exclusive = record.spec.ownership == Ownership::Exclusive;
         self.wants(stream, record.wanted(), slot.wanted(exclusive));
+        self.follow_move(now, stream, &slot);
         let needs = record.spec.enabled && matches!(slot, Slot::Vacant | Slot::Orphaned { .. });
         if needs {
             self.cluster.needs_worker.insert(stream.clone());
@@ -138,6 +139,8 @@ impl Coordinator {
                 && matches!(reason, MoveReason::WorkerLost | MoveReason::Missing);
             if lost {
                 record.lost_at.get_or_insert(now);
+                let from = slot.assignment().map(|last| last.worker.clone());
+                record.lost_from = record.lost_from.take().or(from);
             }
             // Not so a grant that was not stored: it ended nothing.
             if let (Slot::Orphaned { last: ended }, Slot::Vacant) = (&record.slot, &slot) {
@@ -153,30 +156,39 @@ impl Coordinator {
                     | (Slot::Committing { .. }, Slot::Orphaned { .. })
             );
             record.claimed &= tried;
+            // A handed stream goes on where it is: what is known of it there still holds.
+            let goes_on = match (&record.slot, &slot) {
+                (Slot::Held(before), Slot::Handing { from, .. })
+                | (Slot::Handing { from: before, .. }, Slot::Held(from)) => before == from,
+                _ => false,
+            };
+            if !goes_on {
+                record.observed = None;
+            }
             record.slot = slot;
             record.rerun = false;
             record.since = now;
             record.reason = reason;
-            record.observed = None;
             record.unplaced = None;
         });
     }
 
     /// The session that is to run a stream changes.
-    pub(super) fn wants(
+    pub(super) fn wants<'a>(
         &mut self,
         stream: &StreamId,
-        before: Option<&Assignment>,
-        after: Option<&Assignment>,
+        before: impl Iterator<Item = &'a Assignment> + Clone,
+        after: impl Iterator<Item = &'a Assignment> + Clone,
     ) {
-        if before == after {
-            return;
+        for assignment in before.clone() {
+            if !after.clone().any(|kept| kept == assignment) {
+                self.unwant(stream, assignment);
+            }
         }
-        if let Some(before) = before {
-            self.unwant(stream, before);
-        }
-        if let Some(after) = after {
-            self.want(stream, after);
+        for assignment in after {
+            if !before.clone().any(|kept| kept == assignment) {
+                self.want(stream, assignment);
+            }
         }
     }
 
@@ -197,26 +209,27 @@ impl Coordinator {
         self.desired_changed(assignment);
     }
 
+    /// A fresh epoch of the own term for a worker's present session (OWNERSHIP rule 13).
+    pub(super) fn next_assignment(&mut self, to: &WorkerId) -> Option<Assignment> {
+        let (fence, worker) = (self.fence?, self.cluster.workers.get(to)?);
+        self.counter = self.counter.checked_add(1)?;
+        Some(Assignment {
+            worker: to.clone(),
+            session: worker.session,
+            epoch: Epoch::new(fence.term, self.counter),
+        })
+    }
+
     /// Grants a stream under a fresh epoch of the own term: first stored, then told.
     pub(super) fn grant(&mut self, now: Timestamp, stream: &StreamId, to: &WorkerId, reason: MoveReason) {
-        let (Some(fence), Some(worker)) = (self.fence, self.cluster.workers.get(to)) else {
+        let Some(mut next) = self.next_assignment(to) else {
             return;
         };
-        let Some(counter) = self.counter.checked_add(1) else {
-            return;
-        };
-        self.counter = counter;
-        let mut epoch = Epoch::new(fence.term, counter);
         if mutant::on(Mutant::MemoryKeepsEpoch) && (self.doubtful || self.failures > 0) {
             let record = self.cluster.streams.get(stream);
             let last = record.and_then(|record| record.slot.assignment());
-            epoch = last.map_or(epoch, |last| last.epoch);
+            next.epoch = last.map_or(next.epoch, |last| last.epoch);
         }
-        let next = Assignment {
-            worker: to.clone(),
-            session: worker.session,
-            epoch,
-        };
         let last = self
             .cluster
             .streams
@@ -260,10 +273,14 @@ impl Coordinator {
                 Slot::Releasing { from, to } if from.session == session => {
                     self.released(now, &stream, from, to);
                 }
+                Slot::Handing { to, .. } if to.session == session => {
+                    self.undo(now, &stream, format!("{worker} was lost"));
+                }
                 // A grant under way ends as a held slot of a session that is gone; `committed` orphans it then.
                 _ => {}
             }
         }
+        self.orphan_handed(now, worker, session);
     }
 
     /// A stream runs no more where it was taken from.
@@ -320,6 +337,14 @@ impl Coordinator {
                 self.writes.clear(stream.clone(), last.epoch);
                 self.set_slot(now, stream, Slot::Vacant, record.reason);
                 self.settle(now, stream);
+            }
+            Slot::Handing { to, .. } => {
+                self.writes.cancel(stream);
+                let slot = Slot::Releasing {
+                    from: to.clone(),
+                    to: None,
+                };
+                self.set_slot(now, stream, slot, record.reason);
             }
             Slot::Vacant if self.deleted.remove(stream) => {
                 self.cluster.needs_worker.remove(stream);

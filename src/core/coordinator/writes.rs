@@ -1,5 +1,7 @@
 //! Group commit: one transaction at a time, everything that waits goes into the next.
 
+mod pending;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -212,11 +214,14 @@ impl Coordinator {
             let Some(record) = self.cluster.streams.get(&stream) else {
                 continue;
             };
-            if !matches!(&record.slot, Slot::Committing { next, .. } if *next == assignment) {
-                continue;
+            match &record.slot {
+                Slot::Committing { next, .. } if *next == assignment => {
+                    self.granted(now, &stream, assignment);
+                    self.settle(now, &stream);
+                }
+                Slot::Handing { to, .. } if *to == assignment => self.handed(now, &stream, assignment),
+                _ => {}
             }
-            self.granted(now, &stream, assignment);
-            self.settle(now, &stream);
         }
     }
 
@@ -260,7 +265,7 @@ impl Coordinator {
         let reason = record.map_or(MoveReason::WorkerLost, |record| record.reason);
         let claimed = record.is_some_and(|record| record.claimed);
         let gone = self.lost.contains(&key) || self.dead.contains(&key);
-        if given_up(reason) && seated && !claimed && !gone {
+        if reason.is_given_up() && seated && !claimed && !gone {
             self.set_slot(now, stream, Slot::Held(last.clone()), reason);
             self.update_stream(stream, |record| record.rerun = true);
             self.desired_changed(&last);
@@ -332,16 +337,6 @@ impl Coordinator {
         }
     }
 
-    /// What was granted and not stored: a new term begins with it where the database does not know better.
-    pub(super) fn take_memory(&mut self) -> Vec<(StreamId, Assignment)> {
-        let waiting = std::mem::take(&mut self.writes.assignments).into_values();
-        let granted = waiting.filter_map(|write| match write {
-            AssignmentWrite::Put { stream, assignment } => Some((stream, assignment)),
-            AssignmentWrite::Clear { .. } => None,
-        });
-        granted.collect()
-    }
-
     /// Whether a grant takes effect although the database does not take it: it is stored later, unless a successor decides
     /// otherwise (OWNERSHIP rule 16). Once may be chance; then a stream is better started under a stored epoch.
     fn fails_over_from_memory(&self, stream: &StreamId) -> bool {
@@ -349,7 +344,7 @@ impl Coordinator {
         (self.doubtful || self.failures >= FAILURES_OF_AN_OUTAGE)
             && record.is_some_and(|record| {
                 let allowed = !record.is_exclusive() || mutant::on(Mutant::ExclusiveFromMemory);
-                allowed && record.spec.enabled && !given_up(record.reason)
+                allowed && record.spec.enabled && !record.reason.is_given_up()
             })
     }
 
@@ -388,19 +383,12 @@ impl Coordinator {
                 (Some(Slot::Committing { .. }), AssignmentWrite::Put { .. }) => {
                     self.update_stream(&stream, |record| record.claimed = true);
                 }
-                // An adoption or a removal still holds: it goes into the next transaction.
+                // An adoption, a removal or a hand-over still holds: it goes into the next transaction.
                 _ => {
-                    self.writes.assignments.entry(stream).or_insert(write);
+                    self.writes.assignments.entry(stream.clone()).or_insert(write);
+                    self.check_target(now, &stream);
                 }
             }
         }
     }
-}
-
-/// Whether the owner of a stream gave it up for this.
-const fn given_up(reason: MoveReason) -> bool {
-    matches!(
-        reason,
-        MoveReason::Balance | MoveReason::Drain | MoveReason::Changed | MoveReason::Restart
-    )
 }

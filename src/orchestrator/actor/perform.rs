@@ -82,7 +82,10 @@ impl Shell {
             }
             Notice::FailedOver { after, .. } => {
                 metrics::histogram!(names::FAILOVER_SECONDS).record(after.as_secs_f64());
+                let gap = metrics::histogram!(names::MIGRATION_GAP_SECONDS, "kind" => "emergency");
+                gap.record(after.as_secs_f64());
             }
+            Notice::Migrated { .. } => migrated(notice),
             _ => {}
         }
         let event = streamkeeper_protocol::Event {
@@ -198,4 +201,32 @@ fn log_outcome(outcome: &streamkeeper_core::record::Persisted) {
         Persisted::Rewound => tracing::debug!("transactions of this leadership are missing"),
         Persisted::Fenced { term } => tracing::warn!(%term, "another leadership has raised the fence"),
     }
+}
+
+fn migrated(notice: &Notice) {
+    let Notice::Migrated {
+        stream,
+        from,
+        to,
+        reason,
+        way,
+        outcome,
+        gap,
+        overlap,
+    } = notice
+    else {
+        return;
+    };
+    let (way, outcome, reason) = (way.as_str(), outcome.as_str(), reason.as_str());
+    metrics::counter!(names::MIGRATIONS, "way" => way, "outcome" => outcome).increment(1);
+    let times = [
+        (names::MIGRATION_GAP_SECONDS, gap),
+        (names::MIGRATION_OVERLAP_SECONDS, overlap),
+    ];
+    for (name, time) in times {
+        if let Some(time) = time {
+            metrics::histogram!(name, "kind" => "planned").record(time.as_secs_f64());
+        }
+    }
+    tracing::info!(%stream, %from, %to, reason, way, outcome, ?gap, ?overlap, "a move ended");
 }

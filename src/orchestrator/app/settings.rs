@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use streamkeeper_core::{
-    alert_manager, balancer, consistency_checker, coordinator, election, heartbeat_tracker, recovery_manager,
+    alert_manager, balancer, consistency_checker, coordinator, election, heartbeat_tracker, migration,
+    recovery_manager,
 };
 use streamkeeper_protocol::OrchestratorId;
 
@@ -87,6 +88,15 @@ pub(super) fn actors(config: &Config) -> Settings {
             kill_margin: config.lease.kill_margin,
             // The store gives up first, so that this one is only for answers that never come.
             persist_timeout: config.database.operation_timeout * 3,
+            migration: migration::Config {
+                max_per_source: config.migration.max_per_source,
+                max_per_target: config.migration.max_per_target,
+                max_in_fleet: config.migration.max_in_fleet,
+                start_timeout: config.migration.start_timeout,
+                overlap_limit: config.migration.overlap_limit,
+                verify_for: config.migration.verify_for,
+                bar_for: config.migration.bar_for,
+            },
             ..coordinator::Config::default()
         },
         heartbeat_tracker: heartbeat_tracker::Config {

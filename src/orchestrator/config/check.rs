@@ -48,7 +48,7 @@ pub(super) fn check(
 }
 
 fn durations(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], Duration); 21] = [
+    let above_zero: [(&'static [&'static str], Duration); 22] = [
         (&["http.change_timeout"], config.http.change_timeout),
         (&["nats.connect_timeout"], config.nats.connect_timeout),
         (&["database.start_timeout"], config.database.start_timeout),
@@ -66,6 +66,7 @@ fn durations(config: &Config, broken: &mut Vec<Broken>) {
         (&["heartbeat.check_interval"], config.heartbeat.check_interval),
         (&["lease.duration"], config.lease.duration),
         (&["balancer.round_interval"], config.balancer.round_interval),
+        (&["migration.start_timeout"], config.migration.start_timeout),
         (&["consistency.check_interval"], config.consistency.check_interval),
         (&["recovery.control_timeout"], config.recovery.control_timeout),
         (&["supervision.window"], config.supervision.window),
@@ -99,7 +100,7 @@ fn shares(config: &Config, broken: &mut Vec<Broken>) {
 }
 
 fn counts(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], bool); 6] = [
+    let above_zero: [(&'static [&'static str], bool); 9] = [
         (
             &["heartbeat.mass_failure_count"],
             config.heartbeat.mass_failure_count == 0,
@@ -108,6 +109,15 @@ fn counts(config: &Config, broken: &mut Vec<Broken>) {
             &["balancer.max_moves_per_round"],
             config.balancer.max_moves_per_round == 0,
         ),
+        (
+            &["migration.max_per_source"],
+            config.migration.max_per_source == 0,
+        ),
+        (
+            &["migration.max_per_target"],
+            config.migration.max_per_target == 0,
+        ),
+        (&["migration.max_in_fleet"], config.migration.max_in_fleet == 0),
         (
             &["consistency.confirmations"],
             config.consistency.confirmations == 0,

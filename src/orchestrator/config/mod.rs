@@ -48,6 +48,8 @@ pub struct Config {
     pub lease: Lease,
     /// Evening out.
     pub balancer: Balancer,
+    /// Moves of running streams.
+    pub migration: Migration,
     /// Consistency checks.
     pub consistency: Consistency,
     /// Recovery of workers.
@@ -168,6 +170,30 @@ pub struct Balancer {
     /// Time for which a moved stream stays where it is.
     #[serde(with = "humantime_serde")]
     pub stream_cooldown: Duration,
+}
+
+/// Moves of running streams.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Migration {
+    /// Most moves away from one worker at once.
+    pub max_per_source: usize,
+    /// Most moves to one worker at once.
+    pub max_per_target: usize,
+    /// Most moves at once.
+    pub max_in_fleet: usize,
+    /// How long the target may take to run a stream before the move is undone.
+    #[serde(with = "humantime_serde")]
+    pub start_timeout: Duration,
+    /// How long two workers may run an `available` stream while its move is stored; 0s: it stops first.
+    #[serde(with = "humantime_serde")]
+    pub overlap_limit: Duration,
+    /// How long a moved stream has to run where it went before the move counts as done.
+    #[serde(with = "humantime_serde")]
+    pub verify_for: Duration,
+    /// How long at most a stream is not moved for balance to where it failed: 1 minute at first, doubled with each failure.
+    #[serde(with = "humantime_serde")]
+    pub bar_for: Duration,
 }
 
 /// Consistency checks.

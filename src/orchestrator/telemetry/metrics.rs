@@ -33,6 +33,12 @@ pub const HEARTBEATS: &str = "streamkeeper_heartbeats_total";
 pub const MOVES: &str = "streamkeeper_moves_total";
 /// Time from the moment when a stream's loss was known until it ran again.
 pub const FAILOVER_SECONDS: &str = "streamkeeper_failover_seconds";
+/// How long nobody ran a stream that changed its worker, by `kind`: planned or emergency.
+pub const MIGRATION_GAP_SECONDS: &str = "streamkeeper_migration_gap_seconds";
+/// How long two workers ran a stream that was handed over, by `kind`: planned.
+pub const MIGRATION_OVERLAP_SECONDS: &str = "streamkeeper_migration_overlap_seconds";
+/// Planned moves of running streams that ended, by `way` and `outcome`.
+pub const MIGRATIONS: &str = "streamkeeper_migrations_total";
 /// Sessions that were found lost or dead, by `way`.
 pub const LOSSES: &str = "streamkeeper_losses_total";
 /// How long a transaction of the coordinator took.
@@ -84,7 +90,7 @@ const PERSIST_BUCKETS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 
-/// Upper bounds of [`FAILOVER_SECONDS`].
+/// Upper bounds of [`FAILOVER_SECONDS`], gaps and overlaps.
 const FAILOVER_BUCKETS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Why metrics cannot be recorded.
@@ -126,7 +132,12 @@ pub(super) fn builder() -> Result<PrometheusBuilder, BuildError> {
             Matcher::Full(DATABASE_TRANSACTION_SECONDS.to_owned()),
             &PERSIST_BUCKETS,
         )?
-        .set_buckets_for_metric(Matcher::Full(FAILOVER_SECONDS.to_owned()), &FAILOVER_BUCKETS)
+        .set_buckets_for_metric(Matcher::Full(FAILOVER_SECONDS.to_owned()), &FAILOVER_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(MIGRATION_GAP_SECONDS.to_owned()), &FAILOVER_BUCKETS)?
+        .set_buckets_for_metric(
+            Matcher::Full(MIGRATION_OVERLAP_SECONDS.to_owned()),
+            &FAILOVER_BUCKETS,
+        )
 }
 
 /// Gives every metric its help text.
@@ -233,6 +244,25 @@ fn describe_database() {
     describe_counter!(
         DATABASE_TRANSACTIONS_ENDED,
         "Abandoned transactions that the server was told to end"
+    );
+    describe_moves();
+}
+
+/// Help texts of moves.
+fn describe_moves() {
+    describe_histogram!(
+        MIGRATION_GAP_SECONDS,
+        Unit::Seconds,
+        "Time for which nobody ran a stream that changed its worker, by kind (planned, emergency)"
+    );
+    describe_histogram!(
+        MIGRATION_OVERLAP_SECONDS,
+        Unit::Seconds,
+        "Time for which two workers ran a stream that was handed over, by kind (planned)"
+    );
+    describe_counter!(
+        MIGRATIONS,
+        "Planned moves of running streams that ended, by way and outcome"
     );
 }
 

@@ -1,6 +1,7 @@
 //! S5 no-needless-move: who is healthy loses a stream only to the balancer or the user.
 
 use streamkeeper_core::cluster::MoveReason;
+use streamkeeper_core::migration::{State, Way};
 use streamkeeper_core::notice::Notice;
 use streamkeeper_protocol::{Epoch, StreamId, WorkerId};
 
@@ -14,6 +15,15 @@ impl World {
     pub(crate) fn noticed(&mut self, index: usize, notice: &Notice) {
         self.trace(format_args!("o{index} {} {:?}", notice.kind(), notice.fields()));
         self.sometimes.saw(notice.kind());
+        if let Notice::Migrated { way, outcome, .. } = notice {
+            self.sometimes.saw(match (way, outcome) {
+                (Way::MakeBeforeBreak, State::Done) => "make_before_break done",
+                (Way::MakeBeforeBreak, State::RolledBack) => "make_before_break rolled_back",
+                (Way::MakeBeforeBreak, _) => "make_before_break cancelled",
+                (_, State::Done) => "break_before_make done",
+                _ => "break_before_make not done",
+            });
+        }
         let Notice::Assigned {
             stream,
             worker,
@@ -25,7 +35,12 @@ impl World {
         };
         self.sometimes.saw(reason.as_str());
         match reason {
-            MoveReason::Balance | MoveReason::Changed | MoveReason::Drain | MoveReason::Restart => {}
+            MoveReason::Balance
+            | MoveReason::Changed
+            | MoveReason::Drain
+            | MoveReason::Restart
+            | MoveReason::Asked
+            | MoveReason::RolledBack => {}
             MoveReason::Declared | MoveReason::WorkerLost | MoveReason::Adopted | MoveReason::Missing => {
                 self.check_needed(index, stream, worker, *epoch, *reason);
             }

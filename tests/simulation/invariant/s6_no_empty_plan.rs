@@ -83,8 +83,9 @@ impl World {
             else {
                 continue;
             };
-            if let Slot::Releasing { from, .. } = &record.slot {
-                let key = (stream.clone(), from.session);
+            // A move that is undone ends the copy that was begun for it; its source's runs on.
+            if let Slot::Releasing { from: ends, .. } | Slot::Handing { to: ends, .. } = &record.slot {
+                let key = (stream.clone(), ends.session);
                 self.watch.ends.released.insert(key);
             }
         }

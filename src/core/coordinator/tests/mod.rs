@@ -2,6 +2,7 @@
 
 mod lead;
 mod leases;
+mod moves;
 mod outages;
 mod performance;
 mod restored;

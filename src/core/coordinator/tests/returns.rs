@@ -1,12 +1,16 @@
 //! What comes back: streams whose move was not stored, copies of former lives, copies of deleted streams.
 
-use streamkeeper_protocol::{Heartbeat, Phase};
+use streamkeeper_protocol::{Heartbeat, Ownership, Phase};
 
 use super::*;
 
 #[test]
 fn a_stream_that_was_stopped_for_a_move_that_is_not_stored_runs_again_where_it_was() {
-    let mut world = running_world();
+    let mut world = World::new();
+    world.join("a", 1);
+    world.join("b", 2);
+    world.declare_as(&["s1", "s2"], Ownership::Exclusive);
+    world.place_all("a");
     let epoch = world.rows[&id("s1")].epoch;
     world.broken.extend(std::iter::repeat_n(
         Persisted::Failed {

@@ -48,6 +48,8 @@ pub(super) struct Process {
     pub(super) applied: Version,
     pub(super) version: u64,
     pub(super) running: BTreeMap<StreamId, Epoch>,
+    /// How a stream is there, where it does not run well.
+    pub(super) states: BTreeMap<StreamId, RunState>,
 }
 
 pub(super) fn id(text: &str) -> StreamId {
@@ -243,8 +245,8 @@ impl World {
         let running = process.running.iter().map(|(stream, epoch)| RunningStream {
             stream: stream.clone(),
             epoch: *epoch,
-            state: RunState::Running,
-            restarts: 0,
+            state: process.states.get(stream).copied().unwrap_or(RunState::Running),
+            restarts: u32::from(process.states.get(stream) == Some(&RunState::Failing)),
             reason: None,
         });
         let running: Vec<_> = running.collect();
@@ -289,6 +291,7 @@ impl World {
             applied: Version::default(),
             version: 0,
             running: BTreeMap::new(),
+            states: BTreeMap::new(),
         };
         self.workers.insert(worker(name), process);
         self.beat(name);
@@ -297,6 +300,19 @@ impl World {
     pub(super) fn beat(&mut self, name: &str) {
         let heartbeat = self.report(&worker(name)).unwrap();
         self.send(Event::Heartbeat(Box::new(heartbeat)));
+    }
+
+    /// A stream is in this state on a worker from now on, or (none) runs there; the worker says so where it has it.
+    pub(super) fn make(&mut self, name: &str, stream: &str, state: Option<RunState>) {
+        let process = self.workers.get_mut(&worker(name)).unwrap();
+        match state {
+            Some(state) => process.states.insert(id(stream), state),
+            None => process.states.remove(&id(stream)),
+        };
+        if process.running.contains_key(&id(stream)) {
+            process.version += 1;
+            self.beat(name);
+        }
     }
 
     pub(super) fn judge(&mut self, name: &str, session: u128, availability: Availability) {

@@ -38,9 +38,10 @@ impl Owner {
     pub(super) fn of(record: &StreamRecord) -> Option<Self> {
         let owner = match &record.slot {
             Slot::Vacant => None,
-            Slot::Held(owner) | Slot::Orphaned { last: owner } | Slot::Releasing { from: owner, .. } => {
-                Some(owner)
-            }
+            Slot::Held(owner)
+            | Slot::Orphaned { last: owner }
+            | Slot::Handing { from: owner, .. }
+            | Slot::Releasing { from: owner, .. } => Some(owner),
             // The next one was not told yet.
             Slot::Committing { last, .. } => last.as_ref(),
         }?;

@@ -65,6 +65,10 @@ fn state(record: &StreamRecord, times: Times<'_>) -> String {
             Slot::Releasing { to: Some(to), .. } => {
                 format!("It stops on {worker} since {since}, to start on {to} {why}.")
             }
+            Slot::Handing { from, to } => format!(
+                "It runs on {} until it runs on {}, which was told at {since} {why}.",
+                from.worker, to.worker
+            ),
             _ => format!("It moves to {worker} {why}; the choice is being stored."),
         },
         StreamState::Stopping => format!("It stops on {worker} since {since}."),
@@ -84,6 +88,8 @@ const fn reason(reason: MoveReason) -> &'static str {
         MoveReason::Missing => "because the worker before ran it no more",
         MoveReason::Changed => "because its spec changed",
         MoveReason::Restart => "because somebody asked for its restart",
+        MoveReason::Asked => "because somebody asked for the move",
+        MoveReason::RolledBack => "because it failed where it was moved to",
     }
 }
 

@@ -141,7 +141,7 @@ pub(in super::super) struct AssignmentView<'a> {
     since: String,
     /// See the stream's.
     reason: &'static str,
-    /// `held`, `committing`, `releasing` or `orphaned`.
+    /// `held`, `committing`, `handing`, `releasing` or `orphaned`.
     slot: &'static str,
     /// Where it goes, when it is moved.
     #[schema(value_type = Option<String>, required)]
@@ -156,6 +156,7 @@ impl<'a> AssignmentView<'a> {
             Slot::Orphaned { .. } => ("orphaned", None),
             Slot::Committing { .. } => ("committing", None),
             Slot::Held(_) => ("held", None),
+            Slot::Handing { to, .. } => ("handing", Some(&to.worker)),
             Slot::Releasing { to, .. } => ("releasing", to.as_ref()),
         };
         Some(Self {
