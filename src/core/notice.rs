@@ -22,6 +22,15 @@ pub enum Notice {
         /// The term that ended by it.
         term: Term,
     },
+    /// A circuit breaker of this orchestrator changed its state.
+    BreakerChanged {
+        /// What it protects.
+        dependency: &'static str,
+        /// Its new state: `closed`, `open` or `half_open`.
+        state: &'static str,
+        /// What failed; empty where nothing does any more.
+        reason: String,
+    },
     /// A worker's session took its seat for the first time in this term.
     WorkerJoined {
         /// The worker.
@@ -116,6 +125,7 @@ impl Notice {
         match self {
             Self::Leading { .. } => "leading",
             Self::DatabaseRewound { .. } => "database_rewound",
+            Self::BreakerChanged { .. } => "breaker_changed",
             Self::WorkerJoined { .. } => "worker_joined",
             Self::WorkerAvailability { availability, .. } => match availability {
                 Availability::Alive => "worker_alive",
@@ -136,6 +146,15 @@ impl Notice {
     pub fn fields(&self) -> BTreeMap<String, String> {
         let pairs: Vec<(&str, String)> = match self {
             Self::Leading { term } | Self::DatabaseRewound { term } => vec![("term", term.to_string())],
+            Self::BreakerChanged {
+                dependency,
+                state,
+                reason,
+            } => vec![
+                ("dependency", (*dependency).to_owned()),
+                ("state", (*state).to_owned()),
+                ("reason", reason.clone()),
+            ],
             Self::WorkerJoined { worker, session }
             | Self::WorkerAvailability { worker, session, .. }
             | Self::WorkerEmergency { worker, session } => {

@@ -238,10 +238,11 @@ async fn the_threshold_of_the_circuit_breaker_matters() {
         tokio::join!(refused(&two), refused(&many));
     }
     // One asked again and again, the other one is left alone.
-    for (scene, open) in [(&two, 1), (&many, 0)] {
+    for (scene, closed) in [(&two, false), (&many, true)] {
         let answer = scene.api.send(Method::GET, "/metrics", None).await.unwrap();
         let shown = answer.body.as_str().unwrap();
-        let wanted = format!("streamkeeper_database_breaker_open {open}");
-        assert!(shown.lines().any(|line| line == wanted), "{wanted}: {shown}");
+        let is_closed = "streamkeeper_breaker_state{dependency=\"database_writes\"} 0";
+        let found = shown.lines().any(|line| line == is_closed);
+        assert_eq!(found, closed, "{is_closed}: {shown}");
     }
 }

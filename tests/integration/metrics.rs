@@ -12,7 +12,10 @@ use streamkeeper_tests::world::World;
 const LABELS: &[&str] = &[
     "actor",
     "availability",
+    "dependency",
+    "kind",
     "le",
+    "operation",
     "quantile",
     "reason",
     "rule",

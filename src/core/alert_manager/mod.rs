@@ -34,6 +34,8 @@ pub struct Config {
     pub unplaced_after: Duration,
     /// How long a stream may be restarted in vain before it is an alert.
     pub failing_after: Duration,
+    /// How long the database may refuse what is to be stored before it is an alert.
+    pub database_after: Duration,
     /// How long the refusal of a second process with a worker's id stays an alert after it was last seen.
     pub rival_for: Duration,
 }
@@ -43,6 +45,7 @@ impl Default for Config {
         Self {
             unplaced_after: Duration::from_secs(5),
             failing_after: Duration::from_secs(60),
+            database_after: Duration::from_secs(3),
             rival_for: Duration::from_secs(60),
         }
     }
@@ -207,6 +210,7 @@ impl AlertManager {
         rules::workers(&mut evaluation, &self.cluster, &self.config);
         rules::streams(&mut evaluation, &self.cluster, &self.config);
         rules::failing(&mut evaluation, &self.failing, &self.config);
+        rules::database(&mut evaluation, &self.cluster, &self.config);
         rules::told(&mut evaluation, &self.facts, &self.config);
         let outcome = evaluation.finish();
         self.apply(now, outcome)

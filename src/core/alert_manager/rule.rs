@@ -25,11 +25,13 @@ pub enum Rule {
     Inconsistent,
     /// Recovery of a worker used up its attempts.
     RecoveryExhausted,
+    /// The database does not take what is to be stored.
+    DatabaseFailing,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::WorkerLost,
         Self::WorkerSilent,
         Self::WorkerEmergency,
@@ -39,6 +41,7 @@ impl Rule {
         Self::DuplicateWorker,
         Self::Inconsistent,
         Self::RecoveryExhausted,
+        Self::DatabaseFailing,
     ];
 
     /// Subject token, `alertname` and metric label.
@@ -54,6 +57,7 @@ impl Rule {
             Self::DuplicateWorker => "duplicate_worker",
             Self::Inconsistent => "inconsistent",
             Self::RecoveryExhausted => "recovery_exhausted",
+            Self::DatabaseFailing => "database_failing",
         }
     }
 
@@ -71,7 +75,8 @@ impl Rule {
             | Self::WorkerEmergency
             | Self::MassFailure
             | Self::StreamsUnplaced
-            | Self::RecoveryExhausted => Severity::Critical,
+            | Self::RecoveryExhausted
+            | Self::DatabaseFailing => Severity::Critical,
             Self::WorkerSilent | Self::StreamFailing | Self::DuplicateWorker | Self::Inconsistent => {
                 Severity::Warning
             }

@@ -128,6 +128,27 @@ pub(super) fn streams(evaluation: &mut Evaluation<'_>, cluster: &ClusterState, c
     });
 }
 
+/// A database that does not take what is to be stored.
+pub(super) fn database(evaluation: &mut Evaluation<'_>, cluster: &ClusterState, config: &Config) {
+    let Some(outage) = &cluster.outage else {
+        return;
+    };
+    if !evaluation.lasts(outage.since, config.database_after) {
+        return;
+    }
+    let seconds = evaluation.now.since(outage.since).as_secs();
+    evaluation.add(Rule::DatabaseFailing, None, || Words {
+        summary: "The database does not take changes".to_owned(),
+        description: format!(
+            "Nothing was stored for {seconds} s: {}. What runs goes on, available streams still fail over, and changes of \
+             streams are refused.",
+            outage.reason
+        ),
+        suggestion: "Look at GET /health and at the database; it is tried again all the time, and nothing has to be \
+                     restarted.",
+    });
+}
+
 /// Streams that are restarted in vain.
 pub(super) fn failing(evaluation: &mut Evaluation<'_>, failing: &Failing, config: &Config) {
     for (stream, trouble) in &failing.streams {

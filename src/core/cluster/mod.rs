@@ -31,6 +31,17 @@ pub struct ClusterState {
     pub needs_worker: OrdSet<StreamId>,
     /// Moves: those under way, and the last that ended.
     pub migrations: Arc<Migrations>,
+    /// Set while the database does not take what is to be stored.
+    pub outage: Option<Arc<Outage>>,
+}
+
+/// The database does not take what is to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// When the first transaction failed.
+    pub since: Timestamp,
+    /// What the last one said.
+    pub reason: String,
 }
 
 /// Whether this orchestrator leads.

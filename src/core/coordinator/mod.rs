@@ -9,6 +9,7 @@ mod lead;
 mod lease;
 mod message;
 mod moves;
+mod outage;
 mod propose;
 mod reconcile;
 mod seat;

@@ -193,6 +193,7 @@ impl Coordinator {
     }
 
     fn committed(&mut self, now: Timestamp, in_flight: InFlight, out: &mut Vec<Command>) {
+        self.outage_over();
         self.failures = 0;
         if !in_flight.batch.is_empty() {
             self.writes.committed += 1;
@@ -287,6 +288,7 @@ impl Coordinator {
     /// fail over (OWNERSHIP rules 12 and 16).
     pub(super) fn doubt(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.doubtful = true;
+        self.outage(now, "no answer to the commit");
         self.failed_at = Some(now);
         let in_flight = self.writes.in_flight.take();
         let (planned, batch) = in_flight
@@ -351,6 +353,7 @@ impl Coordinator {
     /// Nothing was written: memory goes back to what the database says, and the callers are told.
     fn failed(&mut self, now: Timestamp, in_flight: InFlight, reason: &str, out: &mut Vec<Command>) {
         self.retry_at = Some(now + self.config.retry_delay);
+        self.outage(now, reason);
         self.failed_at = Some(now);
         self.failures = self.failures.saturating_add(1);
         for planned in in_flight.planned {

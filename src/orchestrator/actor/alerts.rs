@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use streamkeeper_core::alert_manager::ActiveAlert;
 use streamkeeper_protocol::{Alert, AlertStatus, PROTOCOL_VERSION, Severity};
-use streamkeeper_resilience::Backoff;
+use streamkeeper_resilience::{Backoff, BreakerState};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::port::{Bus, BusError, Clock};
+use crate::port::breakers::ALERTS_NATS;
+use crate::port::{Breakers, Bus, BusError, Clock};
 use crate::telemetry::metrics as names;
 
 /// Most changes that wait for the message server; the newest per alert counts.
@@ -64,10 +65,14 @@ struct State {
 
 impl AlertOutbox {
     /// An empty outbox, whose sender runs on the present runtime.
-    pub(super) fn new(bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(bus: Arc<dyn Bus>, clock: Arc<dyn Clock>, breakers: Breakers) -> Self {
         let queue = Arc::new(Queue::default());
         let stopping = CancellationToken::new();
-        let sender = send(bus, Arc::clone(&queue));
+        let sink = Sink {
+            breakers,
+            clock: Arc::clone(&clock),
+        };
+        let sender = send(bus, Arc::clone(&queue), sink);
         tokio::spawn(stopping.clone().run_until_cancelled_owned(sender));
         Self {
             clock,
@@ -231,11 +236,26 @@ impl State {
     }
 }
 
+/// The way out, as its circuit breaker: the delay between two attempts is its open time.
+struct Sink {
+    breakers: Breakers,
+    clock: Arc<dyn Clock>,
+}
+
+impl Sink {
+    fn stands(&self, state: BreakerState, reason: Option<&str>) {
+        self.breakers.set(ALERTS_NATS, state, reason, self.clock.now());
+    }
+}
+
 /// Sends what waits, one change at a time, so that the changes of an alert arrive in their order.
-async fn send(bus: Arc<dyn Bus>, queue: Arc<Queue>) {
+async fn send(bus: Arc<dyn Bus>, queue: Arc<Queue>, sink: Sink) {
     let mut attempt = 0;
     loop {
         let (place, change) = queue.first().await;
+        if attempt > 0 {
+            sink.stands(BreakerState::HalfOpen, None);
+        }
         let outcome = bus
             .keep_alert(change.severity, change.rule, &change.message)
             .await;
@@ -243,6 +263,7 @@ async fn send(bus: Arc<dyn Bus>, queue: Arc<Queue>) {
             Ok(()) => {
                 queue.state().take(place);
                 attempt = 0;
+                sink.stands(BreakerState::Closed, None);
                 continue;
             }
             Err(error @ BusError::Unsendable(_)) => {
@@ -251,8 +272,11 @@ async fn send(bus: Arc<dyn Bus>, queue: Arc<Queue>) {
                 continue;
             }
             // The bus itself logs that.
-            Err(BusError::Disconnected) => {}
+            Err(error @ BusError::Disconnected) => {
+                sink.stands(BreakerState::Open, Some(&error.to_string()));
+            }
             Err(error) => {
+                sink.stands(BreakerState::Open, Some(&error.to_string()));
                 let mut state = queue.state();
                 // Behind the others, so that one that is never kept holds up none of them.
                 if let Some(change) = state.take(place) {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use streamkeeper_core::heartbeat_tracker;
 use streamkeeper_core::router::{self, Input};
 use streamkeeper_protocol::{Beacon, Heartbeat, SessionId, WorkerId};
+use streamkeeper_resilience::BreakerState;
 
 use super::shell::Shell;
 use crate::port::Inbox;
+use crate::port::breakers::NATS;
 use crate::telemetry::metrics as names;
 
 /// The inbox of the actors. It is given to the bus before the actors exist, and is filled then.
@@ -53,6 +55,11 @@ impl Inbox for ActorInbox {
 
     fn connection(&self, connected: bool) {
         let Some(shell) = self.shell.get() else { return };
+        let (state, reason) = match connected {
+            true => (BreakerState::Closed, None),
+            false => (BreakerState::Open, Some("there is no connection")),
+        };
+        shell.ports.breakers.set(NATS, state, reason, shell.clock.now());
         shell.offer(Input::HeartbeatTracker(heartbeat_tracker::Event::Connection));
         if connected && !shell.stands_by() {
             shell.alerts.flush();

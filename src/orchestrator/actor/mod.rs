@@ -4,6 +4,7 @@
 //! actor runs on a thread of its own, so that one that is stuck stops no other.
 
 mod alerts;
+mod breakers;
 mod gateway;
 mod host;
 mod hosted;

@@ -66,7 +66,7 @@ impl Shell {
         worker.is_some_and(|worker| worker.session == assign.session && worker.zlib)
     }
 
-    fn notice(&self, notice: &Notice) {
+    pub(super) fn notice(&self, notice: &Notice) {
         match notice {
             Notice::Assigned { reason, .. } => {
                 metrics::counter!(names::MOVES, "reason" => reason.as_str()).increment(1);

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::alerts::AlertOutbox;
+use super::breakers;
 use super::gateway::{ActorGateway, Member, Replies};
 use super::host::{Deliver, Host, Panic};
 use super::hosted::Hosted;
@@ -71,7 +72,11 @@ impl Actors {
             id,
             settings,
             clock: Arc::clone(&ports.clock),
-            alerts: AlertOutbox::new(Arc::clone(&ports.bus), Arc::clone(&ports.clock)),
+            alerts: AlertOutbox::new(
+                Arc::clone(&ports.bus),
+                Arc::clone(&ports.clock),
+                ports.breakers.clone(),
+            ),
             ports,
             mailboxes,
             io: tokio::runtime::Handle::current(),
@@ -112,6 +117,7 @@ impl Actors {
         starter.host::<Election>(&boxes.election, to_election).await?;
         let watched = (Arc::clone(&shell.ports.leader_key), boxes.election.clone());
         starter.tasks.spawn(watch_leader_key(watched.0, watched.1));
+        starter.tasks.spawn(breakers::tell(Arc::clone(&shell)));
         let Starter {
             members,
             arbiters,

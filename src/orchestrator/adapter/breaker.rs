@@ -9,49 +9,64 @@ use streamkeeper_core::record::{Fence, Persisted, WriteBatch};
 use streamkeeper_protocol::Term;
 use streamkeeper_resilience::{Breaker, BreakerState};
 
-use crate::port::{Clock, Store, StoreError, TakenOver};
-use crate::telemetry::metrics::DATABASE_BREAKER_OPEN;
+use crate::port::breakers::{DATABASE_READS, DATABASE_WRITES};
+use crate::port::{Breakers, Clock, LongTransaction, Store, StoreError, TakenOver};
 
 /// How long the database is left alone. Not longer than the coordinator waits before it tries again, so that the breaker
 /// delays no recovery.
 const OPEN_TIME: Duration = Duration::from_secs(1);
 
-/// A store behind a breaker.
+/// A store behind two breakers: a database may answer and yet take nothing, such as one whose disk is full.
 pub struct BreakerStore {
     store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    threshold: u32,
-    breaker: Mutex<Breaker>,
+    reads: Guard,
+    writes: Guard,
 }
 
 impl std::fmt::Debug for BreakerStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BreakerStore")
-            .field("breaker", &self.breaker)
+            .field("reads", &self.reads.breaker)
+            .field("writes", &self.writes.breaker)
             .finish_non_exhaustive()
     }
 }
 
 impl BreakerStore {
-    /// Puts a breaker that opens after `threshold` failures in a row before `store`.
+    /// Puts breakers that open after `threshold` failures in a row before `store`.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, threshold: u32) -> Self {
-        Self {
-            store,
-            clock,
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, threshold: u32, breakers: Breakers) -> Self {
+        let guard = |dependency| Guard {
+            dependency,
+            clock: clock.clone(),
             threshold,
             breaker: Mutex::new(Breaker::new(threshold, OPEN_TIME)),
+            breakers: breakers.clone(),
+        };
+        Self {
+            store,
+            reads: guard(DATABASE_READS),
+            writes: guard(DATABASE_WRITES),
         }
     }
+}
 
+/// One breaker, and who is told where it stands.
+struct Guard {
+    dependency: &'static str,
+    clock: Arc<dyn Clock>,
+    threshold: u32,
+    breaker: Mutex<Breaker>,
+    breakers: Breakers,
+}
+
+impl Guard {
     /// Asks whether a call may be made; the answer must be told how it went.
     fn allow(&self) -> Result<Call<'_>, String> {
-        let allowed = self.change(|breaker, now| breaker.allow(now));
+        let allowed = self.change(None, |breaker, now| breaker.allow(now));
         if allowed {
-            return Ok(Call {
-                store: self,
-                failed: true,
-            });
+            let failure = Some("it was given up".to_owned());
+            return Ok(Call { guard: self, failure });
         }
         Err(format!(
             "it failed {} times in a row (database.breaker_threshold) and is left alone for {OPEN_TIME:?}",
@@ -59,27 +74,32 @@ impl BreakerStore {
         ))
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Breaker, Duration) -> T) -> T {
-        let now = Duration::from_millis(self.clock.now().as_ms());
+    fn change<T>(&self, failure: Option<&str>, change: impl FnOnce(&mut Breaker, Duration) -> T) -> T {
+        let at = self.clock.now();
+        let now = Duration::from_millis(at.as_ms());
         let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
         let before = breaker.state();
         let result = change(&mut breaker, now);
-        let is_open = breaker.state() != BreakerState::Closed;
-        metrics::gauge!(DATABASE_BREAKER_OPEN).set(if is_open { 1.0 } else { 0.0 });
+        let dependency = self.dependency;
+        self.breakers.set(dependency, breaker.state(), failure, at);
         match (before, breaker.state()) {
             (BreakerState::Closed, BreakerState::Open) => {
                 tracing::warn!(
+                    dependency,
                     threshold = self.threshold,
+                    reason = failure,
                     "the database fails; it is asked once a second until it answers"
                 );
             }
-            (BreakerState::HalfOpen, BreakerState::Closed) => tracing::info!("the database answers again"),
+            (BreakerState::HalfOpen, BreakerState::Closed) => {
+                tracing::info!(dependency, "the database answers again");
+            }
             _ => {}
         }
         result
     }
 
-    async fn guarded<T>(
+    async fn call<T>(
         &self,
         operation: &'static str,
         call: impl Future<Output = Result<T, StoreError>>,
@@ -89,7 +109,10 @@ impl BreakerStore {
             .map_err(|reason| StoreError::Unavailable { operation, reason })?;
         let result = call.await;
         // Whatever else it says, it answers.
-        guard.failed = matches!(result, Err(StoreError::Unavailable { .. }));
+        guard.failure = match &result {
+            Err(error @ StoreError::Unavailable { .. }) => Some(error.to_string()),
+            _ => None,
+        };
         result
     }
 }
@@ -97,43 +120,52 @@ impl BreakerStore {
 /// One call. It is reported when it ends, one that is given up as a failure: an unreported one would keep the breaker
 /// half-open for ever.
 struct Call<'a> {
-    store: &'a BreakerStore,
-    failed: bool,
+    guard: &'a Guard,
+    failure: Option<String>,
 }
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        let failed = self.failed;
-        self.store.change(|breaker, now| match failed {
-            true => breaker.failed(now),
-            false => breaker.succeeded(now),
-        });
+        let failure = self.failure.take();
+        self.guard
+            .change(failure.as_deref(), |breaker, now| match &failure {
+                Some(_) => breaker.failed(now),
+                None => breaker.succeeded(now),
+            });
     }
 }
 
 #[async_trait]
 impl Store for BreakerStore {
     async fn stored_term(&self) -> Result<Term, StoreError> {
-        self.guarded("stored_term", self.store.stored_term()).await
+        self.reads.call("stored_term", self.store.stored_term()).await
     }
 
     async fn take_over(&self, fence: Fence, lease: Duration) -> Result<TakenOver, StoreError> {
-        self.guarded("take_over", self.store.take_over(fence, lease))
+        self.writes
+            .call("take_over", self.store.take_over(fence, lease))
             .await
     }
 
     async fn persist(&self, fence: Fence, batch: &WriteBatch) -> Persisted {
-        let mut guard = match self.allow() {
+        let mut guard = match self.writes.allow() {
             Ok(guard) => guard,
             Err(reason) => return Persisted::Failed { reason },
         };
         let outcome = self.store.persist(fence, batch).await;
-        guard.failed = matches!(outcome, Persisted::Failed { .. } | Persisted::Ambiguous { .. });
+        guard.failure = match &outcome {
+            Persisted::Failed { reason } | Persisted::Ambiguous { reason } => Some(reason.clone()),
+            Persisted::Committed { .. } | Persisted::Fenced { .. } | Persisted::Rewound => None,
+        };
         outcome
     }
 
     async fn ping(&self) -> Result<Duration, StoreError> {
         self.store.ping().await
+    }
+
+    fn long_transactions(&self) -> Vec<LongTransaction> {
+        self.store.long_transactions()
     }
 }
 
@@ -209,7 +241,7 @@ mod tests {
 
     fn world() -> (Arc<Behind>, BreakerStore) {
         let behind = Arc::new(Behind::default());
-        let store = BreakerStore::new(behind.clone(), behind.clone(), 3);
+        let store = BreakerStore::new(behind.clone(), behind.clone(), 3, Breakers::default());
         (behind, store)
     }
 
@@ -230,12 +262,18 @@ mod tests {
             panic!("{refused:?}");
         };
         assert!(reason.contains("database.breaker_threshold"), "{reason}");
-        assert!(store.stored_term().await.is_err());
         assert_eq!(
             behind.calls.load(Ordering::SeqCst),
             3,
             "it was asked nevertheless"
         );
+        let seen = store.writes.breakers.watch();
+        let status = seen.borrow()[DATABASE_WRITES].clone();
+        assert_eq!(
+            (status.state, status.reason.as_deref()),
+            (BreakerState::Open, Some("down"))
+        );
+        assert_eq!(seen.borrow()[DATABASE_READS].state, BreakerState::Closed);
         assert!(store.ping().await.is_ok());
 
         behind.down.store(false, Ordering::SeqCst);

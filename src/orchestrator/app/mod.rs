@@ -27,7 +27,7 @@ use crate::adapter::nats::{ManagedNats, NatsBus, watch_advisories};
 use crate::adapter::store::SeaStore;
 use crate::adapter::system::{DataDir, OwnKey, SystemClock, TermFile};
 use crate::config::{Backend, Config};
-use crate::port::Bus;
+use crate::port::{Breakers, Bus};
 use crate::telemetry;
 use phase::Starting;
 use recovery::{Joined, Recovered, joined, recovered};
@@ -163,6 +163,7 @@ impl Parts {
             store: ports.store,
             bus: ports.bus,
             clock: ports.clock,
+            breakers: ports.breakers.watch(),
             metrics,
             start: starting.watch(),
             version: env!("CARGO_PKG_VERSION"),
@@ -258,11 +259,18 @@ async fn message_server(
 fn ports(config: &Config, store: &SeaStore, bus: &Arc<NatsBus>, data_dir: &Path) -> Ports {
     let clock = Arc::new(SystemClock);
     let threshold = config.database.breaker_threshold;
-    let breaker = BreakerStore::new(Arc::new(store.clone()), clock.clone(), threshold);
+    let breakers = Breakers::default();
+    let breaker = BreakerStore::new(
+        Arc::new(store.clone()),
+        clock.clone(),
+        threshold,
+        breakers.clone(),
+    );
     Ports {
         store: Arc::new(breaker),
         bus: bus.clone(),
         clock,
+        breakers,
         terms: Arc::new(TermFile::of(data_dir)),
         leader_key: match config.leadership.backend {
             Backend::File => Arc::new(OwnKey::default()),

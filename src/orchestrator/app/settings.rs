@@ -125,6 +125,7 @@ pub(super) fn actors(config: &Config) -> Settings {
         alert_manager: alert_manager::Config {
             unplaced_after: config.alerts.unplaced_after,
             failing_after: config.alerts.failing_after,
+            database_after: config.alerts.database_after,
             rival_for: config.alerts.rival_for,
         },
         supervision: Supervision {

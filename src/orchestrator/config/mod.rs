@@ -238,6 +238,9 @@ pub struct Alerts {
     /// How long a stream may be restarted in vain before it is an alert.
     #[serde(with = "humantime_serde")]
     pub failing_after: Duration,
+    /// How long the database may refuse what is to be stored before it is an alert.
+    #[serde(with = "humantime_serde")]
+    pub database_after: Duration,
     /// How long a refused second process stays an alert.
     #[serde(with = "humantime_serde")]
     pub rival_for: Duration,

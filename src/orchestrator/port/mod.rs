@@ -1,5 +1,6 @@
 //! What actors and adapters may ask of each other: traits and plain values, no implementation.
 
+pub mod breakers;
 pub mod bus;
 pub mod clock;
 pub mod gateway;
@@ -8,6 +9,7 @@ pub mod start;
 pub mod store;
 pub mod terms;
 
+pub use breakers::{BreakerStatus, Breakers};
 pub use bus::{Bus, BusError, Inbox};
 pub use clock::Clock;
 pub use gateway::{ActorStatus, Gateway, GatewayError, LeaderSeen, StepDownError, View};

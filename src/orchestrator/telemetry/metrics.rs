@@ -64,8 +64,8 @@ pub const NATS_SERVER_RESTARTS: &str = "streamkeeper_nats_server_restarts_total"
 pub const ACKS: &str = "streamkeeper_acks_total";
 /// Whether the database answered the last sign of life: 0 or 1.
 pub const DATABASE_UP: &str = "streamkeeper_database_up";
-/// Whether the database is left alone after failures in a row: 0 or 1.
-pub const DATABASE_BREAKER_OPEN: &str = "streamkeeper_database_breaker_open";
+/// Where the circuit breaker of a `dependency` stands: 0 closed, 1 half-open, 2 open.
+pub const BREAKER_STATE: &str = "streamkeeper_breaker_state";
 /// Connections to the database, by `state`: `in_use` or `idle`.
 pub const DATABASE_CONNECTIONS: &str = "streamkeeper_database_connections";
 /// How long a transaction waited for its connection and its begin.
@@ -201,8 +201,8 @@ fn describe() {
         "Whether the database answered the last sign of life (0 or 1)"
     );
     describe_gauge!(
-        DATABASE_BREAKER_OPEN,
-        "Whether the database is left alone after failures in a row (0 or 1)"
+        BREAKER_STATE,
+        "Where the circuit breaker of a dependency stands (0 closed, 1 half-open, 2 open)"
     );
     describe_gauge!(BUILD_INFO, "Always 1; its version is the program's");
     describe_bus();

@@ -7,11 +7,12 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use streamkeeper_core::cluster::{Availability, Role, Slot, StreamRecord};
 use streamkeeper_orchestrator::adapter::http::{BoundHttp, HttpError, HttpSettings, TimeLimits, start};
+use streamkeeper_orchestrator::port::breakers::{BreakerState, DATABASE_WRITES};
 use streamkeeper_orchestrator::port::{Current, Phase, Start};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::world::{World, assignment, cluster, record, running, worker};
+use super::world::{NOW, World, assignment, cluster, record, running, worker};
 
 #[actix::test]
 async fn probes_tell_what_is_missing() {
@@ -153,6 +154,32 @@ async fn health_names_each_dependency_and_what_to_do() {
         nats["suggestion"].as_str().unwrap().contains("nats.urls"),
         "{nats}"
     );
+}
+
+#[actix::test]
+async fn a_database_that_answers_and_takes_nothing_is_not_ready() {
+    let world = World::new();
+    let stands = |state, reason| world.breakers.set(DATABASE_WRITES, state, reason, NOW);
+    stands(BreakerState::Open, Some("no room on postgres://u:secret@h/d"));
+    for state in [BreakerState::Open, BreakerState::HalfOpen] {
+        stands(state, None);
+        let (status, health) = world.ask(Method::GET, "/health", "").await;
+        assert_eq!(status.as_u16(), 503);
+        let error = health["dependencies"]["database"]["error"].as_str().unwrap();
+        assert!(
+            error.contains("does not take") && error.contains("no room"),
+            "{error}"
+        );
+        assert_eq!(health["breakers"]["database_writes"]["state"], state.as_str());
+        assert!(!health.to_string().contains("secret"), "{health}");
+        let (status, _) = world.ask(Method::GET, "/readyz", "").await;
+        assert_eq!(status.as_u16(), 503);
+    }
+    stands(BreakerState::Closed, None);
+    let (status, _) = world.ask(Method::GET, "/readyz", "").await;
+    assert_eq!(status.as_u16(), 200);
+    let health = world.get("/health").await;
+    assert_eq!(health["breakers"]["database_writes"], json!({"state": "closed"}));
 }
 
 #[actix::test]

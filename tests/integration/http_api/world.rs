@@ -21,8 +21,8 @@ use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_orchestrator::adapter::http::{HttpContext, HttpServer, HttpSettings, TimeLimits, start};
 use streamkeeper_orchestrator::port::{
-    ActorStatus, Bus, BusError, Clock, Gateway, GatewayError, LeaderSeen, Phase as StartPhase, Start,
-    StepDownError, Store, StoreError, TakenOver, View,
+    ActorStatus, Breakers, Bus, BusError, Clock, Gateway, GatewayError, LeaderSeen, Phase as StartPhase,
+    Start, StepDownError, Store, StoreError, TakenOver, View,
 };
 use streamkeeper_orchestrator::telemetry::install_metrics;
 use streamkeeper_protocol::{
@@ -181,6 +181,7 @@ pub(super) struct World {
     pub(super) alerts: watch::Sender<Vec<Arc<ActiveAlert>>>,
     pub(super) findings: watch::Sender<Vec<Finding>>,
     pub(super) start: watch::Sender<Start>,
+    pub(super) breakers: Breakers,
     context: HttpContext,
     client: reqwest::Client,
 }
@@ -214,6 +215,7 @@ impl World {
             through: true,
         };
         let (started, start_view) = watch::channel(through);
+        let breakers = Breakers::default();
         let context = HttpContext {
             view: View {
                 election: watch::channel(election::Status::default()).1,
@@ -226,6 +228,7 @@ impl World {
             store: behind.clone(),
             bus: behind.clone(),
             clock: behind.clone(),
+            breakers: breakers.watch(),
             metrics: install_metrics().unwrap(),
             start: start_view,
             version: "1.2.3",
@@ -246,6 +249,7 @@ impl World {
             alerts,
             findings,
             start: started,
+            breakers,
             client: streamkeeper_tests::http::client(),
         }
     }

@@ -1,6 +1,7 @@
 //! Restarts, takeovers, inhibition, and what happens while another orchestrator leads.
 
 use super::*;
+use crate::consistency_checker::fixture as consistency_fixture;
 
 fn lost(world: &mut World) {
     availability(world, Availability::Lost);
@@ -181,4 +182,35 @@ fn what_is_shorter_than_an_evaluation_is_no_alert() {
         None,
         "nothing to do until something changes"
     );
+}
+
+#[test]
+fn a_database_that_stores_nothing_is_an_alert_while_it_lasts() {
+    let mut world = World::new();
+    let since = consistency_fixture::at(world.now);
+    let fails = |reason: &str| {
+        let reason = reason.to_owned();
+        Some(std::sync::Arc::new(crate::cluster::Outage { since, reason }))
+    };
+    world.change(|cluster| cluster.outage = fails("disk full"));
+    world.wait(3 * SECOND - 1);
+    assert_eq!(world.news, [""; 0], "not before database_after");
+    world.wait(1);
+    assert_eq!(world.news(), ["+database_failing"]);
+    assert!(
+        world.description().contains("disk full"),
+        "{}",
+        world.description()
+    );
+    world.change(|cluster| cluster.outage = None);
+    assert_eq!(world.news(), ["-database_failing"]);
+    // One that is over soon is none.
+    let since = consistency_fixture::at(world.now);
+    let reason = "locked".to_owned();
+    let outage = Some(std::sync::Arc::new(crate::cluster::Outage { since, reason }));
+    world.change(|cluster| cluster.outage = outage);
+    world.wait(SECOND);
+    world.change(|cluster| cluster.outage = None);
+    world.wait(10 * SECOND);
+    assert_eq!(world.news(), [""; 0]);
 }

@@ -289,3 +289,20 @@ fn what_is_stored_for_a_session_that_lost_its_seat_meanwhile_is_given_to_another
     world.assert_runs("s", &["a"]);
     assert_eq!(world.state("s"), StreamState::Running);
 }
+
+#[test]
+fn readers_see_since_when_nothing_is_stored_and_when_it_is_over() {
+    let mut world = World::new();
+    world.join("a", 1);
+    world.declare(&["s"]);
+    let outage = |world: &World| world.cluster().outage.clone();
+    assert_eq!(outage(&world), None);
+    world.database_fails(2);
+    world.place_all("a");
+    let first = outage(&world).expect("the first failure is seen");
+    assert_eq!(first.reason, "database away");
+    world.try_again("a");
+    assert_eq!(outage(&world).expect("it goes on").since, first.since);
+    world.try_again("a");
+    assert_eq!(outage(&world), None);
+}

@@ -91,7 +91,10 @@ fn alert(rule: &'static str) -> ActiveAlert {
 
 fn outbox() -> (Arc<Outside>, AlertOutbox) {
     let outside = Arc::new(Outside::default());
-    (Arc::clone(&outside), AlertOutbox::new(outside.clone(), outside))
+    (
+        Arc::clone(&outside),
+        AlertOutbox::new(outside.clone(), outside, Breakers::default()),
+    )
 }
 
 /// Longer than all attempts take; time is virtual.

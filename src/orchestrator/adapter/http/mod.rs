@@ -22,6 +22,7 @@ mod starting;
 mod streams;
 mod views;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +37,7 @@ pub use mask::mask;
 pub use openapi::openapi_json;
 pub use server::{BoundHttp, HttpError, HttpServer, StartingHttp, start};
 
-use crate::port::{Bus, Clock, Gateway, Start, Store, View};
+use crate::port::{BreakerStatus, Bus, Clock, Gateway, Start, Store, View};
 
 /// Where the API answers, and what it allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +83,8 @@ pub struct HttpContext {
     pub bus: Arc<dyn Bus>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
+    /// Where circuit breakers stand.
+    pub breakers: watch::Receiver<BTreeMap<&'static str, BreakerStatus>>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
     /// How far the start is.

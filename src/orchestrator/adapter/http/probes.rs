@@ -9,12 +9,16 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, web};
 use metrics::gauge;
 use streamkeeper_core::cluster::Role;
+use streamkeeper_resilience::BreakerState;
 
 use super::Shared;
 use super::mask::mask;
 use super::problem::{ErrorItem, Kind, Place, Problem, Shown};
 use super::starting::still_starts;
-use super::views::health::{Dependency, HealthView, PhaseView, ProbeView, Status};
+use super::views::health::{
+    BreakerView, Dependency, HealthView, LongTransactionView, PhaseView, ProbeView, Status,
+};
+use crate::port::breakers::DATABASE_WRITES;
 use crate::telemetry::metrics::DATABASE_UP;
 use crate::telemetry::record_snapshot;
 
@@ -139,6 +143,12 @@ pub(super) async fn health(shared: web::Data<Shared>) -> HttpResponse {
         (LEADERSHIP, leadership(&shared)),
         (ACTORS, actors(&shared)),
     ]);
+    let breakers = shared.context.breakers.borrow().clone();
+    let breakers = breakers.iter();
+    let breakers = breakers
+        .map(|(dependency, status)| (*dependency, BreakerView::of(status)))
+        .collect();
+    let long = shared.context.store.long_transactions();
     let worst = dependencies.values().map(|dependency| dependency.status).max();
     let status = worst.unwrap_or(Status::Ok);
     let mut response = match status {
@@ -147,7 +157,12 @@ pub(super) async fn health(shared: web::Data<Shared>) -> HttpResponse {
     };
     response
         .insert_header((CACHE_CONTROL, "no-store"))
-        .json(HealthView { status, dependencies })
+        .json(HealthView {
+            status,
+            dependencies,
+            breakers,
+            long_transactions: long.iter().map(LongTransactionView::of).collect(),
+        })
 }
 
 /// Metrics as Prometheus text.
@@ -199,7 +214,23 @@ pub(super) async fn database(shared: &Shared) -> Dependency {
     .await;
     let is_up = database.status == Status::Ok;
     gauge!(DATABASE_UP).set(if is_up { 1.0 } else { 0.0 });
-    database
+    match refused_writes(shared) {
+        Some(reason) if is_up => failed(
+            format!(
+                "{DATABASE}: it answers, and does not take what is to be stored: {}",
+                mask(&reason)
+            ),
+            "do what the database says; until then streams run on and changes are refused",
+        ),
+        _ => database,
+    }
+}
+
+/// Why the database takes nothing although it may answer.
+fn refused_writes(shared: &Shared) -> Option<String> {
+    let breakers = shared.context.breakers.borrow();
+    let writes = breakers.get(DATABASE_WRITES)?;
+    (writes.state != BreakerState::Closed).then(|| writes.reason.clone().unwrap_or_default())
 }
 
 async fn nats(shared: &Shared) -> Dependency {

@@ -129,7 +129,30 @@ pub(super) fn explain(error: &DbErr) -> String {
              (database.connections) are busy"
                 .to_owned()
         }
-        other => other.to_string(),
+        other => match driver(other).and_then(advice) {
+            Some(advice) => format!("{other}; {advice}"),
+            None => other.to_string(),
+        },
+    }
+}
+
+/// What to do about what does not pass by itself: writing stops until somebody did it, and goes on then.
+fn advice(error: &sqlx::Error) -> Option<&'static str> {
+    let sqlx::Error::Database(answer) = error else {
+        return None;
+    };
+    match answer.code().unwrap_or_default().as_ref() {
+        "13" | "53100" => Some("make room on the disk of the database"),
+        "25006" => {
+            Some("the database is read-only: name the primary server in database.url, or let it take writes")
+        }
+        "8" | "1032" => Some("make the file and its folder writable for this user, where they were before"),
+        "14" | "10" | "522" | "1802" | "4618" => Some("look at the disk of the database and at its file"),
+        "11" | "26" | "XX001" | "XX002" => Some("the database is damaged; restore it from a backup"),
+        "53300" => Some("raise max_connections of the server, or lower database.connections"),
+        "55P03" | "5" | "261" => Some("another program holds a lock on it: `streamkeeper doctor` names it"),
+        "42501" => Some("give the user of database.url the right to write the tables"),
+        _ => None,
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::port::Phase;
+use super::super::mask::mask;
+use crate::port::{BreakerStatus, LongTransaction, Phase};
 
 /// How something is. The worse one is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
@@ -41,6 +42,53 @@ pub(in super::super) struct HealthView {
     /// `database`, `nats`, `leadership`, `actors`.
     #[schema(value_type = BTreeMap<String, Dependency>)]
     pub(in super::super) dependencies: BTreeMap<&'static str, Dependency>,
+    /// Circuit breakers: `database_reads`, `database_writes`, `nats`, `alerts_nats`.
+    #[schema(value_type = BTreeMap<String, BreakerView>)]
+    pub(in super::super) breakers: BTreeMap<&'static str, BreakerView>,
+    /// Transactions of this orchestrator that are open for long, and the longest that ended, the longest first.
+    pub(in super::super) long_transactions: Vec<LongTransactionView>,
+}
+
+/// Where one circuit breaker stands.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Breaker)]
+pub(in super::super) struct BreakerView {
+    /// `closed`: calls are made. `open`: they are refused. `half_open`: one call tries it out.
+    state: &'static str,
+    /// What failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl BreakerView {
+    pub(in super::super) fn of(status: &BreakerStatus) -> Self {
+        Self {
+            state: status.state.as_str(),
+            reason: status.reason.as_deref().map(|reason| mask(reason).into_owned()),
+        }
+    }
+}
+
+/// A transaction that was, or is, open for long.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = LongTransaction)]
+pub(in super::super) struct LongTransactionView {
+    /// What it is for.
+    operation: &'static str,
+    took_ms: u64,
+    /// When it ended (RFC 3339); none while it is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<String>,
+}
+
+impl LongTransactionView {
+    pub(in super::super) fn of(long: &LongTransaction) -> Self {
+        Self {
+            operation: long.operation,
+            took_ms: u64::try_from(long.took.as_millis()).unwrap_or(u64::MAX),
+            ended: long.ended.map(|ended| ended.to_rfc3339()),
+        }
+    }
 }
 
 /// A probe that holds.
