@@ -4,6 +4,8 @@
 pub mod authority;
 #[path = "support/database.rs"]
 pub mod database;
+#[path = "support/disk.rs"]
+pub mod disk;
 #[path = "support/fleet.rs"]
 pub mod fleet;
 #[path = "support/http.rs"]

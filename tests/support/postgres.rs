@@ -40,8 +40,15 @@ impl Postgres {
     /// # Panics
     /// Panics with the server's log where it does not come up.
     pub async fn start() -> Self {
+        Self::start_on(TempDir::with_prefix("streamkeeper-postgres-").expect("a temporary folder")).await
+    }
+
+    /// The same, with its data in this folder.
+    ///
+    /// # Panics
+    /// As [`Postgres::start`] does.
+    pub async fn start_on(folder: TempDir) -> Self {
         let owner = owner();
-        let folder = TempDir::with_prefix("streamkeeper-postgres-").expect("a temporary folder");
         if let Some((uid, gid)) = owner {
             chown(folder.path(), Some(uid), Some(gid)).expect("root may give a folder away");
         }
@@ -163,6 +170,20 @@ impl Postgres {
             // It may have ended by itself, which is what is wanted.
             let _ = kill_process(child, Signal::KILL);
         }
+    }
+
+    /// Stops every process of the server in its tracks (SIGSTOP), or lets them go on (SIGCONT).
+    pub fn freeze(&mut self, signal: Signal) {
+        for process in self.children() {
+            // It may have ended by itself.
+            let _ = kill_process(process, signal);
+        }
+        self.process.signal(signal);
+    }
+
+    /// Whether the server runs, as far as its first process shows.
+    pub fn lives(&mut self) -> bool {
+        self.process.ended().is_none()
     }
 
     /// Starts the server again on the same port and data, after killing what still runs.

@@ -7,7 +7,10 @@ use super::{ALL, check};
 const CASES: u32 = 1_000;
 
 #[test]
-#[expect(clippy::print_stdout, reason = "what was noticed by which property is the result")]
+#[expect(
+    clippy::print_stdout,
+    reason = "what was noticed by which property is the result"
+)]
 fn every_mutant_of_placement_is_killed() {
     // A property that is broken says so by its result; what the code itself says of it is of no interest here.
     std::panic::set_hook(Box::new(|_| {}));

@@ -105,12 +105,16 @@ pub(super) async fn open(url: &str, options: &StoreOptions) -> Result<Pool, Open
             tracing::warn!("{warning}");
         }
     }
-    let database = match target {
+    let database = match &target {
         Target::Postgres(..) => SqlxPostgresConnector::connect(settings).await,
         Target::Sqlite(_) => SqlxSqliteConnector::connect(settings).await,
     };
     let database = database.map_err(|error| OpenError::of_open(url, &error))?;
-    let pool = Pool::new(database, options.clone());
+    let file = match &target {
+        Target::Postgres(..) => None,
+        Target::Sqlite(sqlite) => Some(sqlite.get_filename()),
+    };
+    let pool = Pool::new(database, options.clone(), file);
     let migrated = migrate(&pool).await;
     let unknown = migrated.map_err(|error| OpenError::of_migration(url, &error))?;
     if unknown.is_empty() {

@@ -14,6 +14,7 @@ use pool::Pool;
 
 mod connect;
 mod fault;
+mod file;
 mod monitor;
 mod open_error;
 mod options;

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use sea_orm::{
 };
 use streamkeeper_resilience::Budget;
 
+use super::file::File;
 use super::monitor::{Held, Monitor};
 use super::options::{Kind, StoreOptions};
 use super::{fault, late};
@@ -31,14 +33,18 @@ pub(super) struct Pool {
     pub(super) database: DatabaseConnection,
     pub(super) options: StoreOptions,
     pub(super) monitor: Arc<Monitor>,
+    /// The file of SQLite.
+    file: Option<File>,
     budget: std::sync::Mutex<Budget>,
     since: Instant,
 }
 
 impl Pool {
-    pub(super) fn new(database: DatabaseConnection, options: StoreOptions) -> Self {
+    /// `file` is the one that is open, on SQLite.
+    pub(super) fn new(database: DatabaseConnection, options: StoreOptions, file: Option<&Path>) -> Self {
         Self {
             database,
+            file: file.and_then(File::of),
             monitor: Arc::new(Monitor::new(options.clone())),
             options,
             budget: std::sync::Mutex::new(Budget::new(RETRY_BURST, RETRIES_PER_SECOND)),
@@ -109,6 +115,12 @@ impl Pool {
             timed_out(kind);
             Err(late(operation, timeout))
         })
+    }
+
+    /// Whether the file that is open still is where a new life of this program looks for it: what is written to one that was
+    /// removed or replaced is gone with it.
+    pub(super) fn in_place(&self) -> Result<(), String> {
+        self.file.as_ref().map_or(Ok(()), File::in_place)
     }
 
     /// Whether another retry is affordable; counts it where it is.

@@ -45,6 +45,8 @@ pub(super) async fn take_over(pool: &Pool, fence: Fence, lease: Duration) -> Res
     let begun = transaction.execute_unprepared(BEGIN).await;
     begun.map_err(|error| unavailable(operation, &error))?;
     let (loaded, bad_rows) = row::load(&*transaction).await?;
+    let in_place = pool.in_place();
+    in_place.map_err(|reason| StoreError::Unavailable { operation, reason })?;
     let committed = transaction.commit().await;
     committed.map_err(|error| unavailable(operation, &error))?;
     Ok(TakenOver {

@@ -144,6 +144,7 @@ async fn write(
     count(&transaction, batch).await?;
     write_streams(&transaction, &batch.streams).await?;
     let refused = write_assignments(&transaction, &batch.assignments).await?;
+    pool.in_place().map_err(Refusal::Failed)?;
     Ok((transaction, refused))
 }
 
