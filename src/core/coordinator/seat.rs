@@ -100,11 +100,8 @@ impl Coordinator {
             })));
             return;
         }
-        // A late message may bring back a session that the failure detector knows to be lost: it says so again when asked.
         let seated = self.seats.get(&heartbeat.worker);
-        if seated.is_none_or(|seat| seat.session != heartbeat.session) {
-            out.push(Command::Expect(vec![key.clone()]));
-        }
+        let new = seated.is_none_or(|seat| seat.session != heartbeat.session);
         let seat = self.take_seat(now, heartbeat);
         if heartbeat.seq <= seat.last_seq {
             return;
@@ -112,8 +109,11 @@ impl Coordinator {
         seat.last_seq = heartbeat.seq;
         let whole = seat.assemble(heartbeat);
         let complete = seat.inventory_version == Some(heartbeat.inventory.version);
-        // The failure detector that told the loss may have been restarted since and not know of it.
-        self.lost.remove(&key);
+        // The failure detector that told the loss may have been restarted since and not know of it. Or it has heard more,
+        // and this is a late message of a session that is lost: it says so again when asked.
+        if self.lost.remove(&key) || new {
+            out.push(Command::Expect(vec![key.clone()]));
+        }
         self.leases.returned(&key);
         self.renew_lease(now, key);
         self.note(now, heartbeat, whole);
@@ -168,6 +168,8 @@ impl Coordinator {
         }
         let known = self.seats.get(worker);
         if known.is_none_or(|seat| seat.session != heartbeat.session) {
+            // Above every set that was sent to it when it had a seat before.
+            self.generations += 1;
             self.notices.push(Notice::WorkerJoined {
                 worker: worker.clone(),
                 session: heartbeat.session,
@@ -300,9 +302,14 @@ impl Coordinator {
             answer.whole_inventory = true;
         } else if generation == 0 {
             // Nothing is wanted before its inventory came whole; a lower version than its own would be refused. That what
-            // it applied is still wanted nobody can say: it may have lost its seat, and its streams, since.
+            // it applied is still wanted nobody can say: it may have lost its seat, and its streams, since. A set that was
+            // sent to it before that is late now, and is below what it applies here: it may name such a stream.
             answer.kind = AssignKind::LeaseOnly;
-            answer.generation = heartbeat.applied.generation;
+            answer.generation = if mutant::on(Mutant::GenerationReused) {
+                heartbeat.applied.generation
+            } else {
+                self.generations.max(heartbeat.applied.generation)
+            };
             answer.whole_inventory = true;
         } else if heartbeat.applied.generation != generation {
             answer.kind = AssignKind::Desired;

@@ -117,6 +117,10 @@ impl Election {
     pub(super) fn read_while_holding(&mut self, now: Timestamp, found: &Found, out: &mut Vec<Command>) {
         let (revision, record) = match found {
             Found::Failed => return self.pause(now),
+            // It may have been given up already, and another have held it since.
+            Found::Absent { .. } if self.unsure.iter().any(|sent| sent.released) => {
+                return self.lose(now, out);
+            }
             // Vanished: it may be made anew while it is still ours, because nobody else may before that.
             Found::Absent { revision } => (*revision, None),
             Found::Garbled { .. } => return self.lose(now, out),

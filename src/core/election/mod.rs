@@ -122,6 +122,7 @@ impl Election {
             return;
         }
         self.highest = term;
+        self.forget_absence();
         // A leader that hears a higher term retakes above it: the write shows whether the key is still its own.
         self.needed = term;
     }
@@ -183,8 +184,12 @@ impl Election {
         self.highest = self.highest.max(sent.term);
         let (leaving, vacated) = match &self.held {
             Some(held) => (held.leaving, held.vacated),
-            // Told to step down meanwhile: nobody heard of this term, and the key is given up at once.
-            None if now < self.rest_until => (Some(sent.term), true),
+            // Told to step down meanwhile. Nobody heard of this term, but who was restarted may have led under another,
+            // and the coordinator act under that still: it is asked to end, as always.
+            None if now < self.rest_until => {
+                out.push(Command::Resigned { term: sent.term });
+                (Some(sent.term), false)
+            }
             None => (None, false),
         };
         self.held = Some(Held {
@@ -296,7 +301,10 @@ impl Election {
                 self.remembered = remembered;
                 self.look_at = now;
             }
-            Event::Changed => self.look_at = now,
+            Event::Changed => {
+                self.look_at = now;
+                self.forget_absence();
+            }
             // Answers to what was given up already say nothing: the next look shows what became of it.
             Event::Read { attempt, found } => {
                 if let Some(Operation::Read) = self.land(attempt) {

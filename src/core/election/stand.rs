@@ -28,12 +28,7 @@ impl Election {
     /// when the server loses its data.
     pub(super) fn see(&mut self, now: Timestamp, found: &Found) {
         match found {
-            Found::Failed => {
-                // A key that is made and lost while nobody could look leaves no trace: its absence counts anew.
-                self.seen
-                    .take_if(|seen| matches!(seen.found, Found::Absent { .. }));
-                return;
-            }
+            Found::Failed => return self.forget_absence(),
             Found::Record { record, .. } => self.highest = self.highest.max(record.term),
             Found::Garbled { .. } | Found::Absent { .. } => {}
         }
@@ -43,6 +38,13 @@ impl Election {
                 since: now,
             });
         }
+    }
+
+    /// A key that is made and lost between two looks leaves no trace: its absence counts anew when a look failed, or when
+    /// somebody wrote it or speaks of a term.
+    pub(super) fn forget_absence(&mut self) {
+        self.seen
+            .take_if(|seen| matches!(seen.found, Found::Absent { .. }));
     }
 
     /// The write without an answer that this record is.

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use streamkeeper_core::record::{Assignment, StreamWrite};
 use streamkeeper_core::spec::StreamSpec;
-use streamkeeper_protocol::{Epoch, Ownership, StreamId, Term};
+use streamkeeper_protocol::{Epoch, Ownership, SessionId, StreamId, Term};
 
 use crate::world::World;
 
@@ -53,6 +53,11 @@ impl Watch {
         self.writers.wrote(stream, term);
         self.epochs.stored(stream, assignment, exclusive);
         self.ends.replaced(stream, assignment.epoch);
+    }
+
+    /// The session that an epoch of a stream was granted to.
+    fn named(&self, stream: &StreamId, epoch: Epoch) -> Option<SessionId> {
+        self.epochs.named(stream, epoch)
     }
 
     /// A leader has given the stream to somebody else.

@@ -19,6 +19,11 @@ pub(super) struct Epochs {
 }
 
 impl Epochs {
+    pub(super) fn named(&self, stream: &StreamId, epoch: Epoch) -> Option<SessionId> {
+        let named = self.named.get(&(stream.clone(), epoch));
+        named.map(|(_, session)| *session)
+    }
+
     /// An `available` stream that comes back from the saved set carries the epoch of its worker's former session.
     pub(super) fn stored(&mut self, stream: &StreamId, assignment: &Assignment, exclusive: bool) {
         let key = (stream.clone(), assignment.epoch);

@@ -5,6 +5,7 @@ use streamkeeper_core::migration::{State, Way};
 use streamkeeper_core::notice::Notice;
 use streamkeeper_protocol::{Epoch, StreamId, WorkerId};
 
+use crate::node::Child;
 use crate::world::World;
 
 /// A worker that no fault touched for so long must not lose a stream.
@@ -61,7 +62,14 @@ impl World {
         let seats = &self.orchestrators[index].cluster().workers;
         for node in &self.nodes {
             let child = node.children.get(stream);
-            let runs = child.is_some_and(|child| child.epoch < epoch && !child.stopping);
+            // A copy that was started from the saved set names its worker's former session: it needs a fresh epoch.
+            let saved = |child: &&Child| {
+                let named = self.watch.named(stream, child.epoch);
+                node.id == *worker && named.is_some_and(|session| session != node.session_id)
+            };
+            let runs = child
+                .filter(|child| !saved(child))
+                .is_some_and(|child| child.epoch < epoch && !child.stopping);
             // Who was refused, because another process had its id, has nothing to lose.
             let seated = seats
                 .get(&node.id)

@@ -144,3 +144,37 @@ fn a_generation_that_nobody_ever_told_is_not_counted_on() {
     world.assert_runs("s1", &["a"]);
     assert_eq!(world.state("s1"), StreamState::Running);
 }
+
+#[test]
+fn a_late_message_of_a_session_that_is_lost_makes_the_failure_detector_say_so_again() {
+    let mut world = running_world();
+    world.judge("a", 1, Availability::Lost);
+    world.expected.clear();
+    world.beat("a");
+    let session = (worker("a"), SessionId::from_u128(1));
+    assert_eq!(world.expected, [session]);
+    world.beat("a");
+    assert_eq!(world.expected.len(), 1, "who is not lost is not asked for");
+}
+
+#[test]
+fn whoever_gets_its_seat_back_applies_nothing_that_was_sent_to_it_before_it_lost_it() {
+    let mut world = running_world();
+    world.deaf.insert(worker("a"));
+    // What is sent now comes late.
+    world.declare(&["late"]);
+    world.place_all("a");
+    let late = *world.versions.last().unwrap();
+    let former = world.workers.remove(&worker("a")).unwrap();
+    world.judge("a", 1, Availability::Lost);
+    world.join("a", 9);
+    world.judge("a", 9, Availability::Dead);
+    world.workers.insert(worker("a"), former);
+    world.deaf.clear();
+    world.versions.clear();
+    let mut digest = world.report(&worker("a")).unwrap();
+    digest.inventory.parts = 0;
+    world.send(Event::Heartbeat(Box::new(digest)));
+    assert!(world.versions[0] > late, "{:?} {late:?}", world.versions);
+    assert!(world.versions[1] > late, "{:?} {late:?}", world.versions);
+}

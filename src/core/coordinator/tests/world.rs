@@ -36,8 +36,11 @@ pub(super) struct World {
     unanswered: Option<(Fence, u64)>,
     /// Transactions that wrote something under the present fence.
     pub(super) transactions: u64,
-    /// What workers were answered.
+    /// Whom the failure detector was asked for.
+    pub(super) expected: Vec<(WorkerId, SessionId)>,
+    /// What workers were answered, and under which version.
     pub(super) answers: Vec<AssignKind>,
+    pub(super) versions: Vec<Version>,
     /// Every (stream, epoch) that any worker ever started, in order.
     pub(super) starts: Vec<(StreamId, Epoch)>,
 }
@@ -144,6 +147,7 @@ impl World {
             }
             Command::Assign(assign) => {
                 self.answers.push(assign.kind);
+                self.versions.push(assign.version());
                 let heartbeat = self.obey(&assign);
                 heartbeat.map(|heartbeat| Event::Heartbeat(Box::new(heartbeat)))
             }
@@ -155,7 +159,11 @@ impl World {
                 self.rivals += 1;
                 None
             }
-            Command::Expect(_) | Command::Snapshot(_) => None,
+            Command::Expect(sessions) => {
+                self.expected.extend(sessions);
+                None
+            }
+            Command::Snapshot(_) => None,
             Command::Notice(notice) => {
                 self.notices.push(notice);
                 None

@@ -142,14 +142,30 @@ fn the_wait_begins_anew_with_every_write_even_under_the_same_revision() {
 }
 
 #[test]
-fn an_absence_that_nobody_could_watch_counts_anew() {
-    let mut lone = Lone::new(Config::default());
-    lone.found(0, Found::Absent { revision: 0 });
-    lone.tell(3_000, Event::Tick);
-    lone.found(3_000, Found::Failed);
-    lone.tell(7_000, Event::Tick);
-    lone.found(7_000, Found::Absent { revision: 0 });
-    assert!(!lone.wants_to_write());
+fn an_absence_counts_anew_when_a_key_may_have_been_made_and_lost_since() {
+    let failed = |lone: &mut Lone| lone.found(3_000, Found::Failed);
+    let changed = |lone: &mut Lone| {
+        lone.found(3_000, Found::Absent { revision: 0 });
+        lone.tell(3_500, Event::Changed);
+        lone.found(3_500, Found::Absent { revision: 0 });
+    };
+    let told = |lone: &mut Lone| {
+        lone.found(3_000, Found::Absent { revision: 0 });
+        lone.tell(3_500, Event::Heard(term(33)));
+    };
+    let happenings: [fn(&mut Lone); 3] = [failed, changed, told];
+    for (number, happens) in happenings.into_iter().enumerate() {
+        let mut lone = Lone::new(Config::default());
+        lone.found(0, Found::Absent { revision: 0 });
+        lone.tell(3_000, Event::Tick);
+        happens(&mut lone);
+        lone.tell(7_000, Event::Tick);
+        lone.found(7_000, Found::Absent { revision: 0 });
+        assert!(!lone.wants_to_write(), "{number}");
+        lone.tell(15_000, Event::Tick);
+        lone.found(15_000, Found::Absent { revision: 0 });
+        assert!(lone.wants_to_write(), "{number}");
+    }
 }
 
 #[test]
@@ -229,6 +245,17 @@ fn a_holder_makes_a_vanished_key_anew_and_yields_to_another_ones() {
 }
 
 #[test]
+fn a_key_that_vanished_after_it_may_have_been_given_up_is_not_made_anew() {
+    let mut lone = leader();
+    lone.tell(100, Event::StepDown { for_good: false });
+    lone.tell(200, Event::Vacated { term: term(48) });
+    lone.written(1_200, WriteOutcome::Unknown);
+    lone.did();
+    lone.found(1_201, Found::Absent { revision: 0 });
+    assert!(!lone.wants_to_write());
+}
+
+#[test]
 fn a_higher_term_that_is_heard_or_needed_is_retaken_above_and_an_implausible_one_is_not() {
     for event in [Event::Heard(term(70)), Event::NeedTerm { above: term(70) }] {
         let mut lone = leader();
@@ -267,6 +294,24 @@ fn the_key_is_released_only_when_nobody_acts_under_it_any_more() {
     lone.tell(6_100, Event::Tick);
     lone.found(6_100, found);
     assert!(lone.wants_to_write());
+}
+
+/// Its coordinator was not restarted, and may act under what it was told before.
+#[test]
+fn who_was_restarted_and_is_told_to_step_down_waits_for_its_coordinator_as_well() {
+    let mut lone = Lone::new(Config::default());
+    let mut own = others(false, 1, 6_000);
+    if let Found::Record { record, .. } = &mut own {
+        record.leader = OrchestratorId::new("me").unwrap();
+    }
+    lone.found(0, own);
+    lone.tell(1, Event::StepDown { for_good: true });
+    lone.did();
+    lone.written(2, WriteOutcome::Stored { revision: 10 });
+    assert_eq!(lone.did(), [Command::Resigned { term: term(48) }]);
+    lone.tell(3, Event::Vacated { term: term(48) });
+    assert!(lone.wants_to_write());
+    assert!(lone.record.is_some_and(|record| record.released));
 }
 
 #[test]
