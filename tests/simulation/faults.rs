@@ -298,7 +298,7 @@ impl World {
     }
 
     /// A second process with the same id.
-    fn start_twin(&mut self, index: usize, length: u64) {
+    pub(crate) fn start_twin(&mut self, index: usize, length: u64) {
         if self.nodes.len() >= MAX_NODES {
             return;
         }

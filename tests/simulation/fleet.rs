@@ -273,13 +273,14 @@ impl World {
         let node = &self.nodes[index];
         if node.link.mute_until <= self.now && self.nats_up {
             self.sometimes.saw("proof of death by the guard");
-            let farewell = farewell(&self.nodes[index].id, self.nodes[index].session_id);
+            let farewell = bare_heartbeat(&self.nodes[index].id, self.nodes[index].session_id);
             self.send_heartbeat(index, farewell);
         }
     }
 }
 
-fn farewell(worker: &WorkerId, session: SessionId) -> Heartbeat {
+/// What a guard says at the end: nothing but whose session it is.
+pub(crate) fn bare_heartbeat(worker: &WorkerId, session: SessionId) -> Heartbeat {
     Heartbeat {
         v: PROTOCOL_VERSION,
         worker: worker.clone(),

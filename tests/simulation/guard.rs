@@ -230,6 +230,12 @@ impl World {
         self.guard_at(index, lease.stop_at, budget);
     }
 
+    /// Whether exclusive children may be started now.
+    pub(crate) fn leased(&self, index: usize) -> bool {
+        let time = self.nodes[index].clock.read(self.now);
+        !self.nodes[index].guard.refuses(time)
+    }
+
     fn trace_child(&mut self, index: usize, stream: &StreamId, what: &str) {
         let text = format!("{stream} on {} {what}", self.nodes[index].id);
         self.trace(format_args!("{text}"));

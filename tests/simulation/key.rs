@@ -100,7 +100,17 @@ impl World {
         }
         let event = Self::perform_ask(&mut self.leader_key, ask);
         let (index, life) = (ask.orchestrator, ask.life);
-        if let KeyWish::Write(record, _) = &ask.wish {
+        if let KeyWish::Write(record, expect) = &ask.wish {
+            let stored = matches!(
+                event,
+                election::Event::Written {
+                    outcome: WriteOutcome::Stored { .. },
+                    ..
+                }
+            );
+            if stored && *expect == 0 {
+                self.note_maker(index);
+            }
             self.trace(format_args!(
                 "o{index} writes term {} released {} to the key: {event:?}",
                 record.term, record.released

@@ -81,17 +81,20 @@ pub(crate) fn one(seed: u64, shape: Shape, print: Print) -> Totals {
     match outcome {
         Ok(()) => totals.sometimes = world.sometimes,
         Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .cloned()
-                .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
-                .unwrap_or_default();
+            let text = said(&*panic);
             totals
                 .broken
                 .push((seed, format!("{:.3} s: {text}", world.now as f64 / 1_000.0)));
         }
     }
     totals
+}
+
+/// The words of a panic.
+pub(crate) fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+        .unwrap_or_default()
 }
 
 /// Runs seeds on every core. What breaks is collected, and said once, at the end.

@@ -1,7 +1,7 @@
 //! S4 fenced-leader: a deposed leader changes nothing that its successor has changed; and two orchestrators never hold
-//! the role at once, as long as the message server forgets nothing.
+//! the role at once, as long as the message server forgets nothing, or whoever takes the key makes it anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use streamkeeper_core::coordinator::Event;
 use streamkeeper_core::election;
@@ -30,8 +30,10 @@ impl Writers {
 pub(super) struct Holders {
     until: BTreeMap<usize, u64>,
     /// The server forgot something: revisions repeat, and until then a late write may meet a revision that it does not
-    /// mean.
+    /// mean, and an older state of the key may be free. (The fence holds all the same.)
     forgotten_until: u64,
+    /// Who made the key anew, after waiting as long as any lease of it lasts: nobody else may lead.
+    makers: BTreeSet<usize>,
 }
 
 /// Longest time for which a write is on its way, and a lease.
@@ -44,7 +46,8 @@ impl World {
             Input::Coordinator(Event::Elected { term, until }) => {
                 let now = self.now;
                 let until = self.orchestrators[index].clock.when(until.as_ms());
-                let trusted = self.watch.holders.forgotten_until < now;
+                let made = self.watch.holders.makers.remove(&index);
+                let trusted = made || self.watch.holders.forgotten_until < now;
                 let holders = &mut self.watch.holders.until;
                 let other = holders
                     .iter()
@@ -62,11 +65,19 @@ impl World {
         }
     }
 
+    /// The key was not there, and is written.
+    pub(crate) fn note_maker(&mut self, index: usize) {
+        self.watch.holders.makers.insert(index);
+    }
+
     /// The process is gone, or (none) the message server has forgotten who holds the role.
     pub(crate) fn forget_role(&mut self, index: Option<usize>) {
         let holders = &mut self.watch.holders;
         match index {
-            Some(index) => drop(holders.until.remove(&index)),
+            Some(index) => {
+                holders.until.remove(&index);
+                holders.makers.remove(&index);
+            }
             None => holders.forgotten_until = self.now + FORGOTTEN_MS,
         }
     }

@@ -1,10 +1,11 @@
 //! Hand-written schedules for rules that chance does not reach, because other rules stand before them.
 
+mod grants;
+mod leaders;
+
 use streamkeeper_core::record::{Assignment, AssignmentWrite, Fence, WriteBatch};
-use streamkeeper_protocol::{
-    Action, Assign, AssignKind, DEFAULT_KILL_MARGIN_MS, DEFAULT_STOP_BUDGET_MS, DesiredEntry, Epoch,
-    Ownership, PROTOCOL_VERSION, RunSpec, SessionId, StreamId, Term, WorkerId,
-};
+use streamkeeper_core::spec::StreamSpec;
+use streamkeeper_protocol::{Epoch, Ownership, SessionId, StreamId, Term, WorkerId};
 
 use crate::database::Database;
 use crate::invariant::Watch;
@@ -22,7 +23,7 @@ fn stream() -> StreamId {
 }
 
 /// A leader whose memory is behind the database writes an assignment of before.
-pub(crate) fn outdated_row() {
+fn outdated_row() {
     let (mut database, mut watch) = (Database::default(), Watch::default());
     let (mut random, mut sometimes) = (Random::new(1), Sometimes::default());
     let fence = Fence {
@@ -47,51 +48,51 @@ pub(crate) fn outdated_row() {
     }
 }
 
-/// A leader that went wrong names an epoch below the one that a worker ran already.
-pub(crate) fn outdated_grant() {
-    let mut world = World::empty(1, Shape::large(0), Print::Nothing);
+/// Every script, with a name for people. Each panics where a guarantee is broken.
+pub(crate) const ALL: [(&str, fn()); 6] = [
+    ("an outdated row", outdated_row),
+    ("an outdated grant", grants::outdated_grant),
+    ("a late set", grants::late_set),
+    ("a late inventory", grants::late_inventory),
+    ("a key that is given up", leaders::given_up),
+    ("a key that is lost", leaders::lost_key),
+];
+
+/// A world without faults whose orchestrators run.
+fn calm(seed: u64, orchestrators: u64, workers: u64) -> World {
+    let shape = Shape {
+        orchestrators,
+        workers,
+        ..Shape::large(0)
+    };
+    let mut world = World::empty(seed, shape, Print::Nothing);
     world.stormy = false;
-    world.start_worker(0);
-    world.run_until(1_000);
-    let (worker, session) = (world.nodes[0].id.clone(), world.nodes[0].session_id);
-    for (generation, counters) in [(1, vec![5]), (2, vec![]), (3, vec![4])] {
-        let entry = |counter| DesiredEntry {
-            stream: stream(),
-            epoch: Epoch::new(term(16), counter),
-            action: Action::Run,
-            spec: Some(RunSpec {
-                source: "source".to_owned(),
-                ownership: Ownership::Available,
-                labels: std::collections::BTreeMap::new(),
-            }),
-        };
-        let assign = Assign {
-            v: PROTOCOL_VERSION,
-            worker: worker.clone(),
-            session,
-            ack_seq: 1,
-            term: term(16),
-            generation,
-            lease_ms: 15_000,
-            stop_budget_ms: DEFAULT_STOP_BUDGET_MS,
-            kill_margin_ms: DEFAULT_KILL_MARGIN_MS,
-            whole_inventory: false,
-            kind: AssignKind::Desired,
-            reason: None,
-            part: 0,
-            parts: 1,
-            entries: counters.into_iter().map(entry).collect(),
-            zlib: false,
-        };
-        // It is taken out of the set on purpose.
-        world.nodes[0].leaving = true;
-        world.assign(0, &assign);
-        world.run_until(world.now + 1_000);
+    for index in 0..world.orchestrators.len() {
+        world.start_orchestrator(index);
+    }
+    world
+}
+
+fn exclusive() -> StreamSpec {
+    StreamSpec {
+        ownership: Ownership::Exclusive,
+        ..StreamSpec::new(stream(), "source")
+    }
+}
+
+/// Lets time pass, a millisecond at a time, until it is so.
+#[track_caller]
+fn until(world: &mut World, is_so: impl Fn(&World) -> bool) {
+    let end = world.now + 60_000;
+    while !is_so(world) {
+        assert!(world.now < end, "a script waits for what never happens");
+        world.run_until(world.now + 1);
     }
 }
 
 #[test]
 fn the_rules_hold_in_every_script() {
-    outdated_row();
-    outdated_grant();
+    for (_, script) in ALL {
+        script();
+    }
 }

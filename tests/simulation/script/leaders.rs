@@ -1,0 +1,42 @@
+//! The leader's key at the moments that matter most.
+
+use streamkeeper_core::election::Event;
+use streamkeeper_core::router::Input;
+
+use super::{calm, until};
+use crate::orchestrator::Work;
+use crate::world::World;
+
+/// Mailboxes are of unlike speed: in some of so many worlds the moment is met.
+const WORLDS: u64 = 8;
+
+fn leader(world: &World) -> Option<usize> {
+    (0..world.orchestrators.len()).find(|index| world.orchestrators[*index].leads())
+}
+
+/// A leader is told to step down, and is paused before its coordinator knows.
+pub(super) fn given_up() {
+    for seed in 0..WORLDS {
+        let mut world = calm(seed, 2, 0);
+        until(&mut world, |world| leader(world).is_some());
+        let first = leader(&world).unwrap();
+        let event = Event::StepDown { for_good: false };
+        world.later(first, 0, Work::Arrive(Box::new(Input::Election(event))));
+        until(&mut world, |world| world.sometimes.count("leaving") > 0);
+        world.pause_orchestrator(first, 3_000);
+        world.run_until(world.now + 20_000);
+        assert!(leader(&world).is_some());
+    }
+}
+
+/// The message server loses the key under a leader that lives.
+pub(super) fn lost_key() {
+    for seed in 0..WORLDS {
+        let mut world = calm(seed, 2, 0);
+        until(&mut world, |world| leader(world).is_some());
+        world.run_until(world.now + 3_000);
+        world.wipe_key(true);
+        world.run_until(world.now + 20_000);
+        assert!(leader(&world).is_some());
+    }
+}
