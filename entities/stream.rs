@@ -28,6 +28,15 @@ pub struct Model {
     /// Labels that the worker must have, a JSON object of texts.
     #[sea_orm(column_type = "Text")]
     pub requires: String,
+    /// Labels that the worker should have, a JSON object of texts.
+    #[sea_orm(column_type = "Text")]
+    pub prefers: String,
+    /// Streams of the same key keep apart; empty: none.
+    #[sea_orm(column_type = "Text")]
+    pub spread: String,
+    /// The only worker that may run it; empty: any.
+    #[sea_orm(column_type = "Text")]
+    pub pin: String,
 }
 
 /// No foreign keys: a stream may be deleted while its assignment is still being ended.

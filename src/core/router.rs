@@ -296,6 +296,7 @@ impl Routed for Balancer {
     fn route(command: balancer::Command) -> Vec<Route> {
         let event = match command {
             balancer::Command::Propose(proposals) => coordinator::Event::Propose(proposals),
+            balancer::Command::Preempt(streams) => coordinator::Event::Preempt(streams),
             balancer::Command::Unplaced(streams) => coordinator::Event::Unplaced(streams),
         };
         vec![Route::To(Input::Coordinator(event))]

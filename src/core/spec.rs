@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use streamkeeper_protocol::limit::{MAX_LABELS, MAX_SOURCE_BYTES, MAX_TEXT_BYTES};
-use streamkeeper_protocol::{Ownership, StreamId};
+use streamkeeper_protocol::{Ownership, StreamId, WorkerId};
 
 /// One stream as the user declared it.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +24,16 @@ pub struct StreamSpec {
     pub labels: BTreeMap<String, String>,
     /// Labels that its worker must have.
     pub requires: BTreeMap<String, String>,
+    /// Labels that its worker should have, where such a worker has room and is not much fuller than others.
+    pub prefers: BTreeMap<String, String>,
+    /// Streams of the same key are never on one worker, and in different zones where that is possible.
+    pub spread: Option<String>,
+    /// The only worker that may run it.
+    pub pin: Option<WorkerId>,
 }
+
+// Its weight is never NaN. With it, two references to the same spec are known to be equal without a look at it.
+impl Eq for StreamSpec {}
 
 impl StreamSpec {
     /// A stream with default settings.
@@ -39,6 +48,9 @@ impl StreamSpec {
             ownership: Ownership::Available,
             labels: BTreeMap::new(),
             requires: BTreeMap::new(),
+            prefers: BTreeMap::new(),
+            spread: None,
+            pin: None,
         }
     }
 
@@ -60,7 +72,19 @@ impl StreamSpec {
         if !(self.weight.is_finite() && self.weight > 0.0 && self.weight <= MAX_WEIGHT) {
             errors.push(SpecError::Weight(self.weight.to_string()));
         }
-        for (field, labels) in [("labels", &self.labels), ("requires", &self.requires)] {
+        if let Some(key) = &self.spread {
+            if key.is_empty() || key.len() > MAX_TEXT_BYTES {
+                errors.push(SpecError::Spread(key.len()));
+            }
+            if key.contains('\0') {
+                errors.push(SpecError::ControlCharacter { field: "spread" });
+            }
+        }
+        for (field, labels) in [
+            ("labels", &self.labels),
+            ("requires", &self.requires),
+            ("prefers", &self.prefers),
+        ] {
             if labels.len() > MAX_LABELS {
                 errors.push(SpecError::TooManyLabels {
                     field,
@@ -105,19 +129,22 @@ pub enum SpecError {
     /// A control character where none can be stored or handed to a process.
     #[error("{field}: has a control character, which cannot be stored or handed to a process; remove it")]
     ControlCharacter {
-        /// `source`, `labels` or `requires`.
+        /// `source`, `spread`, `labels`, `requires` or `prefers`.
         field: &'static str,
     },
     /// Source too long.
     #[error("source: has {0} bytes, at most {MAX_SOURCE_BYTES} are allowed")]
     SourceTooLong(usize),
+    /// The spread key is empty or too long.
+    #[error("spread: has {0} bytes; write a key of 1 to {MAX_TEXT_BYTES}, or leave it out")]
+    Spread(usize),
     /// Weight out of range.
     #[error("weight: is {0}, must be a number above 0 and at most {MAX_WEIGHT}")]
     Weight(String),
     /// Too many labels.
     #[error("{field}: has {count} entries, at most {MAX_LABELS} are allowed")]
     TooManyLabels {
-        /// `labels` or `requires`.
+        /// `labels`, `requires` or `prefers`.
         field: &'static str,
         /// How many there are.
         count: usize,
@@ -125,7 +152,7 @@ pub enum SpecError {
     /// A key is empty, or a key or value is too long.
     #[error("{field}: entry {key:?} is empty or longer than {MAX_TEXT_BYTES} bytes")]
     Label {
-        /// `labels` or `requires`.
+        /// `labels`, `requires` or `prefers`.
         field: &'static str,
         /// The key.
         key: String,

@@ -147,7 +147,12 @@ fn fields(stream: &Value) -> Fields {
         };
         fields.insert(field.to_owned(), value);
     }
-    for field in ["labels", "requires"] {
+    for field in ["spread", "pin"] {
+        if let Some(value) = said(field) {
+            fields.insert(field.to_owned(), value.clone());
+        }
+    }
+    for field in ["labels", "requires", "prefers"] {
         for (key, value) in said(field).and_then(Value::as_object).into_iter().flatten() {
             fields.insert(format!("{field}.{key}"), value.clone());
         }

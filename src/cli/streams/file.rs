@@ -35,6 +35,9 @@ const FIELDS: &[(&str, Kind)] = &[
     ("ownership", Kind::Text),
     ("labels", Kind::Texts),
     ("requires", Kind::Texts),
+    ("prefers", Kind::Texts),
+    ("spread", Kind::Text),
+    ("pin", Kind::Text),
 ];
 
 /// A file that was read.

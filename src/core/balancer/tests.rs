@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::OrdSet;
-use streamkeeper_protocol::{Capacity, Epoch, Mode, Ownership, Phase, SessionId, Version};
+use streamkeeper_protocol::{Capacity, Epoch, Mode, Ownership, Phase, SessionId, Version, WorkerId};
 
 use super::*;
-use crate::cluster::{Availability, Leadership};
+use crate::cluster::{Availability, Leadership, Slot, StreamRecord, WorkerRecord};
 use crate::record::Assignment;
 use crate::spec::StreamSpec;
 
@@ -111,6 +111,12 @@ fn perform(cluster: &mut ClusterState, commands: &[Command]) -> usize {
                     moves += 1;
                 }
             }
+            Command::Preempt(streams) => {
+                for release in streams {
+                    take(cluster, &release.stream);
+                    moves += 1;
+                }
+            }
             Command::Unplaced(streams) => {
                 for (stream, reason) in streams {
                     Arc::make_mut(cluster.streams.get_mut(stream).unwrap()).unplaced = *reason;
@@ -140,6 +146,16 @@ fn give(cluster: &mut ClusterState, stream: &StreamId, to: &WorkerId) {
     target.assigned.insert(stream.clone());
     target.load += weight;
     cluster.needs_worker.remove(stream);
+}
+
+fn take(cluster: &mut ClusterState, stream: &StreamId) {
+    let record = Arc::make_mut(cluster.streams.get_mut(stream).unwrap());
+    let from = Arc::make_mut(cluster.workers.get_mut(record.slot.worker().unwrap()).unwrap());
+    from.assigned.remove(stream);
+    from.load -= record.spec.weight;
+    record.slot = Slot::Vacant;
+    record.reason = MoveReason::Preempted;
+    cluster.needs_worker.insert(stream.clone());
 }
 
 /// Loses a worker: its streams need another.

@@ -40,6 +40,9 @@ pub struct StreamRecord {
     pub claimed: bool,
 }
 
+// Numbers in it are never NaN. With it, two references to the same record are known to be equal without a look at it.
+impl Eq for StreamRecord {}
+
 /// Who may run a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Slot {
@@ -264,6 +267,8 @@ pub enum MoveReason {
     Asked,
     /// It failed where it was moved to.
     RolledBack,
+    /// A stream of higher priority needed the room.
+    Preempted,
 }
 
 impl MoveReason {
@@ -281,6 +286,7 @@ impl MoveReason {
             Self::Restart => "restart",
             Self::Asked => "asked",
             Self::RolledBack => "rolled_back",
+            Self::Preempted => "preempted",
         }
     }
 
@@ -288,9 +294,13 @@ impl MoveReason {
     #[must_use]
     pub const fn is_given_up(self) -> bool {
         match self {
-            Self::Balance | Self::Drain | Self::Changed | Self::Restart | Self::Asked | Self::RolledBack => {
-                true
-            }
+            Self::Balance
+            | Self::Drain
+            | Self::Changed
+            | Self::Restart
+            | Self::Asked
+            | Self::RolledBack
+            | Self::Preempted => true,
             Self::Declared | Self::WorkerLost | Self::Adopted | Self::Missing => false,
         }
     }

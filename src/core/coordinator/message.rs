@@ -72,6 +72,15 @@ pub struct Proposal {
     pub reason: MoveReason,
 }
 
+/// One stream that is to yield. It is refused when the stream changed since it was planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// The stream.
+    pub stream: StreamId,
+    /// Epoch of the assignment that is to end.
+    pub planned_on: Option<Epoch>,
+}
+
 /// What the coordinator is told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -115,6 +124,8 @@ pub enum Event {
     Availability(Vec<SessionChange>),
     /// The balancer's wishes.
     Propose(Vec<Proposal>),
+    /// Streams that yield to more important ones, because capacity lacks.
+    Preempt(Vec<Release>),
     /// Streams that the balancer cannot place, with the reason, or can again.
     Unplaced(Vec<(StreamId, Option<UnplacedReason>)>),
     /// A user's change.

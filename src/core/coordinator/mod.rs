@@ -32,7 +32,7 @@ use crate::notice::Notice;
 use crate::record::Fence;
 use crate::time::Timestamp;
 use lease::Leases;
-pub use message::{Command, Config, Event, Proposal};
+pub use message::{Command, Config, Event, Proposal, Release};
 use seat::Seat;
 use writes::Writes;
 
@@ -160,6 +160,11 @@ impl Machine for Coordinator {
             Event::Propose(proposals) => {
                 for proposal in proposals {
                     self.propose(now, &proposal);
+                }
+            }
+            Event::Preempt(streams) => {
+                for stream in streams {
+                    self.preempt(now, &stream);
                 }
             }
             Event::Unplaced(streams) => {

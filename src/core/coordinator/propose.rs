@@ -3,8 +3,8 @@
 use streamkeeper_protocol::StreamId;
 use streamkeeper_protocol::mutant::{self, Mutant};
 
-use super::{Coordinator, Proposal};
-use crate::cluster::Slot;
+use super::{Coordinator, Proposal, Release};
+use crate::cluster::{MoveReason, Slot};
 use crate::time::Timestamp;
 
 impl Coordinator {
@@ -62,5 +62,20 @@ impl Coordinator {
     fn is_releasing(&self, stream: &StreamId) -> bool {
         let record = self.cluster.streams.get(stream);
         record.is_some_and(|record| matches!(record.slot, Slot::Releasing { .. }))
+    }
+
+    /// Takes a stream from its worker, for the sake of a more important one; it waits then, without an assignment.
+    pub(super) fn preempt(&mut self, now: Timestamp, release: &Release) {
+        let Some(record) = self.cluster.streams.get(&release.stream) else {
+            return;
+        };
+        let Slot::Held(from) = record.slot.clone() else {
+            return;
+        };
+        let may = self.leads() && !self.doubtful && self.retry_at.is_none() && self.database_is_well(now);
+        if may && release.planned_on == Some(from.epoch) {
+            let slot = Slot::Releasing { from, to: None };
+            self.set_slot(now, &release.stream, slot, MoveReason::Preempted);
+        }
     }
 }

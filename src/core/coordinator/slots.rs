@@ -296,6 +296,12 @@ impl Coordinator {
             .streams
             .get(stream)
             .map_or(MoveReason::Declared, |record| record.reason);
+        if reason == MoveReason::Preempted && to.is_none() {
+            // It stopped for good: an orphan would go on where it was.
+            self.writes.clear(stream.clone(), from.epoch);
+            self.set_slot(now, stream, Slot::Vacant, reason);
+            return self.settle(now, stream);
+        }
         self.set_slot(now, stream, Slot::Orphaned { last: from }, reason);
         let exclusive = self
             .cluster

@@ -184,8 +184,7 @@ impl<'a> Round<'a> {
         loop {
             let low = self.standings.iter().find(|standing| self.gets(standing))?;
             let gives = |(_, _, worker): &&Standing| {
-                (self.flow[*worker as usize] <= 0.0 || mutant::on(Mutant::GiversGet))
-                    && !self.exhausted[*worker as usize]
+                self.flow[*worker as usize] <= 0.0 && !self.exhausted[*worker as usize]
             };
             let high = self.standings.iter().rev().find(gives)?;
             let outside = high.0.0 > self.mean + target || low.0.0 < self.mean - target;
@@ -203,8 +202,7 @@ impl<'a> Round<'a> {
     /// Whether a worker may be given something.
     fn gets(&self, (score, _, worker): &Standing) -> bool {
         let flow = self.flow[*worker as usize];
-        let giver = flow < 0.0 && !mutant::on(Mutant::GiversGet);
-        !giver && (score.0 <= self.receivers || flow > 0.0) && !(self.even.on_probation)(*worker)
+        flow >= 0.0 && (score.0 <= self.receivers || flow > 0.0) && !(self.even.on_probation)(*worker)
     }
 
     /// The move away from one worker that helps most. The streams whose size comes closest to what should move are tried
@@ -218,11 +216,16 @@ impl<'a> Round<'a> {
         } else {
             surplus.min((score - low) / 2.0)
         };
+        // One stream may always be moved.
+        let untouched = budget >= self.even.limits.max_share * self.total;
         let mut near: Vec<(Key, Index)> = Vec::with_capacity(work.streams_of(donor).len());
         for stream in work.streams_of(donor) {
             let size = &self.problem.size[*stream as usize];
             let part = relative_with(&[0.0; DIMENSIONS], size, inverse);
-            if f64::from(size[0]) <= budget && part < score - low && (too_full || part <= surplus) {
+            if (f64::from(size[0]) <= budget || untouched)
+                && part < score - low
+                && (too_full || part <= surplus)
+            {
                 near.push((Key((part - ideal).abs()), *stream));
             }
         }

@@ -32,8 +32,6 @@ pub(super) enum Mutant {
     BudgetIgnored,
     /// Moves that gain nothing are made.
     GainIgnored,
-    /// Whoever was given something gives.
-    GiversGet,
     /// A stream leaves the worker on which it still runs.
     HomeIgnored,
     /// A death is an occasion to move others too.
@@ -45,7 +43,7 @@ pub(super) enum Mutant {
 #[cfg(all(test, feature = "mutants"))]
 impl Mutant {
     /// All of them.
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::WeightIgnored,
         Self::CountIgnored,
         Self::LabelsIgnored,
@@ -60,7 +58,6 @@ impl Mutant {
         Self::BandIgnored,
         Self::BudgetIgnored,
         Self::GainIgnored,
-        Self::GiversGet,
         Self::HomeIgnored,
         Self::EveryoneMoves,
         Self::StaleTree,

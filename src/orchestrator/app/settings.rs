@@ -114,8 +114,13 @@ pub(super) fn actors(config: &Config) -> Settings {
             band_relative: config.balancer.band_relative,
             band_absolute: config.balancer.band_absolute,
             round_interval: config.balancer.round_interval,
+            min_gain: config.balancer.min_gain,
+            damping: config.balancer.damping,
             max_moves_per_round: config.balancer.max_moves_per_round,
+            max_share_per_round: config.balancer.max_share_per_round,
             stream_cooldown: config.balancer.stream_cooldown,
+            probation: config.balancer.probation,
+            ..balancer::Config::default()
         },
         consistency_checker: consistency_checker::Config {
             check_interval: config.consistency.check_interval,

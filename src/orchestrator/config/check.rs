@@ -80,7 +80,7 @@ fn durations(config: &Config, broken: &mut Vec<Broken>) {
 }
 
 fn shares(config: &Config, broken: &mut Vec<Broken>) {
-    let shares: [(&'static [&'static str], f64); 4] = [
+    let shares: [(&'static [&'static str], f64); 7] = [
         (
             &["heartbeat.mass_failure_share"],
             config.heartbeat.mass_failure_share,
@@ -88,6 +88,12 @@ fn shares(config: &Config, broken: &mut Vec<Broken>) {
         (&["lease.drift"], config.lease.drift),
         (&["balancer.band_relative"], config.balancer.band_relative),
         (&["balancer.band_absolute"], config.balancer.band_absolute),
+        (&["balancer.min_gain"], config.balancer.min_gain),
+        (&["balancer.damping"], config.balancer.damping),
+        (
+            &["balancer.max_share_per_round"],
+            config.balancer.max_share_per_round,
+        ),
     ];
     for (keys, value) in shares {
         if !(0.0..=1.0).contains(&value) {

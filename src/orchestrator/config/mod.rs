@@ -165,11 +165,20 @@ pub struct Balancer {
     /// Time between two rounds.
     #[serde(with = "humantime_serde")]
     pub round_interval: Duration,
+    /// Least difference that a move has to make, as a share of the band.
+    pub min_gain: f64,
+    /// Share of its excess that a worker gives, and of what it lacks that one gets, in one round.
+    pub damping: f64,
     /// Most moves of one round.
     pub max_moves_per_round: usize,
+    /// Most load that one round moves, as a share of all load.
+    pub max_share_per_round: f64,
     /// Time for which a moved stream stays where it is.
     #[serde(with = "humantime_serde")]
     pub stream_cooldown: Duration,
+    /// Time for which a worker that is back after a loss gets nothing for the sake of balance.
+    #[serde(with = "humantime_serde")]
+    pub probation: Duration,
 }
 
 /// Moves of running streams.

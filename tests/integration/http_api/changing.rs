@@ -31,6 +31,9 @@ async fn a_declarative_change_arrives_whole() {
                 "ownership": "available",
                 "labels": {"site": "north"},
                 "requires": {"gpu": "yes"},
+                "prefers": {"disk": "fast"},
+                "spread": "cameras",
+                "pin": "w1",
             },
         ],
         "prune": true,
@@ -56,6 +59,9 @@ async fn a_declarative_change_arrives_whole() {
     a.priority = -3;
     a.labels.insert("site".to_owned(), "north".to_owned());
     a.requires.insert("gpu".to_owned(), "yes".to_owned());
+    a.prefers.insert("disk".to_owned(), "fast".to_owned());
+    a.spread = Some("cameras".to_owned());
+    a.pin = Some("w1".parse().unwrap());
     let expected = ApplyStreams {
         streams: vec![StreamSpec::new(stream_id("b"), "http://u:p@host/b"), a],
         delete: vec![stream_id("c")],

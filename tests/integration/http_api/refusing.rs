@@ -92,6 +92,13 @@ async fn every_mistake_of_a_body_is_named_with_its_pointer() {
             ],
         ),
         (
+            json!({"streams": [{"name": "b", "source": "s", "spread": "", "pin": "x y"}]}),
+            &[
+                ("/streams/0/pin", "character ' '"),
+                ("/streams/0/spread", "write a key of 1 to"),
+            ],
+        ),
+        (
             json!({"streams": [a, a]}),
             &[("/streams/1/name", "first at /streams/0")],
         ),

@@ -7,8 +7,9 @@ use super::backend::{Backend, assignment, lead, on_both, stream};
 
 on_both!(a_bad_row_is_reported_and_the_rest_loads);
 
-/// In this order: name, source, enabled, weight, priority, ownership, labels, requires.
-const STREAMS: &str = "INSERT INTO stream VALUES ('good', 'x', true, 1.0, 0, 'available', '{}', '{}'), \
+/// The columns without a default.
+const COLUMNS: &str = "name, source, enabled, weight, priority, ownership, labels, requires";
+const STREAMS: &str = "('good', 'x', true, 1.0, 0, 'available', '{}', '{}'), \
                        ('owner', 'x', true, 1.0, 0, 'mine', '{}', '{}'), \
                        ('label', 'x', true, 1.0, 0, 'available', '[]', '{}'), \
                        ('weight', 'x', true, 0.0, 0, 'available', '{}', '{}'), \
@@ -18,7 +19,9 @@ const ASSIGNMENTS: &str = "INSERT INTO assignment VALUES ('good', 'w', '00000000
 
 async fn a_bad_row_is_reported_and_the_rest_loads(backend: &Backend) {
     let store = backend.open().await;
-    backend.sql(STREAMS).await;
+    backend
+        .sql(&format!("INSERT INTO stream ({COLUMNS}) VALUES {STREAMS}"))
+        .await;
     backend.sql(ASSIGNMENTS).await;
     // What only one of them can store: a text among numbers, and a number that is none.
     let own = match backend {
@@ -27,7 +30,7 @@ async fn a_bad_row_is_reported_and_the_rest_loads(backend: &Backend) {
     };
     backend
         .sql(&format!(
-            "INSERT INTO stream VALUES ('own', 'x', true, {own}, 'available', '{{}}', '{{}}')"
+            "INSERT INTO stream ({COLUMNS}) VALUES ('own', 'x', true, {own}, 'available', '{{}}', '{{}}')"
         ))
         .await;
     let found = lead(&store, 1).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use streamkeeper_core::record::{Fence, Persisted, StreamWrite, WriteBatch};
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_orchestrator::port::{Store, StoreError};
-use streamkeeper_protocol::{Epoch, Ownership, Term};
+use streamkeeper_protocol::{Epoch, Ownership, Term, WorkerId};
 
 use super::backend::{
     Backend, LEASE, assignment, assignments, clear, committed, fence, lead, on_both, put, stream, streams,
@@ -114,6 +114,9 @@ async fn streams_survive_reopening_and_deleted_ones_are_gone(backend: &Backend) 
     full.ownership = Ownership::Exclusive;
     full.labels.insert("a\"b".to_owned(), "ü".to_owned());
     full.requires.insert("gpu".to_owned(), "yes".to_owned());
+    full.prefers.insert("disk".to_owned(), "fast".to_owned());
+    full.spread = Some("cameras".to_owned());
+    full.pin = Some(WorkerId::new("w1").unwrap());
     let gone = StreamSpec::new(stream("gone"), "x");
     let both = [&full, &gone].map(|spec| StreamWrite::Put(spec.clone()));
     assert_eq!(

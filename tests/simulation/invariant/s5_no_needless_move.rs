@@ -41,7 +41,8 @@ impl World {
             | MoveReason::Drain
             | MoveReason::Restart
             | MoveReason::Asked
-            | MoveReason::RolledBack => {}
+            | MoveReason::RolledBack
+            | MoveReason::Preempted => {}
             MoveReason::Declared | MoveReason::WorkerLost | MoveReason::Adopted | MoveReason::Missing => {
                 self.check_needed(index, stream, worker, *epoch, *reason);
             }

@@ -10,7 +10,7 @@ use actix_web::web::{Bytes, Payload};
 use serde_json::Value;
 use streamkeeper_core::request::ApplyStreams;
 use streamkeeper_core::spec::{SpecError, StreamSpec};
-use streamkeeper_protocol::{Ownership, StreamId};
+use streamkeeper_protocol::{Ownership, StreamId, WorkerId};
 
 use super::fields::{Fields, escape, wrong_type};
 use super::mask::is_masked;
@@ -273,6 +273,16 @@ fn stream(
     if let Some(requires) = fields.texts("requires") {
         spec.requires = requires;
     }
+    if let Some(prefers) = fields.texts("prefers") {
+        spec.prefers = prefers;
+    }
+    spec.spread = fields.text("spread");
+    if let Some(pin) = fields.text("pin") {
+        match WorkerId::new(&pin) {
+            Ok(pin) => spec.pin = Some(pin),
+            Err(error) => fields.wrong("pin", error.to_string()),
+        }
+    }
     for error in spec.validate().err().unwrap_or_default() {
         let (place, field) = place_of(&error);
         let detail = error.to_string();
@@ -307,6 +317,7 @@ fn read_name(fields: &mut Fields<'_>, given: Option<&StreamId>) -> Option<Stream
 fn place_of(error: &SpecError) -> (String, &'static str) {
     match error {
         SpecError::EmptySource | SpecError::SourceTooLong(_) => ("source".to_owned(), "source"),
+        SpecError::Spread(_) => ("spread".to_owned(), "spread"),
         SpecError::Weight(_) => ("weight".to_owned(), "weight"),
         SpecError::ControlCharacter { field } | SpecError::TooManyLabels { field, .. } => {
             ((*field).to_owned(), field)

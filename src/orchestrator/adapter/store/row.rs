@@ -126,6 +126,13 @@ fn stream_of_row(row: &QueryResult) -> Result<StreamSpec, StoreError> {
             .map_err(|error| bad("stream", name, "ownership", error))?,
         labels: labels_of_text(&model.labels).map_err(|error| bad("stream", name, "labels", error))?,
         requires: labels_of_text(&model.requires).map_err(|error| bad("stream", name, "requires", error))?,
+        prefers: labels_of_text(&model.prefers).map_err(|error| bad("stream", name, "prefers", error))?,
+        spread: Some(model.spread).filter(|key| !key.is_empty()),
+        pin: Some(model.pin)
+            .filter(|pin| !pin.is_empty())
+            .map(WorkerId::new)
+            .transpose()
+            .map_err(|error| bad("stream", name, "pin", error))?,
         source: model.source,
     })
 }

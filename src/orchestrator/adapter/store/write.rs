@@ -23,7 +23,7 @@ const RETRY_SHARE: u32 = 2;
 /// of the other. One writer at a time cannot.
 const WRITER_LOCK: i64 = 0x5354_524b_5752_4954;
 
-const STREAM: [Column; 8] = [
+const STREAM: [Column; 11] = [
     Column("name", Type::Text),
     Column("source", Type::Text),
     Column("enabled", Type::Bool),
@@ -32,6 +32,9 @@ const STREAM: [Column; 8] = [
     Column("ownership", Type::Text),
     Column("labels", Type::Text),
     Column("requires", Type::Text),
+    Column("prefers", Type::Text),
+    Column("spread", Type::Text),
+    Column("pin", Type::Text),
 ];
 const STREAM_KEY: [Column; 1] = [Column("name", Type::Text)];
 const ASSIGNMENT: [Column; 5] = [
@@ -178,7 +181,7 @@ async fn write_streams(transaction: &DatabaseTransaction, writes: &[StreamWrite]
     puts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     deletes.sort_unstable();
     for chunk in puts.chunks(MAX_ROWS) {
-        let chunk: Vec<[Value; 8]> = chunk.iter().map(|spec| stream_row(spec)).collect();
+        let chunk: Vec<[Value; 11]> = chunk.iter().map(|spec| stream_row(spec)).collect();
         let statement = rows::statement(backend, &STREAM, chunk, |source| {
             let (names, overwrite) = (rows::names(&STREAM), rows::overwrite(&STREAM));
             format!("INSERT INTO stream ({names}) {source} ON CONFLICT (name) DO UPDATE SET {overwrite}")
@@ -195,7 +198,7 @@ async fn write_streams(transaction: &DatabaseTransaction, writes: &[StreamWrite]
     Ok(())
 }
 
-fn stream_row(spec: &StreamSpec) -> [Value; 8] {
+fn stream_row(spec: &StreamSpec) -> [Value; 11] {
     [
         spec.name.as_str().into(),
         spec.source.as_str().into(),
@@ -205,6 +208,9 @@ fn stream_row(spec: &StreamSpec) -> [Value; 8] {
         row::text_of_ownership(spec.ownership).into(),
         row::text_of_labels(&spec.labels).into(),
         row::text_of_labels(&spec.requires).into(),
+        row::text_of_labels(&spec.prefers).into(),
+        spec.spread.as_deref().unwrap_or_default().into(),
+        spec.pin.as_ref().map_or("", |pin| pin.as_str()).into(),
     ]
 }
 

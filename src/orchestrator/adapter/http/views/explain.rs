@@ -90,6 +90,7 @@ const fn reason(reason: MoveReason) -> &'static str {
         MoveReason::Restart => "because somebody asked for its restart",
         MoveReason::Asked => "because somebody asked for the move",
         MoveReason::RolledBack => "because it failed where it was moved to",
+        MoveReason::Preempted => "because a stream of higher priority needed the room where it was",
     }
 }
 

@@ -80,6 +80,12 @@ pub(in super::super) struct SpecShape {
     labels: Option<BTreeMap<String, String>>,
     /// Labels that its worker must have.
     requires: Option<BTreeMap<String, String>>,
+    /// Labels that its worker should have: a worker without them counts as fuller.
+    prefers: Option<BTreeMap<String, String>>,
+    /// Streams of the same key are never on one worker, and in different zones where that is possible.
+    spread: Option<String>,
+    /// The only worker that may run it.
+    pin: Option<String>,
 }
 
 /// A declarative change: all of it or nothing.

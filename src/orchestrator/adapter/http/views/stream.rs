@@ -33,12 +33,20 @@ pub(in super::super) struct StreamView<'a> {
     labels: &'a BTreeMap<String, String>,
     /// Labels that its worker must have.
     requires: &'a BTreeMap<String, String>,
+    /// Labels that its worker should have.
+    prefers: &'a BTreeMap<String, String>,
+    /// Streams of the same key are never on one worker.
+    #[schema(value_type = Option<String>, required)]
+    spread: Option<&'a str>,
+    /// The only worker that may run it.
+    #[schema(value_type = Option<String>, required)]
+    pin: Option<&'a WorkerId>,
     /// `disabled`, `unplaced`, `placing`, `starting`, `running`, `failing`, `moving`, `stopping` or `orphaned`.
     state: &'static str,
     /// Since when its slot is as it is.
     since: String,
-    /// Why it is where it is: `declared`, `worker_lost`, `balance`, `drain`, `adopted`, `missing`, `changed` or
-    /// `restart`.
+    /// Why it is where it is: `declared`, `worker_lost`, `balance`, `drain`, `adopted`, `missing`, `changed`, `restart` or
+    /// `preempted`.
     reason: &'static str,
     /// The worker whose capacity it takes.
     #[schema(value_type = Option<String>, required)]
@@ -84,6 +92,9 @@ impl<'a> StreamView<'a> {
             ownership: spec.ownership,
             labels: &spec.labels,
             requires: &spec.requires,
+            prefers: &spec.prefers,
+            spread: spec.spread.as_deref(),
+            pin: spec.pin.as_ref(),
             state: record.state().as_str(),
             since: times.show(record.since),
             reason: record.reason.as_str(),
