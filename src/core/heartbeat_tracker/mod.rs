@@ -86,6 +86,8 @@ pub struct HeartbeatTracker {
     dead: Graveyard,
     held_since: Option<Timestamp>,
     told_hold: Option<bool>,
+    /// Whether everybody was silent in the last pass.
+    nobody_heard: bool,
     next_pass: Option<Timestamp>,
     /// When the first grace ends.
     next_confirm: Option<Timestamp>,
@@ -103,6 +105,7 @@ impl HeartbeatTracker {
             dead: Graveyard::new(),
             held_since: None,
             told_hold: None,
+            nobody_heard: false,
             next_pass: None,
             next_confirm: None,
             pings: (Timestamp::ZERO, 0),
@@ -157,6 +160,15 @@ impl HeartbeatTracker {
                 return commands;
             }
             tracked.last_seq = seq;
+            if std::mem::take(&mut self.nobody_heard) {
+                // It was us who heard nobody. The others come back too, each in its time: silence counts from now.
+                for other in self.sessions.values_mut() {
+                    other.last_heard = now;
+                }
+            }
+            let Some(tracked) = self.sessions.get_mut(&key) else {
+                return commands;
+            };
             tracked.last_heard = now;
             tracked.emergency = false;
             tracked.near = true;
@@ -236,15 +248,17 @@ impl HeartbeatTracker {
     fn judge_mass_failure(&mut self, now: Timestamp, commands: &mut Vec<Command>) -> bool {
         let judged = |tracked: &&Tracked| tracked.availability != Availability::Lost;
         let of = self.sessions.values().filter(judged).count();
-        // Once one of them is about to be lost, those whose grace still goes on count as well: connections that break
-        // together are found one by one.
+        // Once one of them is about to be lost, those that are late or whose grace still goes on count as well: who falls
+        // silent together was not heard last together, and connections that break together are found one by one.
+        let config = &self.config;
+        let is_over = |tracked: &Tracked| tracked.is_silent(now.since(tracked.last_heard), config.timeout);
         let deciding = self
             .sessions
             .values()
-            .any(|tracked| judged(&tracked) && tracked.is_gone());
+            .any(|tracked| judged(&tracked) && is_over(tracked));
         let is_silent = |tracked: &&Tracked| {
-            let silence = now.since(tracked.last_heard);
-            tracked.is_silent(silence, self.config.timeout) || (deciding && tracked.suspicion.is_some())
+            let late = now.since(tracked.last_heard) >= config.warning;
+            is_over(tracked) || (deciding && (late || tracked.suspicion.is_some()))
         };
         let silent = self.sessions.values().filter(judged).filter(is_silent).count();
         let share = if of == 0 { 0.0 } else { silent as f64 / of as f64 };
@@ -260,6 +274,7 @@ impl HeartbeatTracker {
                 everybody || (over && now.since(since) < self.config.mass_failure_max_hold)
             }
         };
+        self.nobody_heard = everybody;
         if hold != self.held_since.is_some() {
             self.held_since = hold.then_some(now);
         }
