@@ -8,6 +8,8 @@ pub mod database;
 pub mod disk;
 #[path = "support/fleet.rs"]
 pub mod fleet;
+#[path = "support/history/mod.rs"]
+pub mod history;
 #[path = "support/http.rs"]
 pub mod http;
 #[path = "support/icecast.rs"]
@@ -16,6 +18,8 @@ pub mod icecast;
 pub mod marks;
 #[path = "support/nats.rs"]
 pub mod nats;
+#[path = "support/network.rs"]
+pub mod network;
 #[path = "support/operator.rs"]
 pub mod operator;
 #[path = "support/ports.rs"]
@@ -26,6 +30,8 @@ pub mod postgres;
 pub mod process;
 #[path = "support/program.rs"]
 pub mod program;
+#[path = "support/proxy.rs"]
+pub mod proxy;
 #[path = "support/puppet.rs"]
 pub mod puppet;
 #[path = "support/state.rs"]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the programs that the demo and the tests run: nats-server, icecast2, ffmpeg, PostgreSQL, promtool (in
-# Debian's package prometheus) and a C compiler.
+# Debian's package prometheus), ip (iproute2), a library that sets wall clocks (libfaketime) and a C compiler.
 # Says nothing where nothing is missing.
 set -euo pipefail
 
@@ -22,6 +22,15 @@ has_postgresql() {
     has initdb
 }
 
+# A library, not a program: programs with threads load it.
+has_libfaketime() {
+    local library
+    for library in /usr/lib/*/faketime/libfaketimeMT.so.1; do
+        [ -e "$library" ] && return
+    done
+    return 1
+}
+
 # Packages that are missing, one a line.
 missing() {
     has nats-server || echo nats-server
@@ -32,6 +41,9 @@ missing() {
     # The worker in Python runs in an environment of its own, which needs the module that Debian packs apart.
     python3 -c 'import ensurepip, venv' 2>/dev/null || printf '%s\n' python3 python3-venv
     has openssl || echo openssl
+    # The fault suite: network namespaces, and wall clocks that jump.
+    has ip || echo iproute2
+    has_libfaketime || echo libfaketime
     has cc || printf '%s\n' gcc libc6-dev
 }
 

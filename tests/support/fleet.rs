@@ -1,7 +1,8 @@
 //! Orchestrators and agents as real processes.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use rustix::process::Signal;
@@ -13,6 +14,41 @@ use crate::program::program;
 use crate::wait;
 use crate::world::World;
 
+/// Where a process runs, and in which surroundings: by default here, as everything else.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The address that it listens on.
+    pub address: Ipv4Addr,
+    /// Words before its command: a program that becomes it.
+    pub before: Vec<String>,
+    /// Its variables.
+    pub variables: Vec<(String, String)>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            address: Ipv4Addr::LOCALHOST,
+            before: Vec::new(),
+            variables: Vec::new(),
+        }
+    }
+}
+
+impl Place {
+    /// Starts the program with `args` there.
+    fn spawn(&self, world: &World, name: &str, args: &[String]) -> Process {
+        let words = self.before.iter().map(PathBuf::from);
+        let words: Vec<PathBuf> = words.chain([program().clone()]).collect();
+        world.spawn(name, &words[0], |command| {
+            command
+                .args(&words[1..])
+                .envs(self.variables.iter().cloned())
+                .args(args);
+        })
+    }
+}
+
 /// An orchestrator with a data folder and a port that it keeps.
 #[derive(Debug)]
 pub struct Orchestrator {
@@ -20,7 +56,7 @@ pub struct Orchestrator {
     data: PathBuf,
     port: u16,
     args: Vec<String>,
-    variables: Vec<(String, String)>,
+    place: Place,
     process: Process,
 }
 
@@ -38,6 +74,19 @@ impl Orchestrator {
     /// # Panics
     /// Panics where it does not become ready.
     pub async fn start_as(world: &World, name: &str, args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let place = Place {
+            variables: variables.iter().map(owned).collect(),
+            ..Place::default()
+        };
+        Self::start_in(world, name, place, args).await
+    }
+
+    /// Starts one somewhere.
+    ///
+    /// # Panics
+    /// Panics where it does not become ready.
+    pub async fn start_in(world: &World, name: &str, place: Place, args: &[&str]) -> Self {
         let data = match name {
             "orchestrator" => "data".to_owned(),
             other => format!("data-{other}"),
@@ -45,15 +94,13 @@ impl Orchestrator {
         let data = world.folder().join(data);
         let port = free_port();
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        let variables: Vec<(String, String)> = variables.iter().map(owned).collect();
-        let process = serve(world, name, &data, port, &args, &variables);
+        let process = serve(world, name, &data, port, &args, &place);
         let mut orchestrator = Self {
             name: name.to_owned(),
             data,
             port,
             args,
-            variables,
+            place,
             process,
         };
         orchestrator.ready().await;
@@ -72,7 +119,7 @@ impl Orchestrator {
 
     /// The API.
     pub fn api(&self) -> Api {
-        Api::new(self.port)
+        Api::at(self.place.address, self.port)
     }
 
     /// The process.
@@ -111,16 +158,14 @@ impl Orchestrator {
     /// # Panics
     /// Panics where it does not become ready.
     pub async fn restart(&mut self, world: &World) {
-        self.process.kill9();
-        self.process = serve(
-            world,
-            &self.name,
-            &self.data,
-            self.port,
-            &self.args,
-            &self.variables,
-        );
+        self.launch(world);
         self.ready().await;
+    }
+
+    /// Starts it again on the same folder and port, and does not wait.
+    pub fn launch(&mut self, world: &World) {
+        self.process.kill9();
+        self.process = serve(world, &self.name, &self.data, self.port, &self.args, &self.place);
     }
 
     async fn ready(&mut self) {
@@ -140,31 +185,21 @@ impl Orchestrator {
     }
 }
 
-fn serve(
-    world: &World,
-    name: &str,
-    data: &PathBuf,
-    port: u16,
-    args: &[String],
-    variables: &[(String, String)],
-) -> Process {
-    world.spawn(name, program(), |command| {
-        command
-            .envs(variables.iter().cloned())
-            .arg("serve")
-            .arg("--data")
-            .arg(data)
-            .arg("--bind")
-            .arg(format!("127.0.0.1:{port}"))
-            .args(["--log", "info,streamkeeper=debug"])
-            .args(
-                world
-                    .database_url()
-                    .into_iter()
-                    .flat_map(|url| ["--database", url]),
-            )
-            .args(args);
-    })
+fn serve(world: &World, name: &str, data: &Path, port: u16, args: &[String], place: &Place) -> Process {
+    let mut words = vec![
+        "serve".to_owned(),
+        "--data".to_owned(),
+        data.to_string_lossy().into_owned(),
+        "--bind".to_owned(),
+        format!("{}:{port}", place.address),
+        "--log".to_owned(),
+        "info,streamkeeper=debug".to_owned(),
+    ];
+    if let Some(url) = world.database_url() {
+        words.extend(["--database".to_owned(), url.to_owned()]);
+    }
+    words.extend(args.iter().cloned());
+    place.spawn(world, name, &words)
 }
 
 /// An agent that keeps its id and state folder over restarts.
@@ -172,18 +207,30 @@ fn serve(
 pub struct Agent {
     id: String,
     args: Vec<String>,
+    place: Place,
     process: Process,
 }
 
 impl Agent {
     /// Starts `streamkeeper agent` with `args` besides its id and state folder.
     pub fn start(world: &World, id: &str, args: &[&str]) -> Self {
+        Self::start_in(world, id, Place::default(), args)
+    }
+
+    /// Starts one somewhere.
+    pub fn start_in(world: &World, id: &str, place: Place, args: &[&str]) -> Self {
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
         Self {
-            process: join(world, id, &args),
+            process: join(world, id, &args, &place),
             id: id.to_owned(),
             args,
+            place,
         }
+    }
+
+    /// Where it runs; a change counts from the next start on.
+    pub fn place(&mut self) -> &mut Place {
+        &mut self.place
     }
 
     /// The worker's id, and the name under which [`World::living`] finds it.
@@ -210,7 +257,7 @@ impl Agent {
     /// Starts it again, as the same worker.
     pub fn restart(&mut self, world: &World) {
         self.process.kill9();
-        self.process = join(world, &self.id, &self.args);
+        self.process = join(world, &self.id, &self.args, &self.place);
     }
 
     /// Process ids of the commands that it runs, by stream.
@@ -229,11 +276,10 @@ impl Agent {
     }
 }
 
-fn join(world: &World, id: &str, args: &[String]) -> Process {
-    world.spawn(id, program(), |command| {
-        command
-            .args(["agent", "--id", id, "--state"])
-            .arg(world.folder().join(format!("state-{id}")))
-            .args(args);
-    })
+fn join(world: &World, id: &str, args: &[String], place: &Place) -> Process {
+    let state = world.folder().join(format!("state-{id}"));
+    let mut words: Vec<String> = ["agent", "--id", id, "--state"].map(ToOwned::to_owned).into();
+    words.push(state.to_string_lossy().into_owned());
+    words.extend(args.iter().cloned());
+    place.spawn(world, id, &words)
 }

@@ -1,5 +1,6 @@
 //! A client for plain HTTP on loopback.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -41,8 +42,13 @@ pub struct Api {
 impl Api {
     /// The API on a loopback port.
     pub fn new(port: u16) -> Self {
+        Self::at(Ipv4Addr::LOCALHOST, port)
+    }
+
+    /// The API at an address.
+    pub fn at(address: Ipv4Addr, port: u16) -> Self {
         Self {
-            base: format!("http://127.0.0.1:{port}"),
+            base: format!("http://{address}:{port}"),
             client: client(),
         }
     }

@@ -1,5 +1,6 @@
 //! A real nats-server for one test.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
@@ -13,8 +14,11 @@ use crate::wait;
 #[derive(Debug)]
 pub struct NatsServer {
     process: Process,
+    address: Ipv4Addr,
     port: u16,
     jetstream: bool,
+    /// Its place in a cluster.
+    member: Vec<String>,
     folder: TempDir,
 }
 
@@ -24,7 +28,7 @@ impl NatsServer {
     /// # Panics
     /// Panics with the server's log where it does not come up.
     pub async fn start() -> Self {
-        Self::launch(false).await
+        Self::launch(Ipv4Addr::LOCALHOST, false, Vec::new()).await
     }
 
     /// Starts a server with JetStream, whose store survives [`Self::restart`].
@@ -32,17 +36,54 @@ impl NatsServer {
     /// # Panics
     /// Panics with the server's log where it does not come up.
     pub async fn start_with_jetstream() -> Self {
-        Self::launch(true).await
+        Self::start_at(Ipv4Addr::LOCALHOST).await
     }
 
-    async fn launch(jetstream: bool) -> Self {
+    /// Starts a server with JetStream at an address.
+    ///
+    /// # Panics
+    /// Panics with the server's log where it does not come up.
+    pub async fn start_at(address: Ipv4Addr) -> Self {
+        Self::launch(address, true, Vec::new()).await
+    }
+
+    /// Starts servers with JetStream, one at each address, that are one cluster.
+    ///
+    /// # Panics
+    /// Panics with a server's log where it does not come up.
+    pub async fn cluster(addresses: &[Ipv4Addr]) -> Vec<Self> {
+        let routes: Vec<String> = addresses
+            .iter()
+            .map(|address| format!("nats://{address}:{}", free_port()))
+            .collect();
+        let mut servers = Vec::new();
+        for (address, own) in addresses.iter().zip(&routes) {
+            let name = format!("nats-{}", servers.len() + 1);
+            let words = [
+                "--server_name",
+                &name,
+                "--cluster_name",
+                "tests",
+                "--cluster",
+                own,
+            ];
+            let words = words.into_iter().map(ToOwned::to_owned);
+            let routes = ["--routes".to_owned(), routes.join(",")];
+            servers.push(Self::launch(*address, true, words.chain(routes).collect()).await);
+        }
+        servers
+    }
+
+    async fn launch(address: Ipv4Addr, jetstream: bool, member: Vec<String>) -> Self {
         let folder = TempDir::with_prefix("streamkeeper-nats-").expect("a temporary folder");
         let port = free_port();
-        let process = spawn(&folder, port, jetstream);
+        let process = spawn(&folder, address, port, jetstream, &member);
         let mut server = Self {
             process,
+            address,
             port,
             jetstream,
+            member,
             folder,
         };
         server.ready().await;
@@ -51,7 +92,12 @@ impl NatsServer {
 
     /// Where clients connect.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}:{}", self.address, self.port)
+    }
+
+    /// Its address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
     }
 
     /// The port, the same over restarts.
@@ -75,7 +121,13 @@ impl NatsServer {
     /// Panics with the server's log where it does not come up.
     pub async fn restart(&mut self) {
         self.process.kill9();
-        self.process = spawn(&self.folder, self.port, self.jetstream);
+        self.process = spawn(
+            &self.folder,
+            self.address,
+            self.port,
+            self.jetstream,
+            &self.member,
+        );
         self.ready().await;
     }
 
@@ -85,8 +137,16 @@ impl NatsServer {
     /// Panics with the server's log where it does not come up, or its store cannot be removed.
     pub async fn come_back_empty(&mut self) {
         self.process.kill9();
-        std::fs::remove_dir_all(self.folder.path().join("jetstream")).expect("the store is there");
+        self.wipe();
         self.restart().await;
+    }
+
+    /// Empties what a server kept that was killed.
+    ///
+    /// # Panics
+    /// Panics where its store cannot be removed.
+    pub fn wipe(&self) {
+        std::fs::remove_dir_all(self.folder.path().join("jetstream")).expect("the store is there");
     }
 
     /// The server writes its file of ports once it listens: that it is this server, and no other one on the port, is
@@ -117,12 +177,13 @@ impl NatsServer {
     }
 }
 
-fn spawn(folder: &TempDir, port: u16, jetstream: bool) -> Process {
+fn spawn(folder: &TempDir, address: Ipv4Addr, port: u16, jetstream: bool, member: &[String]) -> Process {
     let log = folder.path().join("nats-server.log");
     Process::spawn("nats-server", &find_program("nats-server"), &log, |command| {
         command
-            .args(["--addr", "127.0.0.1", "--port"])
+            .args(["--addr", &address.to_string(), "--port"])
             .arg(port.to_string())
+            .args(member)
             .arg("--ports_file_dir")
             .arg(folder.path());
         if jetstream {
