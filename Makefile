@@ -11,7 +11,7 @@ ifeq ($(CARGO),)
 $(error cargo is missing: install a Rust toolchain (package rustup, then `rustup default stable`) and run make again)
 endif
 
-.PHONY: help setup build check test demo sim mutants
+.PHONY: help setup build check test demo sim mutants soak
 
 help: ## Shows the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -44,3 +44,6 @@ mutants: ## Takes the rules of protocol and placement away one by one, and shows
 	$(if $(SEEDS),SEEDS=$(SEEDS)) cargo test --locked --profile simulation -p streamkeeper-simulation --features mutants \
 		--test simulation every_mutant -- --nocapture
 	cargo test --locked -p streamkeeper-core --features mutants --lib every_mutant_of_placement -- --nocapture
+
+soak: setup ## Faults with default times, detached, and resumed by the same command: make soak ROUNDS=20
+	tests/soak.sh $(or $(ROUNDS),20)

@@ -45,6 +45,8 @@ level guard --test guard
 # Tests of these levels start servers and processes: a bound keeps two cores from being fought over.
 level integration --test integration -- --test-threads 4
 level e2e --test e2e -- --test-threads 3
+# Fleets that are hurt, one on each stage. They mostly wait.
+level faults --test faults -- --test-threads 3
 
 if [ "$seen" = no ]; then
     echo "there is no level $only" >&2
