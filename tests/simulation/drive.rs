@@ -156,6 +156,9 @@ impl World {
         };
         let routes = step(process, now);
         self.note_releases(index, &routes);
+        if kind == Kind::Coordinator {
+            self.check_acts(index, &routes);
+        }
         self.arm(index, kind);
         self.follow(index, routes);
     }

@@ -82,7 +82,7 @@ impl World {
             return self.answer_election(index, life, 0, event);
         }
         let mute = self.link(Party::Orchestrator(index)).mute_until > self.now;
-        let lost = mute || !self.nats_up || (self.stormy && self.network.per_mille(20));
+        let lost = mute || !self.nats_up || self.keyless || (self.stormy && self.network.per_mille(20));
         if !lost {
             // A write may be on its way for long, and land when nobody waits for it any more.
             let late = self.stormy && self.network.per_mille(30);

@@ -3,11 +3,13 @@
 use streamkeeper_protocol::mutant::{self, Mutant};
 
 use crate::number;
-use crate::run::{many_until, said};
+use crate::run::{many_until, one, said};
 use crate::script;
+use crate::shape::Shape;
+use crate::world::Print;
 
 /// Seeds after which a mutant counts as alive.
-const MOST_SEEDS: u64 = 3_000;
+const MOST_SEEDS: u64 = 1_000;
 
 /// So many rules chance alone has to reach.
 const LEAST_BY_SEEDS: usize = 20;
@@ -20,7 +22,10 @@ fn every_mutant_is_killed() {
     println!("{:<22} {:>7} {:>8}  killed by", "mutant", "seeds", "seconds");
     for mutant in Mutant::ALL {
         let totals = many_until(0..most, true, || mutant::switch(Some(mutant)));
-        let by_seed = totals.broken.first().map(|(seed, what)| {
+        // A seed that breaks by itself shows nothing.
+        let healthy = |seed: &u64| one(*seed, Shape::of(*seed), Print::Nothing).broken.is_empty();
+        let killing = totals.broken.iter().find(|(seed, _)| healthy(seed));
+        let by_seed = killing.map(|(seed, what)| {
             let what = what.split_once(" s: ").map_or(&**what, |(_, what)| what);
             format!("seed {seed}: {}", short(what))
         });

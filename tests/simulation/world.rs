@@ -93,6 +93,8 @@ pub(crate) struct World {
     pub(crate) orchestrators: Vec<Orchestrator>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) nats_up: bool,
+    /// The leader's key answers nobody, though all else gets through.
+    pub(crate) keyless: bool,
     /// Pairs between which nothing gets through, until then.
     pub(crate) cuts: BTreeMap<(Party, Party), u64>,
     /// Whether faults still happen.
@@ -134,6 +136,7 @@ impl World {
             orchestrators,
             nodes,
             nats_up: true,
+            keyless: false,
             cuts: BTreeMap::new(),
             stormy: true,
             touched: 0,

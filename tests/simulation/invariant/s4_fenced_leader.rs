@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use streamkeeper_core::coordinator::Event;
 use streamkeeper_core::election;
-use streamkeeper_core::router::Input;
+use streamkeeper_core::router::{Effect, Input, Route};
 use streamkeeper_protocol::{StreamId, Term};
 
 use crate::world::World;
@@ -25,10 +25,17 @@ impl Writers {
     }
 }
 
-/// Who may lead, and until when in true time, unless the coordinator has given it up before.
+/// Until when somebody leads in true time, and whether that was learned while the server had forgotten nothing.
+#[derive(Debug, Clone, Copy)]
+struct Holder {
+    until: u64,
+    trusted: bool,
+}
+
+/// Who may lead, and until when, unless the coordinator has given it up before.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    until: BTreeMap<usize, u64>,
+    until: BTreeMap<usize, Holder>,
     /// The server forgot something: revisions repeat, and until then a late write may meet a revision that it does not
     /// mean, and an older state of the key may be free. (The fence holds all the same.)
     forgotten_until: u64,
@@ -40,6 +47,20 @@ pub(super) struct Holders {
 const FORGOTTEN_MS: u64 = 25_000;
 
 impl World {
+    /// What a coordinator has decided. Whoever's time is over tells nobody anything and writes nothing.
+    pub(crate) fn check_acts(&self, index: usize, routes: &[Route]) {
+        let acts = |route: &Route| matches!(route, Route::Do(Effect::Assign(_) | Effect::Persist { .. }));
+        if let Some(holder) = self.watch.holders.until.get(&index)
+            && routes.iter().any(acts)
+        {
+            assert!(
+                self.now < holder.until,
+                "S4 one leader: o{index} acts {} ms after its time was over",
+                self.now - holder.until
+            );
+        }
+    }
+
     /// A word between the machines of an orchestrator.
     pub(crate) fn note_role(&mut self, index: usize, input: &Input) {
         match input {
@@ -51,12 +72,12 @@ impl World {
                 let holders = &mut self.watch.holders.until;
                 let other = holders
                     .iter()
-                    .find(|(other, until)| **other != index && **until > now);
+                    .find(|(other, holder)| **other != index && holder.until > now && holder.trusted);
                 assert!(
                     other.is_none() || until <= now || !trusted,
                     "S4 one leader: o{index} is elected with term {term}, and {other:?} leads still"
                 );
-                holders.insert(index, until);
+                holders.insert(index, Holder { until, trusted });
             }
             Input::Election(election::Event::Vacated { .. }) => {
                 self.watch.holders.until.remove(&index);

@@ -105,6 +105,32 @@ pub(super) fn late_set() {
     world.run_until(world.now + 1_000);
 }
 
+/// A backup names a former owner. The present one does not hear the leader, and its lease goes on.
+pub(super) fn former_owner() {
+    let mut world = calm(1, 1, 2);
+    let runs = |world: &World, index: usize| world.nodes[index].children.contains_key(&stream());
+    world.start_worker(0);
+    world.run_until(20_000);
+    world.ask(0, stream(), Some(exclusive()));
+    until(&mut world, |world| runs(world, 0));
+    world.database.back_up();
+    world.start_worker(1);
+    world.run_until(world.now + 5_000);
+    world.end_process(0, false);
+    until(&mut world, |world| runs(world, 1));
+    until(&mut world, |world| world.nodes[0].session.is_some());
+    world.run_until(world.now + 5_000);
+    world.nodes[1].touched = LONG;
+    world.nodes[1].link = Link {
+        deaf_until: LONG,
+        mute_until: LONG,
+    };
+    world.end_orchestrator(0);
+    assert!(world.database.restore(1, &mut world.watch));
+    world.start_orchestrator(0);
+    until(&mut world, |world| runs(world, 0));
+}
+
 /// A heartbeat from before the stream was granted reaches the next leader first.
 pub(super) fn late_inventory() {
     let mut world = calm(1, 1, 1);

@@ -40,3 +40,15 @@ pub(super) fn lost_key() {
         assert!(leader(&world).is_some());
     }
 }
+
+/// A leader reaches its database and its workers, and not its key.
+pub(super) fn cut_off() {
+    let mut world = calm(1, 1, 1);
+    world.orchestrators[0].own_key = false;
+    world.start_worker(0);
+    until(&mut world, |world| leader(world).is_some());
+    world.run_until(world.now + 3_000);
+    world.keyless = true;
+    world.run_until(world.now + 20_000);
+    assert!(leader(&world).is_none());
+}

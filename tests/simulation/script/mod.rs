@@ -49,13 +49,15 @@ fn outdated_row() {
 }
 
 /// Every script, with a name for people. Each panics where a guarantee is broken.
-pub(crate) const ALL: [(&str, fn()); 6] = [
+pub(crate) const ALL: [(&str, fn()); 8] = [
     ("an outdated row", outdated_row),
     ("an outdated grant", grants::outdated_grant),
     ("a late set", grants::late_set),
     ("a late inventory", grants::late_inventory),
     ("a key that is given up", leaders::given_up),
     ("a key that is lost", leaders::lost_key),
+    ("a leader that is cut off", leaders::cut_off),
+    ("an owner that a backup names", grants::former_owner),
 ];
 
 /// A world without faults whose orchestrators run.
@@ -67,6 +69,9 @@ fn calm(seed: u64, orchestrators: u64, workers: u64) -> World {
     };
     let mut world = World::empty(seed, shape, Print::Nothing);
     world.stormy = false;
+    if let [alone] = &mut world.orchestrators[..] {
+        alone.own_key = true;
+    }
     for index in 0..world.orchestrators.len() {
         world.start_orchestrator(index);
     }
