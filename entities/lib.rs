@@ -1,5 +1,6 @@
 //! sea-orm entities, without logic.
 
 pub mod assignment;
+pub mod directive;
 pub mod leadership;
 pub mod stream;

@@ -7,6 +7,7 @@ mod m20261124_000001_create_stream;
 mod m20261124_000002_create_assignment;
 mod m20261124_000003_create_leadership;
 mod m20261124_000004_create_progress;
+mod m20261124_000005_create_directive;
 mod m20261124_000006_add_placement;
 
 /// Every schema change that this version knows, oldest first.
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000002_create_assignment::Migration),
             Box::new(m20261124_000003_create_leadership::Migration),
             Box::new(m20261124_000004_create_progress::Migration),
+            Box::new(m20261124_000005_create_directive::Migration),
             Box::new(m20261124_000006_add_placement::Migration),
         ]
     }

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{agent, bench, completions, config, demo, leader, serve, status, streams, wait, workers};
+use crate::{agent, bench, completions, config, demo, leader, moves, serve, status, streams, wait, workers};
 
 const EXIT_CODES: &str = "\
 Examples:
@@ -39,9 +39,16 @@ pub(crate) enum Command {
     /// Declares and shows streams
     #[command(subcommand)]
     Streams(streams::StreamsCommand),
-    /// Shows workers
+    /// Shows workers, and takes them out of use
     #[command(subcommand)]
     Workers(workers::WorkersCommand),
+    /// Evens load out now, or pauses that
+    Rebalance(moves::RebalanceArgs),
+    /// Shows what moves, and what would move
+    #[command(subcommand)]
+    Plan(moves::PlanCommand),
+    /// Lists moves of streams, with their reasons
+    Migrations(moves::MigrationsArgs),
     /// Shows who leads, and hands the lead over
     #[command(subcommand)]
     Leader(leader::LeaderCommand),
@@ -67,6 +74,9 @@ impl Command {
             Self::Agent(args) => agent::run(*args),
             Self::Streams(command) => streams::run(command),
             Self::Workers(command) => workers::run(command),
+            Self::Rebalance(args) => crate::runtime()?.block_on(moves::rebalance(&args)),
+            Self::Plan(command) => crate::runtime()?.block_on(moves::plan(&command)),
+            Self::Migrations(args) => crate::runtime()?.block_on(moves::migrations(&args)),
             Self::Leader(command) => leader::run(command),
             Self::Status(args) => status::run(&args),
             Self::Wait(args) => wait::run(&args),

@@ -11,6 +11,7 @@ mod failure;
 mod http;
 mod leader;
 mod logging;
+mod moves;
 mod part;
 mod screen;
 mod serve;

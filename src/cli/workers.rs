@@ -1,4 +1,4 @@
-//! `workers`: show workers.
+//! `workers`: show workers, and take them out of use.
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::api::{Api, ApiError, ServerArgs};
 use crate::failure::Failure;
 use crate::http::encode;
+use crate::moves::{self, DrainArgs, Verb, WorkerArgs};
 use crate::screen::{self, Format, OutputArgs};
 use crate::suggest::{self, Kind};
 
@@ -29,6 +30,14 @@ pub(crate) enum WorkersCommand {
     List(ListArgs),
     /// Shows one worker, and what it runs
     Get(GetArgs),
+    /// Keeps a worker from getting streams; those that it has stay
+    Cordon(WorkerArgs),
+    /// Lets a worker get streams again; a drain of it ends
+    Uncordon(WorkerArgs),
+    /// Moves every stream of a worker elsewhere
+    Drain(DrainArgs),
+    /// Lets a worker get streams again, and evens out to it
+    Fill(WorkerArgs),
 }
 
 #[derive(Debug, Args)]
@@ -66,6 +75,8 @@ pub(crate) struct Row {
     pub(crate) takes_streams: bool,
     phase: String,
     #[serde(default)]
+    cordoned: bool,
+    #[serde(default)]
     assigned_count: usize,
     #[serde(default)]
     running_count: usize,
@@ -84,6 +95,10 @@ pub(crate) fn run(command: WorkersCommand) -> Result<(), Failure> {
         match command {
             WorkersCommand::List(args) => list(&args).await,
             WorkersCommand::Get(args) => get(&args).await,
+            WorkersCommand::Cordon(args) => moves::order_worker(Verb::Cordon, &args).await,
+            WorkersCommand::Uncordon(args) => moves::order_worker(Verb::Uncordon, &args).await,
+            WorkersCommand::Drain(args) => moves::drain(&args).await,
+            WorkersCommand::Fill(args) => moves::order_worker(Verb::Fill, &args).await,
         }
     })
 }
@@ -148,7 +163,12 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
         table.add_row(vec![
             row.id.into(),
             screen::state(&row.availability),
-            row.phase.into(),
+            if row.cordoned {
+                format!("{}, cordoned", row.phase)
+            } else {
+                row.phase
+            }
+            .into(),
             row.assigned_count.into(),
             row.running_count.into(),
             row.load_ratio

@@ -2,6 +2,7 @@
 
 use streamkeeper_protocol::{Epoch, SessionId, StreamId, Term, WorkerId};
 
+use crate::directive::DirectiveWrite;
 use crate::spec::StreamSpec;
 
 /// Who may run a stream, and under which epoch.
@@ -100,13 +101,15 @@ pub struct WriteBatch {
     pub streams: Vec<StreamWrite>,
     /// Assignments.
     pub assignments: Vec<AssignmentWrite>,
+    /// Directives of operators.
+    pub directives: Vec<DirectiveWrite>,
 }
 
 impl WriteBatch {
     /// Whether there is nothing to write.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.streams.is_empty() && self.assignments.is_empty()
+        self.streams.is_empty() && self.assignments.is_empty() && self.directives.is_empty()
     }
 }
 
@@ -117,6 +120,8 @@ pub struct Loaded {
     pub streams: Vec<StreamSpec>,
     /// Assignments.
     pub assignments: Vec<(StreamId, Assignment)>,
+    /// Directives that stand, as they would be ordered now.
+    pub directives: Vec<DirectiveWrite>,
 }
 
 /// What became of a transaction.

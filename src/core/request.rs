@@ -1,7 +1,10 @@
 //! What users ask the coordinator to change, and what it answers.
 
-use streamkeeper_protocol::StreamId;
+use std::time::Duration;
 
+use streamkeeper_protocol::{StreamId, WorkerId};
+
+use crate::forecast::Step;
 use crate::spec::StreamSpec;
 
 /// Names one waiting caller.
@@ -18,10 +21,66 @@ pub struct ApplyStreams {
     pub enable: Vec<(StreamId, bool)>,
     /// Streams to stop and start again on their worker, under a new epoch; those that are switched off stay off.
     pub restart: Vec<StreamId>,
+    /// What an operator orders besides.
+    pub orders: Vec<Order>,
     /// Deletes every stream that `streams` does not name.
     pub prune: bool,
     /// Says what would change, and changes nothing.
     pub dry_run: bool,
+}
+
+/// What an operator orders for workers, streams or the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// A worker gets no more streams.
+    Cordon {
+        /// The worker.
+        worker: WorkerId,
+        /// Why.
+        reason: String,
+    },
+    /// A worker gets streams again; a drain ends.
+    Uncordon {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker gets no more streams, and those that it has move elsewhere.
+    Drain {
+        /// The worker.
+        worker: WorkerId,
+        /// Why.
+        reason: String,
+    },
+    /// A stream is not moved for the sake of balance.
+    Freeze {
+        /// The stream.
+        stream: StreamId,
+        /// Why.
+        reason: String,
+    },
+    /// It may be moved again.
+    Unfreeze {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// A stream moves there, once.
+    Move {
+        /// The stream.
+        stream: StreamId,
+        /// Where to.
+        to: WorkerId,
+    },
+    /// No stream is moved for the sake of balance.
+    Pause {
+        /// Why.
+        reason: String,
+        /// How long.
+        lasts: Duration,
+    },
+    /// The pause is over.
+    Resume,
+    /// One round of evening out now.
+    Rebalance,
 }
 
 /// What a change did (or, in a dry run, would do). Sorted by name.
@@ -37,6 +96,8 @@ pub struct Applied {
     pub restarted: Vec<StreamId>,
     /// Streams that were as asked already.
     pub unchanged: Vec<StreamId>,
+    /// Moves that begin, as far as there is room for them.
+    pub moves: Vec<Step>,
 }
 
 /// Why a change was refused; nothing of it was done.
@@ -54,6 +115,18 @@ pub enum ApplyError {
          under another name, or delete it and declare it anew when no copy runs any more"
     )]
     NotExclusive(StreamId),
+    /// An order names a worker that is not there.
+    #[error("worker {0} is not known")]
+    UnknownWorker(WorkerId),
+    /// The worker is being drained.
+    #[error("worker {0} is being drained already")]
+    Drains(WorkerId),
+    /// What is ordered cannot be done.
+    #[error("{0}")]
+    Impossible(String),
+    /// Too many directives stand.
+    #[error("{0} directives stand already; take some back")]
+    TooManyDirectives(usize),
     /// Too many writes wait for the database.
     #[error("{0} writes wait for the database already; ask again in a moment")]
     Busy(usize),

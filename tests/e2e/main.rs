@@ -11,6 +11,7 @@ mod exclusive;
 mod icecast;
 mod leaders;
 mod logs;
+mod moves;
 mod outages;
 mod refusals;
 mod restored;

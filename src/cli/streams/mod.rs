@@ -20,6 +20,7 @@ pub(crate) use switch::{DeleteArgs, DisableArgs, EnableArgs, RestartArgs};
 use crate::api::{Api, ApiError, ServerArgs};
 use crate::failure::Failure;
 use crate::http::encode;
+use crate::moves::{self, FreezeArgs, MoveArgs, StreamArgs, Verb};
 use crate::screen::{self, Format, OutputArgs};
 use crate::suggest::{self, Kind};
 
@@ -54,6 +55,12 @@ pub(crate) enum StreamsCommand {
     Enable(EnableArgs),
     /// Switches streams off; they stay declared
     Disable(DisableArgs),
+    /// Moves a stream to a worker, once
+    Move(MoveArgs),
+    /// Keeps a stream from being moved for the sake of balance
+    Freeze(FreezeArgs),
+    /// Lets a stream be moved again
+    Unfreeze(StreamArgs),
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +153,9 @@ pub(crate) fn run(command: StreamsCommand) -> Result<(), Failure> {
             StreamsCommand::Restart(args) => switch::restart(&args).await,
             StreamsCommand::Enable(args) => switch::enable(&args).await,
             StreamsCommand::Disable(args) => switch::disable(&args).await,
+            StreamsCommand::Move(args) => moves::move_stream(&args).await,
+            StreamsCommand::Freeze(args) => moves::freeze(&args).await,
+            StreamsCommand::Unfreeze(args) => moves::order_stream(Verb::Unfreeze, &args).await,
         }
     })
 }

@@ -254,7 +254,12 @@ impl Mirror {
             Slot::Committing { .. } | Slot::Releasing { .. } | Slot::Handing { .. }
         );
         toggle(&mut self.in_motion, index, moving);
-        if record.reason == MoveReason::Balance && !homeless {
+        // What somebody moved, or had to come back, rests as well.
+        let moved = matches!(
+            record.reason,
+            MoveReason::Balance | MoveReason::Asked | MoveReason::RolledBack
+        );
+        if moved && !homeless {
             self.moved.insert(index, record.since);
         } else {
             self.moved.remove(&index);

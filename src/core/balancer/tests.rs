@@ -43,6 +43,7 @@ fn worker(index: u64, capacity: f64) -> WorkerRecord {
         version: "test".into(),
         guarded: !index.is_multiple_of(3),
         host: None,
+        cordoned: false,
         zlib: false,
         assigned: OrdSet::new(),
         load: 0.0,

@@ -3,16 +3,20 @@
 //! The maps share structure between clones, so a snapshot of a million streams costs a few pointers. Only the
 //! coordinator changes a `ClusterState`; everybody else reads a snapshot of it.
 
+mod drain;
 mod stream;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use streamkeeper_protocol::{StreamId, Term, WorkerId};
 
+use crate::directive::Directives;
 use crate::migration::Migrations;
 use crate::time::Timestamp;
+pub use drain::{Drain, DrainState, MAX_LEFT};
 pub use stream::{MoveReason, Observed, Slot, StreamRecord, StreamState, UnplacedReason};
 pub use worker::{Availability, WorkerRecord};
 
@@ -31,6 +35,10 @@ pub struct ClusterState {
     pub needs_worker: OrdSet<StreamId>,
     /// Moves: those under way, and the last that ended.
     pub migrations: Arc<Migrations>,
+    /// What operators ordered.
+    pub directives: Arc<Directives>,
+    /// Drains: those under way, and the last of each worker that ended.
+    pub drains: Arc<BTreeMap<WorkerId, Drain>>,
     /// Set while the database does not take what is to be stored.
     pub outage: Option<Arc<Outage>>,
 }

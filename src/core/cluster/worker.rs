@@ -41,6 +41,8 @@ pub struct WorkerRecord {
     pub guarded: bool,
     /// Load of its machine.
     pub host: Option<HostMetrics>,
+    /// Whether an operator ordered that it gets no streams.
+    pub cordoned: bool,
     /// Whether its session understands compressed messages.
     pub zlib: bool,
     /// Streams whose slot counts on it: `Held`, `Committing` to it, `Releasing` from it.
@@ -59,7 +61,7 @@ impl WorkerRecord {
     /// Whether new streams may be given to it.
     #[must_use]
     pub fn takes_streams(&self) -> bool {
-        self.heard && self.availability == Availability::Alive && self.phase == Phase::Ready
+        !self.cordoned && self.heard && self.availability == Availability::Alive && self.phase == Phase::Ready
     }
 
     /// Whether this stream may be given to it, as far as its kind goes.

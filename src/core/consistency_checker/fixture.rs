@@ -80,6 +80,7 @@ pub(crate) fn add_worker(cluster: &mut ClusterState, name: &str) {
         version: "test".into(),
         guarded: true,
         host: None,
+        cordoned: false,
         zlib: false,
         assigned: OrdSet::new(),
         load: 0.0,

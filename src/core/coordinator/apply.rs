@@ -8,6 +8,7 @@ use streamkeeper_protocol::{Epoch, Ownership, StreamId};
 
 use super::{Command, Coordinator};
 use crate::cluster::{MoveReason, Slot};
+use crate::directive::DirectiveWrite;
 use crate::record::StreamWrite;
 use crate::request::{Applied, ApplyError, ApplyStreams, RequestId};
 use crate::spec::StreamSpec;
@@ -19,6 +20,9 @@ pub(super) struct Planned {
     pub(super) request: RequestId,
     pub(super) applied: Applied,
     pub(super) writes: Vec<StreamWrite>,
+    pub(super) directives: Vec<DirectiveWrite>,
+    /// Why streams that are to move do so.
+    pub(super) move_reason: MoveReason,
 }
 
 /// Specs as they will be after the changes before: none for a deleted stream.
@@ -50,11 +54,11 @@ impl Coordinator {
     }
 
     /// Works out every waiting change. A dry run is answered at once, and so is what is refused.
-    pub(super) fn plan_requests(&mut self, out: &mut Vec<Command>) -> Vec<Planned> {
+    pub(super) fn plan_requests(&mut self, now: Timestamp, out: &mut Vec<Command>) -> Vec<Planned> {
         let mut overlay = Overlay::new();
         let mut all = Vec::new();
         for (request, change) in std::mem::take(&mut self.writes.requests) {
-            match self.plan_request(request, &change, &overlay) {
+            match self.plan_request(now, request, &change, &overlay) {
                 Ok(planned) if change.dry_run => out.push(Command::Reply {
                     request,
                     outcome: Ok(planned.applied),
@@ -80,6 +84,7 @@ impl Coordinator {
 
     fn plan_request(
         &self,
+        now: Timestamp,
         request: RequestId,
         change: &ApplyStreams,
         overlay: &Overlay,
@@ -148,10 +153,14 @@ impl Coordinator {
         ] {
             list.sort();
         }
+        let orders = self.plan_orders(now, &change.orders)?;
+        applied.moves = orders.moves;
         Ok(Planned {
             request,
             applied,
             writes,
+            directives: orders.writes,
+            move_reason: orders.reason,
         })
     }
 

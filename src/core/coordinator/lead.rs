@@ -184,7 +184,7 @@ impl Coordinator {
         now: Timestamp,
         fence: Fence,
         longest_lease: Duration,
-        loaded: Loaded,
+        mut loaded: Loaded,
         out: &mut Vec<Command>,
     ) {
         // Whoever was told to take a higher term meanwhile has no use for this one.
@@ -218,6 +218,7 @@ impl Coordinator {
             since: now,
             grace_until,
         };
+        self.load_directives(now, std::mem::take(&mut loaded.directives));
         self.load(now, loaded);
         self.remember(now, memory);
         let owners = self

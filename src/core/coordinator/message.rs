@@ -39,6 +39,8 @@ pub struct Config {
     pub max_waiting_requests: usize,
     /// Moves of streams that run.
     pub migration: crate::migration::Config,
+    /// How the balancer plans: drains follow it.
+    pub balancer: crate::balancer::Config,
 }
 
 impl Default for Config {
@@ -55,6 +57,7 @@ impl Default for Config {
             forget_after: Duration::from_secs(600),
             max_waiting_requests: 1_024,
             migration: crate::migration::Config::default(),
+            balancer: crate::balancer::Config::default(),
         }
     }
 }

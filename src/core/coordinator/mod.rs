@@ -5,10 +5,12 @@
 //! refused row) it does not guess: it takes a new term and reads everything again, which moves no stream.
 
 mod apply;
+mod drain;
 mod lead;
 mod lease;
 mod message;
 mod moves;
+mod orders;
 mod outage;
 mod propose;
 mod reconcile;
@@ -67,6 +69,8 @@ pub struct Coordinator {
     leases: Leases,
     writes: Writes,
     retry_at: Option<Timestamp>,
+    /// When workers that are drained are looked at next.
+    drain_at: Option<Timestamp>,
     /// When a transaction failed last.
     failed_at: Option<Timestamp>,
     /// A transaction got no answer: memory may be wrong about the database, until everything is read again.
@@ -109,6 +113,7 @@ impl Coordinator {
             leases: Leases::default(),
             writes: Writes::default(),
             retry_at: None,
+            drain_at: None,
             failed_at: None,
             doubtful: false,
             failures: 0,
@@ -221,6 +226,7 @@ impl Machine for Coordinator {
             snapshot,
             self.next_lease_end(),
             self.next_move_end(),
+            self.next_drain(),
         ]
         .into_iter()
         .flatten()
@@ -327,5 +333,6 @@ impl Coordinator {
         }
         self.end_leases(now);
         self.end_moves(now);
+        self.go_on_draining(now);
     }
 }

@@ -49,7 +49,11 @@ impl Coordinator {
             Slot::Vacant | Slot::Orphaned { .. } => {
                 self.grant(now, &proposal.stream, &proposal.to, proposal.reason);
             }
-            Slot::Held(from) if from.worker != proposal.to && self.database_is_well(now) => {
+            Slot::Held(from)
+                if from.worker != proposal.to
+                    && self.database_is_well(now)
+                    && !self.is_kept(now, proposal) =>
+            {
                 self.begin_move(now, &record, &proposal.to, proposal.reason);
                 if mutant::on(Mutant::RevokeNotAwaited) && self.is_releasing(&proposal.stream) {
                     self.grant(now, &proposal.stream, &proposal.to, proposal.reason);

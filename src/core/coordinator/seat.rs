@@ -222,6 +222,7 @@ impl Coordinator {
             version: heartbeat.version.as_str().into(),
             guarded: heartbeat.guarded,
             host: heartbeat.host,
+            cordoned: self.is_cordoned(&heartbeat.worker),
             zlib: heartbeat.zlib,
             assigned,
             load,

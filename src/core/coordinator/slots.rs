@@ -78,6 +78,7 @@ impl Coordinator {
                 version: "".into(),
                 guarded: false,
                 host: None,
+                cordoned: self.is_cordoned(&worker),
                 zlib: false,
                 assigned: OrdSet::new(),
                 load: 0.0,

@@ -2,7 +2,7 @@
 
 mod pending;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use streamkeeper_protocol::mutant::{self, Mutant};
@@ -11,6 +11,7 @@ use streamkeeper_protocol::{Epoch, StreamId};
 use super::apply::Planned;
 use super::{Command, Coordinator};
 use crate::cluster::{MoveReason, Slot};
+use crate::directive::Key;
 use crate::notice::Notice;
 use crate::record::{Assignment, AssignmentWrite, Persisted, StreamWrite, WriteBatch};
 use crate::request::{ApplyError, ApplyStreams, RequestId};
@@ -27,6 +28,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Writes {
     assignments: BTreeMap<StreamId, AssignmentWrite>,
     pub(super) requests: VecDeque<(RequestId, ApplyStreams)>,
+    /// Directives that are over.
+    ended: BTreeSet<Key>,
     in_flight: Option<InFlight>,
     tickets: u64,
     /// Transactions that were committed under the present fence.
@@ -74,25 +77,6 @@ impl Writes {
         self.committed = 0;
         self.check_at = now + CHECK_INTERVAL;
     }
-
-    /// Forgets everything and names the callers who wait.
-    pub(super) fn drop_all(&mut self) -> Vec<RequestId> {
-        self.assignments.clear();
-        let kept = mutant::on(Mutant::QueueKept).then(|| self.requests.clone());
-        let flying = self
-            .in_flight
-            .take()
-            .map(|in_flight| in_flight.planned)
-            .unwrap_or_default();
-        let waiting = self.requests.drain(..).map(|(request, _)| request);
-        let dropped = flying
-            .into_iter()
-            .map(|planned| planned.request)
-            .chain(waiting)
-            .collect();
-        self.requests.extend(kept.into_iter().flatten());
-        dropped
-    }
 }
 
 impl Coordinator {
@@ -103,7 +87,7 @@ impl Coordinator {
             && self.retry_at.is_none()
             && !self.doubtful
         {
-            let planned = self.plan_requests(out);
+            let planned = self.plan_requests(now, out);
             let streams: BTreeMap<StreamId, StreamWrite> = planned
                 .iter()
                 .flat_map(|planned| planned.writes.iter().cloned())
@@ -115,6 +99,7 @@ impl Coordinator {
                 assignments: std::mem::take(&mut self.writes.assignments)
                     .into_values()
                     .collect(),
+                directives: self.writes.directives_with(&planned),
             };
             // Whoever asked for what is so already is answered when it is known to be so in the database.
             if !batch.is_empty() || !planned.is_empty() || self.writes.check_at <= now {
@@ -201,8 +186,12 @@ impl Coordinator {
         for write in in_flight.batch.streams {
             self.stream_stored(now, write);
         }
+        for write in in_flight.batch.directives {
+            self.directive_stored(now, write);
+        }
         for planned in in_flight.planned {
             self.restart(now, &planned.applied.restarted);
+            self.move_asked(now, &planned.applied.moves, planned.move_reason);
             out.push(Command::Reply {
                 request: planned.request,
                 outcome: Ok(planned.applied),

@@ -147,7 +147,7 @@ impl Migrations {
     }
 
     /// One more is under way.
-    pub(crate) fn begin(&mut self, migration: Migration) {
+    pub fn begin(&mut self, migration: Migration) {
         self.active.insert(migration.stream.clone(), Arc::new(migration));
     }
 

@@ -184,6 +184,12 @@ impl Migration {
         })
     }
 
+    /// Whether its source runs it no more.
+    #[must_use]
+    pub const fn is_away(&self) -> bool {
+        matches!(self.state, State::Verifying) || matches!(self.way, Way::Emergency)
+    }
+
     /// Whether the stream's new slot is a step of this move.
     pub(crate) fn fits(&self, slot: &Slot) -> bool {
         match (self.way, slot) {

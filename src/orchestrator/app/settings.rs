@@ -88,6 +88,7 @@ pub(super) fn actors(config: &Config) -> Settings {
             kill_margin: config.lease.kill_margin,
             // The store gives up first, so that this one is only for answers that never come.
             persist_timeout: config.database.operation_timeout * 3,
+            balancer: balancer(config),
             migration: migration::Config {
                 max_per_source: config.migration.max_per_source,
                 max_per_target: config.migration.max_per_target,
@@ -110,18 +111,7 @@ pub(super) fn actors(config: &Config) -> Settings {
             mass_failure_count: config.heartbeat.mass_failure_count,
             mass_failure_max_hold: config.heartbeat.mass_failure_max_hold,
         },
-        balancer: balancer::Config {
-            band_relative: config.balancer.band_relative,
-            band_absolute: config.balancer.band_absolute,
-            round_interval: config.balancer.round_interval,
-            min_gain: config.balancer.min_gain,
-            damping: config.balancer.damping,
-            max_moves_per_round: config.balancer.max_moves_per_round,
-            max_share_per_round: config.balancer.max_share_per_round,
-            stream_cooldown: config.balancer.stream_cooldown,
-            probation: config.balancer.probation,
-            ..balancer::Config::default()
-        },
+        balancer: balancer(config),
         consistency_checker: consistency_checker::Config {
             check_interval: config.consistency.check_interval,
             confirmations: config.consistency.confirmations,
@@ -140,6 +130,21 @@ pub(super) fn actors(config: &Config) -> Settings {
             stuck_after: config.supervision.stuck_after,
         },
         change_timeout: config.http.change_timeout,
+    }
+}
+
+fn balancer(config: &Config) -> balancer::Config {
+    balancer::Config {
+        band_relative: config.balancer.band_relative,
+        band_absolute: config.balancer.band_absolute,
+        round_interval: config.balancer.round_interval,
+        min_gain: config.balancer.min_gain,
+        damping: config.balancer.damping,
+        max_moves_per_round: config.balancer.max_moves_per_round,
+        max_share_per_round: config.balancer.max_share_per_round,
+        stream_cooldown: config.balancer.stream_cooldown,
+        probation: config.balancer.probation,
+        ..balancer::Config::default()
     }
 }
 

@@ -121,6 +121,7 @@ mod tests {
             version: "1".into(),
             guarded: true,
             host: None,
+            cordoned: false,
             zlib: false,
             assigned: [stream].into_iter().collect(),
             load: 2.0,

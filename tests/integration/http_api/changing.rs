@@ -45,6 +45,7 @@ async fn a_declarative_change_arrives_whole() {
         deleted: vec![stream_id("c")],
         restarted: vec![stream_id("e")],
         unchanged: vec![stream_id("d")],
+        moves: Vec::new(),
     })));
     let (status, answer) = world.ask(Method::PUT, "/api/v1/streams", &body.to_string()).await;
     assert_eq!(status, StatusCode::OK);

@@ -1,5 +1,7 @@
 //! The description of the API is the golden one, and what the server answers is what it describes.
 
+mod orders;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -59,9 +61,10 @@ fn full(fault_injection: bool) -> World {
         memory_total_bytes: 2,
         load1: 0.25,
     });
-    world
-        .cluster
-        .send_replace(cluster(vec![radio, waiting], vec![agent]));
+    let mut known = cluster(vec![radio, waiting], vec![agent]);
+    orders::drained(&mut known);
+    orders::moving(&mut known);
+    world.cluster.send_replace(known);
     world.alerts.send_replace(vec![Arc::new(ActiveAlert {
         rule: "worker_lost",
         severity: Severity::Critical,
@@ -234,6 +237,8 @@ async fn every_path_answers_as_described() {
     let world = full(false);
     ask(&world, &described, reads(), &mut seen).await;
     ask(&world, &described, changes(), &mut seen).await;
+    ask(&world, &described, orders::reads(), &mut seen).await;
+    ask(&world, &described, orders::calls(), &mut seen).await;
     ask_for_lines(&world, &described, &mut seen).await;
     const PANIC: &str = "/api/v1/faults/panic/{actor}";
     let panic = |path, status| call(Method::POST, PANIC, path, "", status);

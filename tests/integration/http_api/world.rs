@@ -353,6 +353,7 @@ pub(super) fn worker(id: &str, availability: Availability) -> WorkerRecord {
         version: "0.1".into(),
         guarded: true,
         host: None,
+        cordoned: false,
         zlib: false,
         assigned: [stream_id("radio")].into_iter().collect(),
         load: 2.0,

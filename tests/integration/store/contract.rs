@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use streamkeeper_core::directive::{DirectiveWrite, Key};
 use streamkeeper_core::record::{Fence, Persisted, StreamWrite, WriteBatch};
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_orchestrator::port::{Store, StoreError};
@@ -22,8 +23,58 @@ on_both!(
     ten_thousand_rows_fit_into_one_batch,
     the_longest_lease_is_that_of_all_predecessors,
     a_copy_that_is_put_back_is_found_out,
+    directives_outlive_the_leader_until_they_are_over_or_taken_back,
     of_two_candidates_with_one_term_a_single_one_wins,
 );
+
+async fn directives_outlive_the_leader_until_they_are_over_or_taken_back(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    let worker = WorkerId::new("a").unwrap();
+    let put = |key, lasts| DirectiveWrite::Put {
+        key,
+        reason: "kernel \"update\"".to_owned(),
+        lasts,
+    };
+    let (cordon, drain) = (Key::cordon(&worker), Key::drain(&worker));
+    let hour = Some(Duration::from_secs(3_600));
+    let of = |directives| WriteBatch {
+        directives,
+        ..WriteBatch::default()
+    };
+    let writes = vec![
+        put(cordon.clone(), None),
+        put(drain.clone(), None),
+        put(Key::pause(), Some(Duration::from_secs(1))),
+        put(Key::freeze(&stream("s")), hour),
+    ];
+    assert_eq!(store.persist(fence(1), &of(writes)).await, committed());
+    let again = of(vec![
+        put(Key::pause(), Some(Duration::from_millis(1))),
+        DirectiveWrite::Delete(drain),
+    ]);
+    assert_eq!(store.persist(fence(1), &again).await, committed());
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let found = lead(&store, 2).await.loaded.directives;
+    let [
+        DirectiveWrite::Put {
+            key: first,
+            lasts: None,
+            reason,
+        },
+        DirectiveWrite::Put {
+            key: second,
+            lasts: Some(left),
+            ..
+        },
+    ] = &found[..]
+    else {
+        panic!("{found:?}");
+    };
+    assert_eq!((first, second), (&cordon, &Key::freeze(&stream("s"))));
+    assert_eq!(reason, "kernel \"update\"");
+    assert!(*left <= Duration::from_secs(3_600) && *left > Duration::from_secs(3_500));
+}
 
 async fn a_new_database_has_term_zero_and_nothing_else(backend: &Backend) {
     let store = backend.open().await;

@@ -3,6 +3,7 @@
 mod lead;
 mod leases;
 mod moves;
+mod orders;
 mod outages;
 mod performance;
 mod restored;

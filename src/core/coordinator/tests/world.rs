@@ -27,6 +27,7 @@ pub(super) struct World {
     pub(super) notices: Vec<crate::notice::Notice>,
     /// Workers that no message reaches.
     pub(super) deaf: BTreeSet<WorkerId>,
+    pub(super) directives: Vec<crate::directive::DirectiveWrite>,
     /// Answer of the database to the next transactions, instead of storing them.
     pub(super) broken: VecDeque<Persisted>,
     /// The database does not answer.
@@ -116,7 +117,11 @@ impl World {
                 Some(Event::TookOver {
                     fence,
                     longest_lease,
-                    loaded: Loaded { streams, assignments },
+                    loaded: Loaded {
+                        streams,
+                        assignments,
+                        directives: self.directives.clone(),
+                    },
                 })
             }
             Command::Persist { ticket, fence, .. } if self.silent => {
@@ -188,6 +193,12 @@ impl World {
         }
         self.transactions += u64::from(!batch.is_empty());
         let mut refused = Vec::new();
+        for write in batch.directives {
+            self.directives.retain(|known| known.key() != write.key());
+            if matches!(write, crate::directive::DirectiveWrite::Put { .. }) {
+                self.directives.push(write);
+            }
+        }
         for write in batch.streams {
             match write {
                 StreamWrite::Put(spec) => self.streams.insert(spec.name.clone(), spec),

@@ -1,11 +1,17 @@
 //! What is known of assignments that are not stored yet.
 
+use std::collections::BTreeMap;
+
+use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{Epoch, StreamId};
 
 use super::super::Coordinator;
+use super::super::apply::Planned;
 use super::Writes;
 use crate::cluster::Slot;
+use crate::directive::{DirectiveWrite, Key};
 use crate::record::{Assignment, AssignmentWrite};
+use crate::request::RequestId;
 
 impl Writes {
     /// Whether this assignment waits to be stored, or is on its way.
@@ -29,6 +35,42 @@ impl Writes {
         // In the order of their streams, as they waited.
         let index = batch.binary_search_by(|write| write.stream().cmp(stream)).ok()?;
         batch.get(index)
+    }
+
+    /// A directive is over: its row goes with the next transaction.
+    pub(in super::super) fn end_directive(&mut self, key: Key) {
+        self.ended.insert(key);
+    }
+
+    /// The changes of directives that go with these requests, and of those that are over. Each key comes once.
+    pub(super) fn directives_with(&mut self, planned: &[Planned]) -> Vec<DirectiveWrite> {
+        let over = std::mem::take(&mut self.ended).into_iter();
+        let asked = planned
+            .iter()
+            .flat_map(|planned| planned.directives.iter().cloned());
+        let all = over.map(DirectiveWrite::Delete).chain(asked);
+        let last: BTreeMap<Key, DirectiveWrite> = all.map(|write| (write.key().clone(), write)).collect();
+        last.into_values().collect()
+    }
+
+    /// Forgets everything and names the callers who wait.
+    pub(in super::super) fn drop_all(&mut self) -> Vec<RequestId> {
+        self.assignments.clear();
+        self.ended.clear();
+        let kept = mutant::on(Mutant::QueueKept).then(|| self.requests.clone());
+        let flying = self
+            .in_flight
+            .take()
+            .map(|in_flight| in_flight.planned)
+            .unwrap_or_default();
+        let waiting = self.requests.drain(..).map(|(request, _)| request);
+        let dropped = flying
+            .into_iter()
+            .map(|planned| planned.request)
+            .chain(waiting)
+            .collect();
+        self.requests.extend(kept.into_iter().flatten());
+        dropped
     }
 
     /// What waits of the stream's assignment is not stored.

@@ -171,7 +171,7 @@ fn unique_names(
     names
 }
 
-fn json(body: &[u8]) -> Result<Value, Problem> {
+pub(super) fn json(body: &[u8]) -> Result<Value, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         let detail = format!("{error}; the body has {} bytes", body.len());
         Problem::new(Kind::MalformedJson, detail).suggest(
@@ -180,7 +180,7 @@ fn json(body: &[u8]) -> Result<Value, Problem> {
     })
 }
 
-fn refuse(errors: Vec<ErrorItem>) -> Result<(), Problem> {
+pub(super) fn refuse(errors: Vec<ErrorItem>) -> Result<(), Problem> {
     let detail = match errors.len() {
         0 => return Ok(()),
         1 => "one thing is wrong".to_owned(),

@@ -10,7 +10,7 @@ use utoipa_swagger_ui::{Config, serve};
 
 use super::problem::{Kind, Problem, Shown};
 use super::query::Query;
-use super::{changes, cluster, leader, logs, probes, streams};
+use super::{changes, cluster, leader, logs, moves, orders, probes, streams};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -46,6 +46,22 @@ use super::{changes, cluster, leader, logs, probes, streams};
         leader::show,
         leader::step_down,
         cluster::panic,
+        orders::cordon,
+        orders::uncordon,
+        orders::drain,
+        orders::cancel_drain,
+        orders::fill,
+        orders::move_stream,
+        orders::freeze,
+        orders::unfreeze,
+        orders::rebalance,
+        orders::pause,
+        orders::resume,
+        moves::drain,
+        moves::rebalance,
+        moves::migrations,
+        moves::plan,
+        moves::what_if,
     )
 )]
 struct Description;
@@ -82,6 +98,30 @@ pub(super) enum NoStream {
     /// A stream that is named does not exist
     #[response(status = 404, content_type = "application/problem+json")]
     Unknown(Shown<'static>),
+}
+
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum NoWorker {
+    /// A worker that is named is not known
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown(Shown<'static>),
+}
+
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum UnderWay {
+    /// The same is under way already
+    #[response(status = 409, content_type = "application/problem+json")]
+    UnderWay(Shown<'static>),
+}
+
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum Unfit {
+    /// It cannot be done as things are
+    #[response(status = 412, content_type = "application/problem+json")]
+    Impossible(Shown<'static>),
 }
 
 #[derive(IntoResponses)]

@@ -26,6 +26,8 @@ pub(super) enum Kind {
     UnknownActor,
     UnknownPath,
     StreamNotPlaced,
+    Drains,
+    Impossible,
     MethodNotAllowed,
     BodyTimeout,
     BodyTooLarge,
@@ -66,6 +68,12 @@ impl Kind {
             Self::UnknownActor => (S::NOT_FOUND, "unknown-actor", "There is no such actor"),
             Self::UnknownPath => (S::NOT_FOUND, "unknown-path", "There is nothing at this path"),
             Self::StreamNotPlaced => (S::CONFLICT, "stream-not-placed", "The stream has no worker"),
+            Self::Drains => (S::CONFLICT, "drains", "The worker is being drained already"),
+            Self::Impossible => (
+                S::PRECONDITION_FAILED,
+                "impossible",
+                "It cannot be done as things are; nothing was changed",
+            ),
             Self::MethodNotAllowed => (
                 S::METHOD_NOT_ALLOWED,
                 "method-not-allowed",

@@ -25,6 +25,13 @@ impl From<ApplyError> for Problem {
                 .suggest("look at GET /health; nothing was changed, and running streams go on"),
             ApplyError::Unknown(_) => Self::new(Kind::UnknownStream, detail)
                 .suggest("GET /api/v1/streams lists the streams; nothing was changed"),
+            ApplyError::UnknownWorker(_) => Self::new(Kind::UnknownWorker, detail)
+                .suggest("GET /api/v1/workers lists the workers; nothing was changed"),
+            ApplyError::Drains(worker) => Self::new(Kind::Drains, detail).suggest(format!(
+                "GET /api/v1/workers/{worker}/drain shows how far it is, DELETE ends it"
+            )),
+            ApplyError::Impossible(_) => Self::new(Kind::Impossible, detail),
+            ApplyError::TooManyDirectives(_) => Self::new(Kind::Impossible, detail),
             ApplyError::NotExclusive(_) => Self::new(Kind::InvalidChange, detail),
             ApplyError::Ambiguous(_) => Self::new(Kind::OutcomeUnknown, detail).suggest(READ_AGAIN),
         }

@@ -4,16 +4,19 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route, guard};
 
 use super::problem::{Kind, Problem};
-use super::{changes, cluster, leader, logs, openapi, probes as probe, streams};
+use super::{changes, cluster, leader, logs, moves, openapi, orders, probes as probe, streams};
 
 const GET: &str = "GET, HEAD";
 const GET_POST_PUT: &str = "GET, HEAD, POST, PUT";
 const GET_PUT_PATCH_DELETE: &str = "GET, HEAD, PUT, PATCH, DELETE";
+const GET_POST: &str = "GET, HEAD, POST";
+const GET_POST_DELETE: &str = "GET, HEAD, POST, DELETE";
 const POST: &str = "POST";
 
 /// Everything.
 pub(super) fn api(config: &mut ServiceConfig) {
     probes(config);
+    moves_of_streams(config);
     config
         .service(only_get("/api/v1/status", cluster::status))
         .service(
@@ -31,8 +34,20 @@ pub(super) fn api(config: &mut ServiceConfig) {
         )
         .service(resource("/api/v1/streams/{name}/restart", POST).route(web::post().to(changes::restart)))
         .service(only_get("/api/v1/streams/{name}/logs", logs::logs))
+        .service(resource("/api/v1/streams/{name}/move", POST).route(web::post().to(orders::move_stream)))
+        .service(resource("/api/v1/streams/{name}/freeze", POST).route(web::post().to(orders::freeze)))
+        .service(resource("/api/v1/streams/{name}/unfreeze", POST).route(web::post().to(orders::unfreeze)))
         .service(only_get("/api/v1/workers", cluster::workers))
         .service(only_get("/api/v1/workers/{id}", cluster::worker))
+        .service(resource("/api/v1/workers/{id}/cordon", POST).route(web::post().to(orders::cordon)))
+        .service(resource("/api/v1/workers/{id}/uncordon", POST).route(web::post().to(orders::uncordon)))
+        .service(resource("/api/v1/workers/{id}/fill", POST).route(web::post().to(orders::fill)))
+        .service(
+            resource("/api/v1/workers/{id}/drain", GET_POST_DELETE)
+                .route(get(moves::drain))
+                .route(web::post().to(orders::drain))
+                .route(web::delete().to(orders::cancel_drain)),
+        )
         .service(only_get("/api/v1/assignments", streams::assignments))
         .service(only_get("/api/v1/alerts", cluster::alerts))
         .service(only_get("/api/v1/consistency", cluster::consistency))
@@ -42,6 +57,21 @@ pub(super) fn api(config: &mut ServiceConfig) {
         .service(only_get("/openapi.json", openapi::json))
         .service(only_get("/docs", openapi::to_page))
         .service(only_get("/docs/{file:.*}", openapi::page));
+}
+
+/// Moves, and what decides on them.
+fn moves_of_streams(config: &mut ServiceConfig) {
+    config
+        .service(only_get("/api/v1/migrations", moves::migrations))
+        .service(only_get("/api/v1/plan", moves::plan))
+        .service(only_get("/api/v1/plan/what-if", moves::what_if))
+        .service(
+            resource("/api/v1/rebalance", GET_POST)
+                .route(get(moves::rebalance))
+                .route(web::post().to(orders::rebalance)),
+        )
+        .service(resource("/api/v1/rebalance/pause", POST).route(web::post().to(orders::pause)))
+        .service(resource("/api/v1/rebalance/resume", POST).route(web::post().to(orders::resume)));
 }
 
 /// Probes and metrics alone.
@@ -60,7 +90,8 @@ pub(super) async fn not_here(request: HttpRequest) -> HttpResponse {
     let detail = format!("nothing answers {} {}", request.method(), request.path());
     let problem = Problem::new(Kind::UnknownPath, detail).suggest(
         "the paths are /livez, /readyz, /startupz, /health, /metrics and, on the API's address, /docs, /openapi.json, \
-         /api/v1/status, /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/consistency, /api/v1/leader; they end \
+         /api/v1/status, /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/consistency, /api/v1/leader, \
+         /api/v1/migrations, /api/v1/plan, /api/v1/rebalance; they end \
          without a slash",
     );
     HttpResponse::from_error(problem)

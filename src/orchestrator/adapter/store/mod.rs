@@ -13,6 +13,7 @@ use options::Kind;
 use pool::Pool;
 
 mod connect;
+mod directive;
 mod fault;
 mod file;
 mod monitor;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryResult, QueryTrait, Statement};
+use sea_orm::{
+    ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryOrder, QueryResult, QueryTrait, Statement,
+};
 use streamkeeper_core::record::{Assignment, Loaded};
 use streamkeeper_core::spec::StreamSpec;
-use streamkeeper_entities::{assignment, leadership, stream};
+use streamkeeper_entities::{assignment, directive, leadership, stream};
 use streamkeeper_protocol::{Epoch, Ownership, StreamId, Term, WorkerId};
 
 use super::unavailable;
@@ -63,7 +65,12 @@ fn bad_fence(column: &'static str, problem: impl ToString) -> StoreError {
     bad("leadership", "1", column, problem)
 }
 
-fn bad(table: &'static str, row: &str, column: &'static str, problem: impl ToString) -> StoreError {
+pub(super) fn bad(
+    table: &'static str,
+    row: &str,
+    column: &'static str,
+    problem: impl ToString,
+) -> StoreError {
     StoreError::BadRow {
         table,
         row: row.to_owned(),
@@ -87,7 +94,21 @@ pub(super) async fn load(connection: &impl ConnectionTrait) -> Result<(Loaded, V
         .await;
     let rows = rows.map_err(|error| unavailable("read assignments", &error))?;
     let assignments = good(&rows, assignment_of_row, &mut bad_rows);
-    Ok((Loaded { streams, assignments }, bad_rows))
+    let rows = connection
+        .query_all_raw(
+            directive::Entity::find()
+                .order_by_asc(directive::Column::Kind)
+                .build(backend),
+        )
+        .await;
+    let rows = rows.map_err(|error| unavailable("read directives", &error))?;
+    let directives = good(&rows, super::directive::of_row, &mut bad_rows);
+    let loaded = Loaded {
+        streams,
+        assignments,
+        directives: directives.into_iter().flatten().collect(),
+    };
+    Ok((loaded, bad_rows))
 }
 
 fn good<T>(
@@ -105,7 +126,7 @@ fn good<T>(
     values
 }
 
-fn key(row: &QueryResult, column: &str) -> String {
+pub(super) fn key(row: &QueryResult, column: &str) -> String {
     row.try_get("", column).unwrap_or_else(|_| "?".to_owned())
 }
 

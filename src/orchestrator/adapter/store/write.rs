@@ -8,6 +8,7 @@ use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_protocol::{Epoch, StreamId, Term};
 use tokio::time::Instant;
 
+use super::directive;
 use super::fault::{self, Remedy};
 use super::options::Kind;
 use super::pool::{Pool, Transaction, timed_out};
@@ -146,6 +147,7 @@ async fn write(
     }
     count(&transaction, batch).await?;
     write_streams(&transaction, &batch.streams).await?;
+    directive::write(&transaction, &batch.directives).await?;
     let refused = write_assignments(&transaction, &batch.assignments).await?;
     pool.in_place().map_err(Refusal::Failed)?;
     Ok((transaction, refused))

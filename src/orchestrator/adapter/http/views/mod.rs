@@ -5,6 +5,7 @@ pub(super) mod explain;
 pub(super) mod health;
 pub(super) mod leader;
 pub(super) mod logs;
+pub(super) mod moves;
 pub(super) mod shape;
 pub(super) mod stream;
 pub(super) mod worker;

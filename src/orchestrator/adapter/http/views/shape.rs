@@ -46,6 +46,33 @@ pub(super) struct PerformanceShape {
     reconnects: Option<u32>,
 }
 
+/// Why something is ordered.
+#[derive(ToSchema)]
+#[schema(as = Reason)]
+#[expect(dead_code, reason = "only described")]
+pub(in super::super) struct ReasonShape {
+    reason: Option<String>,
+}
+
+/// Where a stream moves.
+#[derive(ToSchema)]
+#[schema(as = Move)]
+#[expect(dead_code, reason = "only described")]
+pub(in super::super) struct MoveShape {
+    /// The worker.
+    to: String,
+}
+
+/// A pause of evening out.
+#[derive(ToSchema)]
+#[schema(as = Pause)]
+#[expect(dead_code, reason = "only described")]
+pub(in super::super) struct PauseShape {
+    reason: String,
+    /// How long, such as `1h`; at most 30 days.
+    r#for: String,
+}
+
 /// Version of a worker's set of streams.
 #[derive(ToSchema)]
 #[schema(as = Version)]

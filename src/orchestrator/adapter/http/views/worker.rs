@@ -40,6 +40,8 @@ pub(in super::super) struct WorkerView<'a> {
     /// `connected` or `local`.
     #[schema(value_type = String)]
     mode: Mode,
+    /// Whether an operator ordered that it gets no streams.
+    cordoned: bool,
     /// Whether it may be given streams.
     takes_streams: bool,
     #[schema(value_type = CapacityShape)]
@@ -79,6 +81,7 @@ impl<'a> WorkerView<'a> {
             last_heard_ms_ago: heard_at.map(|at| now.as_ms().saturating_sub(at.as_ms())),
             phase: worker.phase,
             mode: worker.mode,
+            cordoned: worker.cordoned,
             takes_streams: worker.takes_streams(),
             capacity: worker.capacity,
             load: worker.load,
