@@ -89,6 +89,8 @@ impl Database {
         let loaded = Loaded {
             streams: self.stored.streams.values().cloned().collect(),
             assignments: self.stored.rows.clone().into_iter().collect(),
+            // The simulated user gives no orders that stand.
+            directives: Vec::new(),
         };
         Some((before, loaded))
     }
