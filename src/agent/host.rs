@@ -42,6 +42,7 @@ fn read(system: &System) -> Option<HostMetrics> {
         memory_used_bytes: system.used_memory(),
         memory_total_bytes: system.total_memory(),
         load1: System::load_average().ok()?.one as f32,
+        cores: u32::try_from(system.cpus().len()).ok().filter(|cores| *cores > 0),
     })
 }
 
@@ -62,5 +63,6 @@ mod tests {
         assert!(metrics.memory_used_bytes > 1_000_000, "{metrics:?}");
         assert!((0.0..=1.0).contains(&metrics.cpu_share), "{metrics:?}");
         assert!(metrics.load1 >= 0.0);
+        assert!(metrics.cores.is_some(), "{metrics:?}");
     }
 }

@@ -175,6 +175,9 @@ pub struct HostMetrics {
     pub memory_total_bytes: u64,
     /// Load average of one minute.
     pub load1: f32,
+    /// Processors of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<u32>,
 }
 
 /// What one stream uses and gives; only what is measured is there.

@@ -177,6 +177,7 @@ fn heartbeats() -> Vec<Example> {
             memory_used_bytes: 5_000_000_003,
             memory_total_bytes: 17_179_869_184,
             load1: 1.5,
+            cores: None,
         }),
         ..digest.clone()
     };
@@ -189,6 +190,13 @@ fn heartbeats() -> Vec<Example> {
         performance: performance(),
         zlib: true,
         ..guarded.clone()
+    };
+    let cores = Heartbeat {
+        host: performance.host.map(|host| HostMetrics {
+            cores: Some(70_003),
+            ..host
+        }),
+        ..performance.clone()
     };
     let empty = Heartbeat {
         seq: 1,
@@ -214,7 +222,8 @@ fn heartbeats() -> Vec<Example> {
         Example::new("heartbeat_empty", false, empty),
         Example::new("heartbeat_guarded", false, guarded),
         Example::new("heartbeat_whole", false, whole),
-        Example::new("heartbeat_performance", true, performance),
+        Example::new("heartbeat_performance", false, performance),
+        Example::new("heartbeat_cores", true, cores),
     ]
 }
 

@@ -144,9 +144,11 @@ impl Mirror {
         let mut capacity = [f64::INFINITY; DIMENSIONS];
         capacity[0] = record.capacity.weight;
         if self.measured
-            && let Some(host) = record.host.filter(|host| host.memory_total_bytes > 0)
+            && let Some(host) = &record.host
         {
-            capacity[2] = host.memory_total_bytes as f64 / UNIT_BYTES;
+            let known = |capacity: f64| if capacity > 0.0 { capacity } else { f64::INFINITY };
+            capacity[1] = known(f64::from(host.cores.unwrap_or(0)));
+            capacity[2] = known(host.memory_total_bytes as f64 / UNIT_BYTES);
         }
         WorkerFacts {
             id: record.id.clone(),

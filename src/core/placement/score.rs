@@ -5,7 +5,7 @@ use super::mutant::{self, Mutant};
 use super::{Index, Problem, Size, Sums};
 
 /// A declared sum may exceed a capacity by rounding, but by nothing else.
-pub(super) const ROUNDING: f64 = 1.0 + 1e-6;
+pub(super) const ROUNDING: f64 = 1.0 + 1e-7;
 
 /// Relative load in the tightest dimension.
 pub(super) fn relative(load: &Sums, inverse: &Sums) -> f64 {

@@ -60,6 +60,7 @@ fn full(fault_injection: bool) -> World {
         memory_used_bytes: 1,
         memory_total_bytes: 2,
         load1: 0.25,
+        cores: Some(2),
     });
     let mut known = cluster(vec![radio, waiting], vec![agent]);
     orders::drained(&mut known);

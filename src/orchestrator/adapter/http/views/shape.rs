@@ -27,6 +27,8 @@ pub(super) struct HostShape {
     memory_total_bytes: u64,
     /// Load average of one minute.
     load1: f32,
+    /// Processors of the machine.
+    cores: Option<u32>,
 }
 
 /// What streams use and give; only what is measured is there.
