@@ -21,18 +21,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// When no server took the message within two seconds.
 pub async fn send_farewell(connect: &ConnectSource, identity: &Identity) -> Result<(), ConnectError> {
     let deadline = Instant::now() + FAREWELL_TIMEOUT;
-    let mut failed = None;
     // The message server may be coming back just now, where a whole machine starts again.
     loop {
-        match timeout_at(deadline, attempt(connect, identity)).await {
+        let failed = match timeout_at(deadline, attempt(connect, identity)).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => failed = Some(error),
-            Err(_) => {
-                return Err(failed.unwrap_or_else(|| ConnectError::Server {
-                    urls: format!("{connect:?}"),
-                    problem: format!("no answer within {FAREWELL_TIMEOUT:?}"),
-                }));
-            }
+            Ok(Err(error)) => error,
+            Err(_) => ConnectError::Server {
+                urls: format!("{connect:?}"),
+                problem: format!("no answer within {FAREWELL_TIMEOUT:?}"),
+            },
+        };
+        // Not left to the time-out alone: it never fires for attempts that fail without waiting, as without a network.
+        if Instant::now() >= deadline {
+            return Err(failed);
         }
         sleep(PAUSE).await;
     }
@@ -76,5 +77,26 @@ fn farewell(identity: &Identity) -> Heartbeat {
         host: None,
         performance: Vec::new(),
         zlib: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use streamkeeper_protocol::WorkerId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_ends_also_where_every_attempt_fails_at_once() {
+        // No TCP connection goes to everybody: the system refuses without waiting.
+        let nowhere = ConnectSource::Urls {
+            urls: vec!["nats://255.255.255.255:4222".to_owned()],
+            prefix: "sk".to_owned(),
+            access: Box::default(),
+        };
+        let identity = Identity::new(WorkerId::new("a").unwrap());
+        let long_enough = FAREWELL_TIMEOUT * 10;
+        let sent = tokio::time::timeout(long_enough, send_farewell(&nowhere, &identity)).await;
+        assert!(sent.expect("it ends").is_err());
     }
 }
