@@ -15,9 +15,6 @@ pub(crate) struct Pace {
     pub(crate) away: Duration,
     /// Nothing moves any more when nothing moved for so long.
     pub(crate) quiet: Duration,
-    /// Whether a fleet has recovered only when its load is even again. The balancer rests for a minute after a database
-    /// that failed, which is too long for every check.
-    pub(crate) evens: bool,
     /// Longest wait for a fleet that recovers.
     pub(crate) patience: Duration,
 }
@@ -34,7 +31,10 @@ const BRIEF: &[&str] = &[
     "heartbeat.emergency=8s",
     "heartbeat.mass_failure_max_hold=8s",
     "recovery.retry_delay=1s",
+    // What is evened out, is evened out soon.
     "balancer.stream_cooldown=2s",
+    "balancer.probation=100ms",
+    "balancer.max_share_per_round=1",
 ];
 
 impl Pace {
@@ -46,7 +46,6 @@ impl Pace {
             long: Duration::from_secs(11),
             away: Duration::from_secs(15),
             quiet: Duration::from_secs(3),
-            evens: false,
             patience: Duration::from_secs(120),
         }
     }
@@ -59,7 +58,6 @@ impl Pace {
             long: Duration::from_secs(30),
             away: Duration::from_secs(60),
             quiet: Duration::from_secs(5),
-            evens: true,
             patience: Duration::from_secs(240),
         }
     }

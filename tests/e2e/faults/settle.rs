@@ -9,8 +9,6 @@ use crate::scene::Scene;
 
 /// A sign of life counts for so long.
 const FRESH_NS: u64 = 2_000_000_000;
-/// Streams that one worker may have more than another: a little above the balancer's band.
-const MAX_SPREAD: usize = 2;
 const PAUSE: Duration = Duration::from_millis(250);
 
 impl Scene {
@@ -84,25 +82,11 @@ impl Scene {
                 return Some(format!("{stream} runs {} times: {living:?}", living.len()));
             }
         }
-        if let Some(uneven) = self.uneven().filter(|_| self.pace.evens) {
-            return Some(uneven);
-        }
         let leader = match self.leader().await {
             Some(index) => self.orchestrators[index].part.api(),
             None => return Some("nobody leads".to_owned()),
         };
         self.agrees(&leader).await.err()
-    }
-
-    /// L2: no worker has many more streams than another.
-    fn uneven(&self) -> Option<String> {
-        let count = |id: &str| {
-            let newest = self.streams().filter_map(|stream| self.history.of(stream).last());
-            newest.filter(|life| life.worker == id).count()
-        };
-        let counts: Vec<usize> = self.agents.iter().map(|at| count(at.part.id())).collect();
-        let spread = counts.iter().max()? - counts.iter().min()?;
-        (spread > MAX_SPREAD).then(|| format!("uneven: {counts:?}"))
     }
 
     /// L3: the leader says of each stream what its witness wrote; every worker is heard; every orchestrator is ready.

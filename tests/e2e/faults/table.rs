@@ -96,7 +96,6 @@ pub(crate) const TABLE: &[Row] = &[
             Settle, Kill(Agent), OtherBoot(false), Rescued, Start(Agent), Clock(Agent, 0),
         ],
     ),
-    // The last one: load is evened out only a minute after it.
     row(
         "agent killed while the database is away", CLUSTER, Effect::Agent,
         &[Proxy(Flow::Stall, Flow::Stall), Kill(Agent), Wait(Long), Heal, Rescued, Start(Agent)],

@@ -32,9 +32,9 @@ pub struct Verdict {
     pub broken: Vec<String>,
     /// Streams that began anew for a reason: their worker was hurt.
     pub moves: usize,
-    /// Streams that left a well worker for one that came back empty.
+    /// Streams that left a well worker for one that had at least two fewer: load is evened out.
     pub evened: usize,
-    /// Streams that began anew though their worker was well throughout.
+    /// Streams that began anew though their worker was well throughout, and load was even.
     pub needless: usize,
     /// Longest time for which an exclusive stream ran twice.
     pub overlap_ms: u64,
@@ -121,10 +121,11 @@ impl History {
             if life.begin <= trial.from || life.begin > trial.to {
                 continue;
             }
-            let is_hurt = |worker: &str| trial.hurt.contains(worker);
-            if excused || is_hurt(&before.worker) {
+            if excused || trial.hurt.contains(&before.worker) {
                 verdict.moves += 1;
-            } else if is_hurt(&life.worker) && before.worker != life.worker {
+            } else if self.load(trial, &before.worker, life.begin)
+                > self.load(trial, &life.worker, life.begin) + 1
+            {
                 verdict.evened += 1;
             } else {
                 verdict.needless += 1;
@@ -133,6 +134,13 @@ impl History {
                 ));
             }
         }
+    }
+
+    /// How many streams a worker had just before `at`: those whose newest life was its.
+    fn load(&self, trial: &Trial, worker: &str, at: u64) -> usize {
+        let streams = trial.exclusive.iter().chain(&trial.available);
+        let newest = streams.filter_map(|stream| self.of(stream).iter().rev().find(|life| life.begin < at));
+        newest.filter(|life| life.worker == worker).count()
     }
 
     /// L1 and S6: it runs at the end, once.

@@ -119,13 +119,20 @@ fn a_worker_that_was_cut_off_may_start_an_available_stream_under_its_old_epoch()
 #[test]
 fn a_move_from_a_well_worker_breaks_s5() {
     for lives in [
-        ["only 1 b 5 20", "only 2 c 21 100", "any 1 b 5 100"],
+        ["only 1 b 5 20", "only 2 c 21 100", "any 1 c 5 100"],
         // Begun anew where it was.
         ["only 1 b 5 20", "only 2 b 21 100", "any 1 b 5 100"],
-        ["any 1 b 5 20", "any 2 c 21 100", "only 1 b 5 100"],
+        ["any 1 b 5 20", "any 2 c 21 100", "only 1 c 5 100"],
     ] {
         assert_eq!(broken(&lives, "S5").needless, 1);
     }
+}
+
+#[test]
+fn a_move_to_a_worker_with_two_fewer_evens_out() {
+    let lives = ["only 1 b 5 100", "any 1 b 5 22", "any 2 c 21 100"];
+    let verdict = history(&lives).judge(&trial());
+    assert_eq!((verdict.broken.len(), verdict.evened), (0, 1), "{verdict:?}");
 }
 
 #[test]
@@ -139,7 +146,7 @@ fn where_leases_lapsed_exclusive_streams_are_excused_and_available_ones_are_not(
     };
     let verdict = lapse(&["only 1 b 5 20", "only 2 c 21 100", "any 1 b 5 100"]);
     assert_eq!((verdict.broken.len(), verdict.moves), (0, 1));
-    let verdict = lapse(&["any 1 b 5 20", "any 2 c 21 100", "only 1 b 5 100"]);
+    let verdict = lapse(&["any 1 b 5 20", "any 2 c 21 100", "only 1 c 5 100"]);
     assert_eq!(verdict.needless, 1);
 }
 
