@@ -22,6 +22,11 @@ pub struct Model {
     /// `available` or `exclusive`.
     #[sea_orm(column_type = "Text")]
     pub ownership: String,
+    /// `replace` or `hold`.
+    #[sea_orm(column_type = "Text")]
+    pub on_owner_lost: String,
+    /// How long after the time-out its owner counts as lost for it, in milliseconds; -1 where nothing is declared.
+    pub lost_after_ms: i64,
     /// Labels, a JSON object of texts.
     #[sea_orm(column_type = "Text")]
     pub labels: String,

@@ -9,6 +9,7 @@ mod m20261124_000003_create_leadership;
 mod m20261124_000004_create_progress;
 mod m20261124_000005_create_directive;
 mod m20261124_000006_add_placement;
+mod m20261124_000007_add_owner_policies;
 
 /// Every schema change that this version knows, oldest first.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000004_create_progress::Migration),
             Box::new(m20261124_000005_create_directive::Migration),
             Box::new(m20261124_000006_add_placement::Migration),
+            Box::new(m20261124_000007_add_owner_policies::Migration),
         ]
     }
 }

@@ -150,7 +150,9 @@ pub(crate) fn state(text: &str) -> Cell {
     }
     cell.fg(match text {
         "running" | "online" | "available" | "ready" | "leading" => Color::Green,
-        "failing" | "failed" | "unplaced" | "orphaned" | "lost" | "gone" | "emergency" => Color::Red,
+        "failing" | "failed" | "unplaced" | "waiting" | "orphaned" | "lost" | "gone" | "emergency" => {
+            Color::Red
+        }
         "disabled" => Color::Grey,
         _ => Color::Yellow,
     })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use streamkeeper_protocol::{Epoch, SessionId, StreamId, Term, WorkerId};
 
-use crate::cluster::{Availability, MoveReason};
+use crate::cluster::{Availability, Awaited, MoveReason};
 use crate::heartbeat_tracker::Way;
 use crate::migration::{self, Migration};
 
@@ -74,6 +74,17 @@ pub enum Notice {
         /// Why.
         reason: MoveReason,
     },
+    /// A stream's owner is lost, and the stream waits for it.
+    OwnerAwaited {
+        /// The stream.
+        stream: StreamId,
+        /// Its owner.
+        worker: WorkerId,
+        /// The life of it that is lost.
+        session: SessionId,
+        /// What it waits for.
+        why: Awaited,
+    },
     /// A stream that had lost its worker runs again.
     FailedOver {
         /// The stream.
@@ -136,6 +147,7 @@ impl Notice {
             Self::WorkerEmergency { .. } => "worker_emergency",
             Self::LossFound { .. } => "loss_found",
             Self::Assigned { .. } => "assigned",
+            Self::OwnerAwaited { .. } => "owner_awaited",
             Self::FailedOver { .. } => "failed_over",
             Self::Migrated { .. } => "migrated",
         }
@@ -175,6 +187,17 @@ impl Notice {
                 ("worker", worker.to_string()),
                 ("epoch", epoch.get().to_string()),
                 ("reason", reason.as_str().to_owned()),
+            ],
+            Self::OwnerAwaited {
+                stream,
+                worker,
+                session,
+                why,
+            } => vec![
+                ("stream", stream.to_string()),
+                ("worker", worker.to_string()),
+                ("session", session.to_string()),
+                ("why", why.as_str().to_owned()),
             ],
             Self::FailedOver {
                 stream,

@@ -23,6 +23,10 @@ pub struct ApplyStreams {
     pub restart: Vec<StreamId>,
     /// What an operator orders besides.
     pub orders: Vec<Order>,
+    /// Streams that are to wait for their lost owners no longer, whatever their policy.
+    pub release: Vec<StreamId>,
+    /// Whoever releases says that the owners are dead: exclusive streams are released only then.
+    pub owner_is_dead: bool,
     /// Deletes every stream that `streams` does not name.
     pub prune: bool,
     /// Says what would change, and changes nothing.
@@ -94,6 +98,8 @@ pub struct Applied {
     pub deleted: Vec<StreamId>,
     /// Streams that are being started again.
     pub restarted: Vec<StreamId>,
+    /// Streams that wait for their lost owners no longer.
+    pub released: Vec<StreamId>,
     /// Streams that were as asked already.
     pub unchanged: Vec<StreamId>,
     /// Moves that begin, as far as there is room for them.
@@ -127,6 +133,32 @@ pub enum ApplyError {
     /// Too many directives stand.
     #[error("{0} directives stand already; take some back")]
     TooManyDirectives(usize),
+    /// A stream that is to be released has an owner that is not lost.
+    #[error("stream {0} does not wait for a lost owner; there is nothing to release it from")]
+    NotWaiting(StreamId),
+    /// An exclusive stream is released only by somebody who says that its owner is dead.
+    #[error(
+        "stream {0} is \"exclusive\" and its owner may still run it; make sure that it is dead, and say so with \
+         owner_is_dead (--owner-is-dead)"
+    )]
+    OwnerMayLive(StreamId),
+    /// An exclusive stream would have to be taken from its owner before the lease is over.
+    #[error(
+        "stream {stream}: lost_after: is {lost_after:?}, too short for an exclusive stream: heartbeat.timeout ({timeout:?}) + \
+         lost_after >= lease.duration * (1 + lease.drift) + lease.margin ({needed:?}) must hold; write at least {:?}, or leave \
+         it out",
+        needed.saturating_sub(*timeout)
+    )]
+    LostTooSoon {
+        /// The stream.
+        stream: StreamId,
+        /// How long its owner would be waited for after the time-out.
+        lost_after: Duration,
+        /// The failure detector's time-out.
+        timeout: Duration,
+        /// How long a lease may last.
+        needed: Duration,
+    },
     /// Too many writes wait for the database.
     #[error("{0} writes wait for the database already; ask again in a moment")]
     Busy(usize),

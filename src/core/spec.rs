@@ -1,6 +1,7 @@
 //! What users declare: streams.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use streamkeeper_protocol::limit::{MAX_LABELS, MAX_SOURCE_BYTES, MAX_TEXT_BYTES};
 use streamkeeper_protocol::{Ownership, StreamId, WorkerId};
@@ -20,6 +21,10 @@ pub struct StreamSpec {
     pub priority: i32,
     /// How many copies may run while its owner changes.
     pub ownership: Ownership,
+    /// What becomes of it when its owner is lost.
+    pub on_owner_lost: OnOwnerLost,
+    /// How long after the time-out its owner counts as lost for it; none: at once, or when its lease is over.
+    pub lost_after: Option<Duration>,
     /// Labels, handed to the worker.
     pub labels: BTreeMap<String, String>,
     /// Labels that its worker must have.
@@ -35,6 +40,30 @@ pub struct StreamSpec {
 // Its weight is never NaN. With it, two references to the same spec are known to be equal without a look at it.
 impl Eq for StreamSpec {}
 
+/// What becomes of a stream whose owner is lost. Proof of the owner's death replaces it at once, either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnOwnerLost {
+    /// It runs elsewhere.
+    #[default]
+    Replace,
+    /// It waits until its owner is back, is proven dead, or the operator releases it.
+    Hold,
+}
+
+impl OnOwnerLost {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Replace, Self::Hold];
+
+    /// Name in the API, in files and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Replace => "replace",
+            Self::Hold => "hold",
+        }
+    }
+}
+
 impl StreamSpec {
     /// A stream with default settings.
     #[must_use]
@@ -46,6 +75,8 @@ impl StreamSpec {
             weight: 1.0,
             priority: 0,
             ownership: Ownership::Available,
+            on_owner_lost: OnOwnerLost::default(),
+            lost_after: None,
             labels: BTreeMap::new(),
             requires: BTreeMap::new(),
             prefers: BTreeMap::new(),
@@ -71,6 +102,12 @@ impl StreamSpec {
         }
         if !(self.weight.is_finite() && self.weight > 0.0 && self.weight <= MAX_WEIGHT) {
             errors.push(SpecError::Weight(self.weight.to_string()));
+        }
+        if self.lost_after.is_some_and(|after| after > MAX_LOST_AFTER) {
+            errors.push(SpecError::LostAfterTooLong);
+        }
+        if self.lost_after.is_some() && self.on_owner_lost == OnOwnerLost::Hold {
+            errors.push(SpecError::LostAfterOfHold);
         }
         if let Some(key) = &self.spread {
             if key.is_empty() || key.len() > MAX_TEXT_BYTES {
@@ -120,6 +157,9 @@ impl StreamSpec {
 /// Heaviest stream.
 pub const MAX_WEIGHT: f64 = 1e9;
 
+/// Longest time that a stream may wait for its lost owner by itself; `on_owner_lost = hold` waits for ever.
+pub const MAX_LOST_AFTER: Duration = Duration::from_secs(7 * 24 * 3_600);
+
 /// What is wrong with a declared stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
@@ -141,6 +181,14 @@ pub enum SpecError {
     /// Weight out of range.
     #[error("weight: is {0}, must be a number above 0 and at most {MAX_WEIGHT}")]
     Weight(String),
+    /// Its owner would be waited for too long.
+    #[error("lost_after: is more than 7 days; write on_owner_lost = \"hold\" to wait for ever")]
+    LostAfterTooLong,
+    /// Two answers to one question.
+    #[error(
+        "lost_after: has no effect with on_owner_lost = \"hold\", which waits for ever; leave one of them out"
+    )]
+    LostAfterOfHold,
     /// Too many labels.
     #[error("{field}: has {count} entries, at most {MAX_LABELS} are allowed")]
     TooManyLabels {

@@ -13,6 +13,7 @@ mod leaders;
 mod logs;
 mod moves;
 mod outages;
+mod owner_lost;
 mod refusals;
 mod restored;
 mod secured;

@@ -14,6 +14,7 @@ pub(super) struct Change {
     pub(super) changed: Vec<String>,
     pub(super) deleted: Vec<String>,
     pub(super) restarted: Vec<String>,
+    pub(super) released: Vec<String>,
     pub(super) unchanged: Vec<String>,
     pub(super) dry_run: bool,
 }
@@ -36,6 +37,7 @@ impl Change {
             (changed, Paint::Notable, &self.changed),
             ("deleted", Paint::Bad, &self.deleted),
             ("restarted", Paint::Notable, &self.restarted),
+            ("released", Paint::Notable, &self.released),
             ("unchanged", Paint::Dim, &self.unchanged),
         ] {
             for name in names {

@@ -138,6 +138,9 @@ fn fields(stream: &Value) -> Fields {
         ("weight", json!(1.0)),
         ("priority", json!(0)),
         ("ownership", json!("available")),
+        ("on_owner_lost", json!("replace")),
+        // The server's word for what is not said.
+        ("lost_after", Value::Null),
     ] {
         let value = said(field).cloned().unwrap_or(default);
         // 1 and 1.0 are the same weight.

@@ -33,6 +33,8 @@ const FIELDS: &[(&str, Kind)] = &[
     ("weight", Kind::Number),
     ("priority", Kind::Integer),
     ("ownership", Kind::Text),
+    ("on_owner_lost", Kind::Text),
+    ("lost_after", Kind::Text),
     ("labels", Kind::Texts),
     ("requires", Kind::Texts),
     ("prefers", Kind::Texts),

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 pub(crate) use apply::ApplyArgs;
 pub(crate) use logs::LogsArgs;
-pub(crate) use switch::{DeleteArgs, DisableArgs, EnableArgs, RestartArgs};
+pub(crate) use switch::{DeleteArgs, DisableArgs, EnableArgs, ReleaseArgs, RestartArgs};
 
 use crate::api::{Api, ApiError, ServerArgs};
 use crate::failure::Failure;
@@ -51,6 +51,8 @@ pub(crate) enum StreamsCommand {
     Delete(DeleteArgs),
     /// Stops streams and starts them again where they are
     Restart(RestartArgs),
+    /// Lets streams wait for their lost workers no longer
+    Release(ReleaseArgs),
     /// Switches streams on
     Enable(EnableArgs),
     /// Switches streams off; they stay declared
@@ -112,6 +114,9 @@ pub(crate) struct Row {
     pub(crate) failure: Option<String>,
     #[serde(default)]
     pub(crate) unplaced: Option<Unplaced>,
+    /// What it waits for, where its worker is lost.
+    #[serde(default)]
+    pub(crate) awaits: Option<String>,
     #[serde(default)]
     performance: Option<Performance>,
 }
@@ -151,6 +156,7 @@ pub(crate) fn run(command: StreamsCommand) -> Result<(), Failure> {
             StreamsCommand::Logs(args) => logs::run(&args).await,
             StreamsCommand::Delete(args) => switch::delete(&args).await,
             StreamsCommand::Restart(args) => switch::restart(&args).await,
+            StreamsCommand::Release(args) => switch::release(&args).await,
             StreamsCommand::Enable(args) => switch::enable(&args).await,
             StreamsCommand::Disable(args) => switch::disable(&args).await,
             StreamsCommand::Move(args) => moves::move_stream(&args).await,
@@ -222,7 +228,14 @@ fn table(rows: Vec<Row>) -> comfy_table::Table {
     let between: &[&str] = if measured { &["CPU", "MEMORY", "RATE"] } else { &[] };
     let mut table = screen::table(&[&first, between, &last].concat());
     for row in rows {
-        let note = row.failure.or(row.unplaced.map(|unplaced| unplaced.detail));
+        let awaits = row.awaits.map(|why| match why.as_str() {
+            "lease" => "waits for the end of its worker's lease".to_owned(),
+            "lost_after" => "waits for its lost worker".to_owned(),
+            _ => "waits for its lost worker, or for `streams release`".to_owned(),
+        });
+        let note = awaits
+            .or(row.failure)
+            .or(row.unplaced.map(|unplaced| unplaced.detail));
         let mut cells = vec![
             row.name.into(),
             screen::state(&row.state),

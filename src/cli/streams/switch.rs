@@ -1,7 +1,7 @@
 //! `streams enable`, `disable`, `restart`, `delete`: streams by name.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::change::Change;
 use crate::api::ServerArgs;
@@ -31,6 +31,16 @@ The stream's process is stopped and started again on the same worker. All of the
 
 Examples:
   streamkeeper streams restart radio-1 radio-2";
+
+const RELEASE_EXAMPLES: &str = "\
+A stream whose worker is lost may wait for it (state \"waiting\"). One that is released is given to another worker; an
+exclusive one when the lease of its worker is over as well. Release exclusive streams only when you know that their worker
+and its commands are dead. Nothing of it is stored: after a change of the leader, release again what still waits. All of them
+are released or none.
+
+Examples:
+  streamkeeper streams release radio-1
+  streamkeeper streams release --owner-is-dead camera-1 camera-2";
 
 /// Streams by name.
 #[derive(Debug, Args)]
@@ -72,6 +82,25 @@ pub(crate) struct RestartArgs {
     named: Named,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = RELEASE_EXAMPLES)]
+pub(crate) struct ReleaseArgs {
+    /// You know that the lost worker and its commands are dead; needed for exclusive streams
+    #[arg(long)]
+    owner_is_dead: bool,
+    #[command(flatten)]
+    named: Named,
+}
+
+pub(super) async fn release(args: &ReleaseArgs) -> Result<(), Failure> {
+    let named = &args.named;
+    let mut body = json!({ "action": "release", "names": named.names });
+    if args.owner_is_dead {
+        body["owner_is_dead"] = true.into();
+    }
+    send(named, &body, "changed").await
+}
+
 pub(super) async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     act(&args.named, "delete", "changed").await
 }
@@ -90,14 +119,18 @@ pub(super) async fn restart(args: &RestartArgs) -> Result<(), Failure> {
 
 /// One request for all of them; `changed` is the word for streams that were changed.
 async fn act(named: &Named, action: &str, changed: &str) -> Result<(), Failure> {
+    let body = json!({ "action": action, "names": named.names });
+    send(named, &body, changed).await
+}
+
+async fn send(named: &Named, body: &Value, changed: &str) -> Result<(), Failure> {
     let Named {
         names,
         server,
         output,
     } = named;
     let api = server.api()?;
-    let body = json!({ "action": action, "names": names });
-    match api.post("/api/v1/streams", &body).await {
+    match api.post("/api/v1/streams", body).await {
         Ok(answer) => Change::of(&answer)?.print(output.output, changed),
         Err(error) => Err(suggest::failure(&api, Kind::Stream, names, error).await),
     }

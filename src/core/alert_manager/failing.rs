@@ -88,7 +88,7 @@ impl Failing {
                 }
             }
             // Nobody tries to run it any more, or that is another alert's business.
-            StreamState::Disabled | StreamState::Unplaced | StreamState::Stopping => {
+            StreamState::Disabled | StreamState::Unplaced | StreamState::Stopping | StreamState::Waiting => {
                 self.streams.remove(name);
             }
             StreamState::Failing

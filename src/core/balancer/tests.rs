@@ -95,6 +95,8 @@ fn declare(cluster: &mut ClusterState, spec: StreamSpec) {
         lost_from: None,
         floor: Epoch::ZERO,
         rerun: false,
+        awaits: None,
+        released: false,
         claimed: false,
     };
     cluster.needs_worker.insert(name.clone());

@@ -17,7 +17,7 @@ use crate::directive::Directives;
 use crate::migration::Migrations;
 use crate::time::Timestamp;
 pub use drain::{Drain, DrainState, MAX_LEFT};
-pub use stream::{MoveReason, Observed, Slot, StreamRecord, StreamState, UnplacedReason};
+pub use stream::{Awaited, MoveReason, Observed, Slot, StreamRecord, StreamState, UnplacedReason};
 pub use worker::{Availability, WorkerRecord};
 
 /// Everything the leader knows.

@@ -35,6 +35,10 @@ pub struct StreamRecord {
     pub floor: Epoch,
     /// Its session stopped it for a move that was not stored: it may start it again under the epoch that it had.
     pub rerun: bool,
+    /// What it waits for before its lost owner loses it, and since when.
+    pub awaits: Option<(Awaited, Timestamp)>,
+    /// The operator said that it is to wait for its lost owner no longer.
+    pub released: bool,
     /// What its slot names was not stored: a new life of its worker runs it under the epoch of the former one, or it was
     /// adopted and replaced before the adoption was stored. It needs a fresh epoch.
     pub claimed: bool,
@@ -152,13 +156,15 @@ pub enum StreamState {
     Moving,
     /// It stops, because the user switched it off or deleted it.
     Stopping,
+    /// Its worker is lost, and it waits for it.
+    Waiting,
     /// Its worker is lost; a new one is being chosen.
     Orphaned,
 }
 
 impl StreamState {
     /// All states.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Disabled,
         Self::Unplaced,
         Self::Placing,
@@ -167,6 +173,7 @@ impl StreamState {
         Self::Failing,
         Self::Moving,
         Self::Stopping,
+        Self::Waiting,
         Self::Orphaned,
     ];
 
@@ -182,7 +189,31 @@ impl StreamState {
             Self::Failing => "failing",
             Self::Moving => "moving",
             Self::Stopping => "stopping",
+            Self::Waiting => "waiting",
             Self::Orphaned => "orphaned",
+        }
+    }
+}
+
+/// What a stream waits for whose owner is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Awaited {
+    /// The end of its owner's lease.
+    Lease,
+    /// The end of its own `lost_after`.
+    LostAfter,
+    /// Its owner, proof of its death, or the operator's word (`on_owner_lost = hold`).
+    Hold,
+}
+
+impl Awaited {
+    /// Name in the API and in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lease => "lease",
+            Self::LostAfter => "lost_after",
+            Self::Hold => "hold",
         }
     }
 }
@@ -203,6 +234,8 @@ impl StreamRecord {
             lost_from: None,
             floor: Epoch::ZERO,
             rerun: false,
+            awaits: None,
+            released: false,
             claimed: false,
         }
     }
@@ -231,6 +264,9 @@ impl StreamRecord {
             }
             Slot::Committing { .. } => StreamState::Placing,
             Slot::Orphaned { .. } => StreamState::Orphaned,
+            Slot::Held(_) | Slot::Releasing { to: Some(_), .. } if self.awaits.is_some() => {
+                StreamState::Waiting
+            }
             Slot::Releasing { to: Some(_), .. } | Slot::Handing { .. } => StreamState::Moving,
             Slot::Releasing { to: None, .. } => StreamState::Stopping,
             Slot::Held(_) => match self.observed.as_ref().map(|observed| observed.state) {
@@ -269,6 +305,8 @@ pub enum MoveReason {
     RolledBack,
     /// A stream of higher priority needed the room.
     Preempted,
+    /// The operator gave it away from its lost worker.
+    Released,
 }
 
 impl MoveReason {
@@ -284,6 +322,7 @@ impl MoveReason {
             Self::Missing => "missing",
             Self::Changed => "changed",
             Self::Restart => "restart",
+            Self::Released => "released",
             Self::Asked => "asked",
             Self::RolledBack => "rolled_back",
             Self::Preempted => "preempted",
@@ -301,7 +340,7 @@ impl MoveReason {
             | Self::Asked
             | Self::RolledBack
             | Self::Preempted => true,
-            Self::Declared | Self::WorkerLost | Self::Adopted | Self::Missing => false,
+            Self::Declared | Self::WorkerLost | Self::Adopted | Self::Missing | Self::Released => false,
         }
     }
 }

@@ -125,6 +125,8 @@ pub(crate) fn put_stream(cluster: &mut ClusterState, now: Timestamp, name: &str,
         lost_from: None,
         floor: Epoch::ZERO,
         rerun: false,
+        awaits: None,
+        released: false,
         claimed: false,
     };
     cluster.streams.insert(name, Arc::new(record));

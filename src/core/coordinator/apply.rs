@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use streamkeeper_protocol::{Epoch, Ownership, StreamId};
 
-use super::{Command, Coordinator};
+use super::{Command, Config, Coordinator};
 use crate::cluster::{MoveReason, Slot};
 use crate::directive::DirectiveWrite;
 use crate::record::StreamWrite;
@@ -111,7 +111,9 @@ impl Coordinator {
                 Some(_) => applied.unchanged.push(name.clone()),
             }
         }
+        self.plan_release(change, &mut applied)?;
         for spec in &specs {
+            self.check_lost_after(spec)?;
             let list = match present(&spec.name) {
                 // OWNERSHIP rule 15, in its simplest form.
                 Some(before)
@@ -149,6 +151,7 @@ impl Coordinator {
             &mut applied.created,
             &mut applied.changed,
             &mut applied.restarted,
+            &mut applied.released,
             &mut applied.unchanged,
         ] {
             list.sort();
@@ -162,6 +165,39 @@ impl Coordinator {
             directives: orders.writes,
             move_reason: orders.reason,
         })
+    }
+
+    /// Streams that are to wait for their lost owners no longer.
+    fn plan_release(&self, change: &ApplyStreams, applied: &mut Applied) -> Result<(), ApplyError> {
+        for name in &change.release {
+            let record = self.cluster.streams.get(name);
+            let record = record.ok_or_else(|| ApplyError::Unknown(name.clone()))?;
+            if record.awaits.is_none() {
+                return Err(ApplyError::NotWaiting(name.clone()));
+            }
+            if record.is_exclusive() && !change.owner_is_dead {
+                return Err(ApplyError::OwnerMayLive(name.clone()));
+            }
+            applied.released.push(name.clone());
+        }
+        Ok(())
+    }
+
+    /// An exclusive stream is never taken from an owner before its lease is over: a shorter wait would be an empty promise.
+    fn check_lost_after(&self, spec: &StreamSpec) -> Result<(), ApplyError> {
+        let Config { timeout, lease, .. } = self.config;
+        let needed = self.longest(lease);
+        match spec.lost_after {
+            Some(lost_after) if spec.ownership == Ownership::Exclusive && timeout + lost_after < needed => {
+                Err(ApplyError::LostTooSoon {
+                    stream: spec.name.clone(),
+                    lost_after,
+                    timeout,
+                    needed,
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Stops streams where they run, to start them there again. Nothing of it is stored: who asked is there to ask again.
@@ -238,5 +274,9 @@ impl Coordinator {
         self.wants(name, record.wanted(), after);
         self.update_stream(name, |record| record.spec = Arc::new(spec));
         self.settle(now, name);
+        // What waits for its owner may have to wait no longer.
+        if let Some(owner) = record.slot.assignment().filter(|_| record.awaits.is_some()) {
+            self.orphan_session(now, &owner.worker, owner.session);
+        }
     }
 }

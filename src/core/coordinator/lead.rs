@@ -143,6 +143,7 @@ impl Coordinator {
         self.taking = None;
         self.doubtful = false;
         self.seats.clear();
+        self.homing.clear();
         self.behind.clear();
         self.retry_at = None;
         for request in self.writes.drop_all() {

@@ -4,7 +4,7 @@
 //! it *received* it, with a margin for clocks of unlike rate. So the leader's view always ends later, and nothing needs to
 //! be delivered for an exclusive stream to become free: silence is enough.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use streamkeeper_protocol::mutant::{self, Mutant};
@@ -18,14 +18,15 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     until: BTreeMap<Key, Timestamp>,
-    /// Sessions that are gone for the failure detector and still have exclusive streams: these wait for the lease's end.
-    waiting: BTreeSet<Key>,
+    /// Sessions that are gone for the failure detector and have streams that wait, and when they are looked at again.
+    waiting: BTreeMap<Key, Timestamp>,
 }
 
 impl Leases {
-    /// Waits for the end of a lease.
-    pub(super) fn wait(&mut self, key: Key) {
-        self.waiting.insert(key);
+    /// Looks at the session's streams again at that time.
+    pub(super) fn wait(&mut self, key: Key, until: Timestamp) {
+        let at = self.waiting.entry(key).or_insert(until);
+        *at = until.min(*at);
     }
 
     /// The session is heard again: nothing of it is to be taken.
@@ -68,7 +69,7 @@ impl Coordinator {
 
     /// Until when the session may run exclusive streams, if it is not proven dead. After a takeover any session may have a
     /// lease of a predecessor.
-    fn leased_until(&self, key: &Key) -> Timestamp {
+    pub(super) fn leased_until(&self, key: &Key) -> Timestamp {
         let own = self.leases.until.get(key).copied().unwrap_or_default();
         own.max(self.cluster.leadership.grace_until)
     }
@@ -78,19 +79,19 @@ impl Coordinator {
         !self.dead.contains(key) && now < self.leased_until(key) && !mutant::on(Mutant::LeaseNotAwaited)
     }
 
-    /// When the next lease ends that somebody waits for.
+    /// When the next wait ends.
     pub(super) fn next_lease_end(&self) -> Option<Timestamp> {
-        self.leases.waiting.iter().map(|key| self.leased_until(key)).min()
+        self.leases.waiting.values().min().copied()
     }
 
-    /// Frees the exclusive streams of every session that is gone and whose lease is over.
+    /// Frees the streams of every session that is gone, as far as they wait no longer.
     pub(super) fn end_leases(&mut self, now: Timestamp) {
         let over: Vec<Key> = self
             .leases
             .waiting
             .iter()
-            .filter(|key| !self.may_hold(now, key))
-            .cloned()
+            .filter(|(_, until)| **until <= now)
+            .map(|(key, _)| key.clone())
             .collect();
         for key in over {
             self.leases.waiting.remove(&key);

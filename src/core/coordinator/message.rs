@@ -17,6 +17,8 @@ use crate::time::Timestamp;
 /// How the coordinator behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {
+    /// Silence after which a session is lost, as the failure detector counts it.
+    pub timeout: Duration,
     /// Lease of every session.
     pub lease: Duration,
     /// So long before its lease ends, a worker orders its exclusive streams to end.
@@ -46,6 +48,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            timeout: Duration::from_secs(10),
             lease: Duration::from_secs(15),
             stop_budget: Duration::from_millis(DEFAULT_STOP_BUDGET_MS),
             kill_margin: Duration::from_millis(DEFAULT_KILL_MARGIN_MS),

@@ -5,6 +5,7 @@
 //! refused row) it does not guess: it takes a new term and reads everything again, which moves no stream.
 
 mod apply;
+mod doubt;
 mod drain;
 mod lead;
 mod lease;
@@ -12,6 +13,7 @@ mod message;
 mod moves;
 mod orders;
 mod outage;
+mod owner;
 mod propose;
 mod reconcile;
 mod seat;
@@ -62,8 +64,10 @@ pub struct Coordinator {
     wanted: BTreeMap<(WorkerId, SessionId), BTreeSet<StreamId>>,
     /// Sessions that are proven dead.
     dead: Graveyard,
-    /// Sessions that are silent beyond the timeout.
-    lost: BTreeSet<(WorkerId, SessionId)>,
+    /// Sessions that are silent beyond the timeout, and since when.
+    lost: BTreeMap<(WorkerId, SessionId), Timestamp>,
+    /// Streams that go to the new life of their owner.
+    homing: owner::Homing,
     /// Streams that the user deleted and that still have to stop.
     deleted: BTreeSet<StreamId>,
     leases: Leases,
@@ -108,7 +112,8 @@ impl Coordinator {
             seats: BTreeMap::new(),
             wanted: BTreeMap::new(),
             dead: Graveyard::default(),
-            lost: BTreeSet::new(),
+            lost: BTreeMap::new(),
+            homing: owner::Homing::new(),
             deleted: BTreeSet::new(),
             leases: Leases::default(),
             writes: Writes::default(),
@@ -250,10 +255,10 @@ impl Coordinator {
             let known_dead = self.dead.contains(&key);
             match availability {
                 Availability::Alive | Availability::Warning => {
-                    self.lost.remove(&key);
+                    self.found_again(&key);
                 }
                 Availability::Lost => {
-                    self.lost.insert(key);
+                    self.lost.entry(key).or_insert(now);
                 }
                 Availability::Dead => {
                     self.lost.remove(&key);
@@ -281,6 +286,12 @@ impl Coordinator {
             };
             if gone {
                 self.orphan_session(now, worker, *session);
+            }
+            let seat = self.seats.get(worker);
+            if matches!(availability, Availability::Lost | Availability::Dead)
+                && seat.is_some_and(|seat| seat.session == *session)
+            {
+                self.give_up_home(worker);
             }
             if matches!(availability, Availability::Lost | Availability::Dead) {
                 self.forget_at.get_or_insert(now + self.config.forget_after);
@@ -327,7 +338,7 @@ impl Coordinator {
         {
             leadership.grace_until = leadership.since;
             self.dirty = true;
-            for (worker, session) in self.lost.clone() {
+            for (worker, session) in self.lost.clone().into_keys() {
                 self.orphan_session(now, &worker, session);
             }
         }

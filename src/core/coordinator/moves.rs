@@ -80,7 +80,7 @@ impl Coordinator {
             return false;
         };
         let key = (from.worker.clone(), from.session);
-        let gone = self.lost.contains(&key) || self.dead.contains(&key);
+        let gone = self.lost.contains_key(&key) || self.dead.contains(&key);
         let pending = self.writes.is_pending(&running.stream);
         if record.is_exclusive() || pending || gone || from.worker == held.worker {
             return false;
@@ -183,7 +183,7 @@ impl Coordinator {
             });
         }
         let key = (to.worker.clone(), to.session);
-        if self.dead.contains(&key) || self.lost.contains(&key) {
+        if self.dead.contains(&key) || self.lost.contains_key(&key) {
             self.set_slot(now, stream, Slot::Orphaned { last: to }, MoveReason::WorkerLost);
         } else {
             let stale = self.has_stale_spec(stream);
@@ -208,7 +208,7 @@ impl Coordinator {
         let stale = self.has_stale_spec(stream);
         self.end_move(now, stream, State::RolledBack, Some(detail));
         let key = (from.worker.clone(), from.session);
-        let gone = self.lost.contains(&key) || self.dead.contains(&key);
+        let gone = self.lost.contains_key(&key) || self.dead.contains(&key);
         if gone || record.claimed {
             let last = from.clone();
             self.set_slot(now, stream, Slot::Orphaned { last }, MoveReason::WorkerLost);
@@ -266,7 +266,7 @@ impl Coordinator {
         let slot = self.cluster.streams.get(stream).map(|record| record.slot.clone());
         if let Some(Slot::Handing { to, .. }) = slot {
             let key = (to.worker.clone(), to.session);
-            if self.dead.contains(&key) || self.lost.contains(&key) {
+            if self.dead.contains(&key) || self.lost.contains_key(&key) {
                 self.undo(now, stream, format!("{} was lost", to.worker));
             }
         }

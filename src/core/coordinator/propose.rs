@@ -41,6 +41,8 @@ impl Coordinator {
             || !fits
             || !settled
             || held_by_a_stranger
+            || record.awaits.is_some()
+            || self.goes_home(&record)
             || (self.doubtful && record.is_exclusive())
         {
             return;

@@ -111,16 +111,16 @@ impl Coordinator {
         let complete = seat.inventory_version == Some(heartbeat.inventory.version);
         // The failure detector that told the loss may have been restarted since and not know of it. Or it has heard more,
         // and this is a late message of a session that is lost: it says so again when asked.
-        if self.lost.remove(&key) || new {
+        if self.found_again(&key) || new {
             out.push(Command::Expect(vec![key.clone()]));
         }
-        self.leases.returned(&key);
         self.renew_lease(now, key);
         self.note(now, heartbeat, whole);
         self.measured(heartbeat);
         if complete && (heartbeat.applied.term == fence.term || mutant::on(Mutant::StaleInventory)) {
             self.reconcile(now, &heartbeat.worker, heartbeat.applied.generation);
         }
+        self.come_home(now, &heartbeat.worker);
         self.catch_up(heartbeat);
         let answer = self.answer(heartbeat, complete);
         if answer.kind == AssignKind::Desired {
@@ -149,7 +149,7 @@ impl Coordinator {
     fn rival(&self, now: Timestamp, heartbeat: &Heartbeat) -> Option<SessionId> {
         let record = self.cluster.workers.get(&heartbeat.worker)?;
         let holder = (heartbeat.worker.clone(), record.session);
-        let lost = self.lost.contains(&holder) && now >= self.cluster.leadership.grace_until;
+        let lost = self.lost.contains_key(&holder) && now >= self.cluster.leadership.grace_until;
         let free = record.session == heartbeat.session
             || heartbeat.supersedes == Some(record.session)
             || self.dead.contains(&holder)
@@ -159,13 +159,6 @@ impl Coordinator {
 
     fn take_seat(&mut self, now: Timestamp, heartbeat: &Heartbeat) -> &mut Seat {
         let worker = &heartbeat.worker;
-        if let Some(previous) = self.cluster.workers.get(worker).map(|record| record.session)
-            && previous != heartbeat.session
-        {
-            self.orphan_session(now, worker, previous);
-            self.lost.remove(&(worker.clone(), previous));
-            self.leases.forget_former(now, worker);
-        }
         let known = self.seats.get(worker);
         if known.is_none_or(|seat| seat.session != heartbeat.session) {
             // Above every set that was sent to it when it had a seat before.
@@ -175,14 +168,24 @@ impl Coordinator {
                 session: heartbeat.session,
             });
         }
-        let seat = self
+        if self
             .seats
-            .entry(worker.clone())
-            .or_insert_with(|| Seat::new(heartbeat.session));
-        if seat.session != heartbeat.session {
-            *seat = Seat::new(heartbeat.session);
+            .get(worker)
+            .is_none_or(|seat| seat.session != heartbeat.session)
+        {
+            self.seats.insert(worker.clone(), Seat::new(heartbeat.session));
         }
-        seat
+        if let Some(previous) = self.cluster.workers.get(worker).map(|record| record.session)
+            && previous != heartbeat.session
+        {
+            self.orphan_session(now, worker, previous);
+            self.lost.remove(&(worker.clone(), previous));
+            self.leases.forget_former(now, worker);
+            self.call_home(worker);
+        }
+        self.seats
+            .entry(worker.clone())
+            .or_insert_with(|| Seat::new(heartbeat.session))
     }
 
     /// Takes the facts of a heartbeat into the worker's record. Readers get them with the next snapshot; what changes

@@ -137,7 +137,10 @@ impl Coordinator {
         }
         self.update_stream(stream, |record| {
             let lost = matches!(slot, Slot::Orphaned { .. })
-                && matches!(reason, MoveReason::WorkerLost | MoveReason::Missing);
+                && matches!(
+                    reason,
+                    MoveReason::WorkerLost | MoveReason::Missing | MoveReason::Released
+                );
             if lost {
                 record.lost_at.get_or_insert(now);
                 let from = slot.assignment().map(|last| last.worker.clone());
@@ -168,6 +171,8 @@ impl Coordinator {
             }
             record.slot = slot;
             record.rerun = false;
+            record.awaits = None;
+            record.released = false;
             record.since = now;
             record.reason = reason;
             record.unplaced = None;
@@ -250,25 +255,29 @@ impl Coordinator {
         }
     }
 
-    /// Takes every stream of a session that is lost or dead. An exclusive one stays until its lease is over.
+    /// Takes every stream of a session that is lost or dead, and that waits for it no longer.
     pub(super) fn orphan_session(&mut self, now: Timestamp, worker: &WorkerId, session: SessionId) {
         let Some(record) = self.cluster.workers.get(worker) else {
             return;
         };
         let key = (worker.clone(), session);
-        let may_hold = self.may_hold(now, &key);
         for stream in record.assigned.clone() {
             let Some(record) = self.cluster.streams.get(&stream) else {
                 continue;
             };
             let ends = matches!(&record.slot, Slot::Held(owner) | Slot::Releasing { from: owner, .. } if owner.session == session);
-            if ends && may_hold && record.is_exclusive() {
-                self.leases.wait(key.clone());
+            if ends && let Some(awaited) = self.awaited(now, record, &key) {
+                self.wait_for_owner(now, &stream, &key, awaited);
                 continue;
             }
+            let reason = if record.released {
+                MoveReason::Released
+            } else {
+                MoveReason::WorkerLost
+            };
             match record.slot.clone() {
                 Slot::Held(last) if last.session == session => {
-                    self.set_slot(now, &stream, Slot::Orphaned { last }, MoveReason::WorkerLost);
+                    self.set_slot(now, &stream, Slot::Orphaned { last }, reason);
                     self.settle(now, &stream);
                 }
                 Slot::Releasing { from, to } if from.session == session => {

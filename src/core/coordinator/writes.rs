@@ -26,11 +26,11 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// What waits for the database, and what is on its way.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
-    assignments: BTreeMap<StreamId, AssignmentWrite>,
+    pub(super) assignments: BTreeMap<StreamId, AssignmentWrite>,
     pub(super) requests: VecDeque<(RequestId, ApplyStreams)>,
     /// Directives that are over.
     ended: BTreeSet<Key>,
-    in_flight: Option<InFlight>,
+    pub(super) in_flight: Option<InFlight>,
     tickets: u64,
     /// Transactions that were committed under the present fence.
     committed: u64,
@@ -39,11 +39,11 @@ pub(super) struct Writes {
 }
 
 #[derive(Debug)]
-struct InFlight {
+pub(super) struct InFlight {
     ticket: u64,
     deadline: Timestamp,
-    batch: WriteBatch,
-    planned: Vec<Planned>,
+    pub(super) batch: WriteBatch,
+    pub(super) planned: Vec<Planned>,
 }
 
 impl Writes {
@@ -192,6 +192,7 @@ impl Coordinator {
         for planned in in_flight.planned {
             self.restart(now, &planned.applied.restarted);
             self.move_asked(now, &planned.applied.moves, planned.move_reason);
+            self.release(now, &planned.applied.released);
             out.push(Command::Reply {
                 request: planned.request,
                 outcome: Ok(planned.applied),
@@ -226,7 +227,7 @@ impl Coordinator {
         // A new life of the worker may have its seat by now: the one that was meant is never told.
         let seat = self.cluster.workers.get(&assignment.worker);
         let unseated = seat.is_none_or(|seat| seat.session != assignment.session);
-        let gone = unseated || self.dead.contains(&key) || self.lost.contains(&key);
+        let gone = unseated || self.dead.contains(&key) || self.lost.contains_key(&key);
         self.set_slot(now, stream, Slot::Held(assignment.clone()), reason);
         self.notices.push(Notice::Assigned {
             stream: stream.clone(),
@@ -254,7 +255,7 @@ impl Coordinator {
         let record = self.cluster.streams.get(stream);
         let reason = record.map_or(MoveReason::WorkerLost, |record| record.reason);
         let claimed = record.is_some_and(|record| record.claimed);
-        let gone = self.lost.contains(&key) || self.dead.contains(&key);
+        let gone = self.lost.contains_key(&key) || self.dead.contains(&key);
         if reason.is_given_up() && seated && !claimed && !gone {
             self.set_slot(now, stream, Slot::Held(last.clone()), reason);
             self.update_stream(stream, |record| record.rerun = true);
@@ -264,73 +265,9 @@ impl Coordinator {
         }
     }
 
-    /// A transaction has no answer, and is waited for no longer.
-    pub(super) fn unanswered(&mut self, now: Timestamp, out: &mut Vec<Command>) {
-        match self.writes.in_flight.take_if(|flying| flying.batch.is_empty()) {
-            Some(check) => self.failed(now, check, "no answer in time", out),
-            None => self.doubt(now, out),
-        }
-    }
-
-    /// A transaction is durable, or not: everything is read again under a higher term, and stored nothing meanwhile. Until
-    /// then the leader goes on from memory, where it harms nothing to be wrong: what runs goes on, and available streams
-    /// fail over (OWNERSHIP rules 12 and 16).
-    pub(super) fn doubt(&mut self, now: Timestamp, out: &mut Vec<Command>) {
-        self.doubtful = true;
-        self.outage(now, "no answer to the commit");
-        self.failed_at = Some(now);
-        let in_flight = self.writes.in_flight.take();
-        let (planned, batch) = in_flight
-            .map(|in_flight| (in_flight.planned, in_flight.batch))
-            .unwrap_or_default();
-        for Planned { request, .. } in planned {
-            let outcome = Err(ApplyError::Ambiguous("no answer to the commit".to_owned()));
-            out.push(Command::Reply { request, outcome });
-        }
-        self.refuse_requests("it is being read again", out);
-        let waiting = std::mem::take(&mut self.writes.assignments).into_values();
-        for write in batch.assignments.into_iter().chain(waiting) {
-            self.keep_in_memory(now, write);
-        }
-        out.push(Command::NewTerm {
-            above: self.highest_term,
-        });
-    }
-
-    /// Keeps what took effect, or does now, until everything is read again. What nobody was told of is left to what is
-    /// stored: a grant that is remembered and not told would take the stream from whoever runs it.
-    fn keep_in_memory(&mut self, now: Timestamp, write: AssignmentWrite) {
-        let AssignmentWrite::Put { stream, assignment } = write else {
-            return;
-        };
-        let slot = self.cluster.streams.get(&stream).map(|record| &record.slot);
-        let granted = match slot {
-            Some(Slot::Committing { next, .. }) => {
-                *next == assignment && self.fails_over_from_memory(&stream)
-            }
-            Some(Slot::Held(held)) if *held == assignment => {
-                self.writes.put(stream, assignment);
-                return;
-            }
-            _ => false,
-        };
-        if granted {
-            self.writes.put(stream.clone(), assignment.clone());
-            self.granted(now, &stream, assignment);
-        }
-    }
-
-    /// Answers everybody who waits for a transaction that is not begun.
-    fn refuse_requests(&mut self, reason: &str, out: &mut Vec<Command>) {
-        for (request, _) in std::mem::take(&mut self.writes.requests) {
-            let outcome = Err(ApplyError::Store(reason.to_owned()));
-            out.push(Command::Reply { request, outcome });
-        }
-    }
-
     /// Whether a grant takes effect although the database does not take it: it is stored later, unless a successor decides
     /// otherwise (OWNERSHIP rule 16). Once may be chance; then a stream is better started under a stored epoch.
-    fn fails_over_from_memory(&self, stream: &StreamId) -> bool {
+    pub(super) fn fails_over_from_memory(&self, stream: &StreamId) -> bool {
         let record = self.cluster.streams.get(stream);
         (self.doubtful || self.failures >= FAILURES_OF_AN_OUTAGE)
             && record.is_some_and(|record| {
@@ -340,7 +277,13 @@ impl Coordinator {
     }
 
     /// Nothing was written: memory goes back to what the database says, and the callers are told.
-    fn failed(&mut self, now: Timestamp, in_flight: InFlight, reason: &str, out: &mut Vec<Command>) {
+    pub(super) fn failed(
+        &mut self,
+        now: Timestamp,
+        in_flight: InFlight,
+        reason: &str,
+        out: &mut Vec<Command>,
+    ) {
         self.retry_at = Some(now + self.config.retry_delay);
         self.outage(now, reason);
         self.failed_at = Some(now);

@@ -81,6 +81,7 @@ pub(super) fn actors(config: &Config) -> Settings {
     Settings {
         election: election(config),
         coordinator: coordinator::Config {
+            timeout: config.heartbeat.timeout,
             lease: config.lease.duration,
             drift: config.lease.drift,
             margin: config.lease.margin,

@@ -53,6 +53,20 @@ async fn many_streams_are_switched_restarted_and_deleted_by_one_request() {
             assert_eq!(changes, [expected], "{action}{query}");
         }
     }
+    for owner_is_dead in [false, true] {
+        let body = json!({"action": "release", "names": ["a"], "owner_is_dead": owner_is_dead}).to_string();
+        let refused = Ok(Err(ApplyError::OwnerMayLive(stream_id("a"))));
+        world.behind.answers.lock().unwrap().push_back(refused);
+        let (status, problem) = world.ask(Method::POST, STREAMS, &body).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+        let changes = std::mem::take(&mut *world.behind.changes.lock().unwrap());
+        let expected = ApplyStreams {
+            release: vec![stream_id("a")],
+            owner_is_dead,
+            ..ApplyStreams::default()
+        };
+        assert_eq!(changes, [expected]);
+    }
     let unknown = Ok(Err(ApplyError::Unknown(stream_id("a"))));
     world.behind.answers.lock().unwrap().push_back(unknown);
     let body = json!({"action": "restart", "names": ["a"]}).to_string();
@@ -75,7 +89,7 @@ async fn what_is_wrong_with_an_action_is_named_and_nothing_is_done() {
         (
             json!({"action": "stop", "names": ["a"]}),
             "/action",
-            "write one of enable, disable, restart, delete",
+            "write one of enable, disable, restart, release, delete",
         ),
         (
             json!({"action": "delete", "names": ["a", "a"]}),
@@ -91,6 +105,11 @@ async fn what_is_wrong_with_an_action_is_named_and_nothing_is_done() {
             json!({"action": "delete", "names": [7]}),
             "/names/0",
             "must be a stream's name",
+        ),
+        (
+            json!({"action": "restart", "names": ["a"], "owner_is_dead": true}),
+            "/owner_is_dead",
+            "belongs to the action",
         ),
         (
             json!({"action": "delete", "names": [], "force": true}),

@@ -29,6 +29,7 @@ async fn a_declarative_change_arrives_whole() {
                 "weight": 2,
                 "priority": -3,
                 "ownership": "available",
+                "lost_after": "1m 30s",
                 "labels": {"site": "north"},
                 "requires": {"gpu": "yes"},
                 "prefers": {"disk": "fast"},
@@ -44,13 +45,15 @@ async fn a_declarative_change_arrives_whole() {
         changed: vec![stream_id("b")],
         deleted: vec![stream_id("c")],
         restarted: vec![stream_id("e")],
+        released: vec![stream_id("f")],
         unchanged: vec![stream_id("d")],
         moves: Vec::new(),
     })));
     let (status, answer) = world.ask(Method::PUT, "/api/v1/streams", &body.to_string()).await;
     assert_eq!(status, StatusCode::OK);
     let expected = json!({
-        "created": ["a"], "changed": ["b"], "deleted": ["c"], "restarted": ["e"], "unchanged": ["d"], "dry_run": false,
+        "created": ["a"], "changed": ["b"], "deleted": ["c"], "restarted": ["e"], "released": ["f"],
+        "unchanged": ["d"], "dry_run": false,
     });
     assert_eq!(answer, expected);
 
@@ -58,6 +61,7 @@ async fn a_declarative_change_arrives_whole() {
     a.enabled = false;
     a.weight = 2.0;
     a.priority = -3;
+    a.lost_after = Some(std::time::Duration::from_secs(90));
     a.labels.insert("site".to_owned(), "north".to_owned());
     a.requires.insert("gpu".to_owned(), "yes".to_owned());
     a.prefers.insert("disk".to_owned(), "fast".to_owned());

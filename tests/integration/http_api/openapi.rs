@@ -170,11 +170,13 @@ fn changes() -> Vec<Call> {
             (ApplyError::NotLeading, 503),
             (ApplyError::Ambiguous("reset".to_owned()), 504),
             (unknown, 404),
+            (ApplyError::NotWaiting(stream_id("radio")), 409),
         ];
-        let possible = if method == Method::PUT && template == ONE {
-            2
-        } else {
-            3
+        let possible = match (&method, template) {
+            (&Method::PUT, ONE) => 2,
+            // The one that can release.
+            (&Method::POST, ALL) => 4,
+            _ => 3,
         };
         for (refusal, status) in refusals.into_iter().take(possible) {
             let refused = call(method.clone(), template, path, body, status);

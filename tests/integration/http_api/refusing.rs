@@ -99,6 +99,20 @@ async fn every_mistake_of_a_body_is_named_with_its_pointer() {
             ],
         ),
         (
+            json!({"streams": [{"name": "b", "source": "s", "on_owner_lost": "keep", "lost_after": "soon"}]}),
+            &[
+                ("/streams/0/on_owner_lost", "write \"replace\" or \"hold\""),
+                ("/streams/0/lost_after", "as in \"30s\""),
+            ],
+        ),
+        (
+            json!({"streams": [{"name": "b", "source": "s", "on_owner_lost": "hold", "lost_after": "8d"}]}),
+            &[
+                ("/streams/0/lost_after", "more than 7 days"),
+                ("/streams/0/lost_after", "has no effect"),
+            ],
+        ),
+        (
             json!({"streams": [a, a]}),
             &[("/streams/1/name", "first at /streams/0")],
         ),

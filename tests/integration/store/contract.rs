@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use streamkeeper_core::directive::{DirectiveWrite, Key};
 use streamkeeper_core::record::{Fence, Persisted, StreamWrite, WriteBatch};
-use streamkeeper_core::spec::StreamSpec;
+use streamkeeper_core::spec::{OnOwnerLost, StreamSpec};
 use streamkeeper_orchestrator::port::{Store, StoreError};
 use streamkeeper_protocol::{Epoch, Ownership, Term, WorkerId};
 
@@ -163,6 +163,7 @@ async fn streams_survive_reopening_and_deleted_ones_are_gone(backend: &Backend) 
     full.weight = 2.5;
     full.priority = -3;
     full.ownership = Ownership::Exclusive;
+    full.lost_after = Some(Duration::from_millis(30_001));
     full.labels.insert("a\"b".to_owned(), "ü".to_owned());
     full.requires.insert("gpu".to_owned(), "yes".to_owned());
     full.prefers.insert("disk".to_owned(), "fast".to_owned());
@@ -175,6 +176,8 @@ async fn streams_survive_reopening_and_deleted_ones_are_gone(backend: &Backend) 
         committed()
     );
     full.weight = 3.0;
+    full.lost_after = None;
+    full.on_owner_lost = OnOwnerLost::Hold;
     let change = streams(vec![
         StreamWrite::Put(full.clone()),
         StreamWrite::Delete(stream("gone")),

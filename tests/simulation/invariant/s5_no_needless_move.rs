@@ -42,7 +42,8 @@ impl World {
             | MoveReason::Restart
             | MoveReason::Asked
             | MoveReason::RolledBack
-            | MoveReason::Preempted => {}
+            | MoveReason::Preempted
+            | MoveReason::Released => {}
             MoveReason::Declared | MoveReason::WorkerLost | MoveReason::Adopted | MoveReason::Missing => {
                 self.check_needed(index, stream, worker, *epoch, *reason);
             }

@@ -34,7 +34,7 @@ fn a_silent_owner_keeps_its_stream_until_its_lease_is_over() {
     world.judge("a", 1, Availability::Lost);
     world.pass(10_000);
     world.place_all("b");
-    assert_eq!(world.state("x"), StreamState::Running);
+    assert_eq!(world.state("x"), StreamState::Waiting);
     world.assert_runs("x", &["a"]);
     let due = world.coordinator.as_ref().unwrap().next_deadline();
     assert!(

@@ -5,6 +5,7 @@ mod leases;
 mod moves;
 mod orders;
 mod outages;
+mod owner_lost;
 mod performance;
 mod restored;
 mod returns;

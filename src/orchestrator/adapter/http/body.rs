@@ -9,7 +9,7 @@ use actix_web::http::header;
 use actix_web::web::{Bytes, Payload};
 use serde_json::Value;
 use streamkeeper_core::request::ApplyStreams;
-use streamkeeper_core::spec::{SpecError, StreamSpec};
+use streamkeeper_core::spec::{OnOwnerLost, SpecError, StreamSpec};
 use streamkeeper_protocol::{Ownership, StreamId, WorkerId};
 
 use super::fields::{Fields, escape, wrong_type};
@@ -21,7 +21,7 @@ pub(super) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 /// Most streams that one change names, to put or to delete.
 const MAX_CHANGE_STREAMS: usize = 100_000;
 /// What can be done to streams that are there.
-const ACTIONS: [&str; 4] = ["enable", "disable", "restart", "delete"];
+const ACTIONS: [&str; 5] = ["enable", "disable", "restart", "release", "delete"];
 
 /// Reads the whole body, which must be there within `limit`.
 pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: Duration) -> Result<Bytes, Problem> {
@@ -141,12 +141,21 @@ pub(super) fn action(body: &[u8]) -> Result<ApplyStreams, Problem> {
             let detail = format!("has {} names, the limit is {MAX_CHANGE_STREAMS}", list.len());
             fields.wrong("names", detail);
         }
+        let owner_is_dead = fields.boolean("owner_is_dead");
+        if owner_is_dead.is_some() && action.as_deref() != Some("release") {
+            fields.wrong(
+                "owner_is_dead",
+                "belongs to the action \"release\" alone; leave it out",
+            );
+        }
+        change.owner_is_dead = owner_is_dead.unwrap_or(false);
         fields.finish();
         let names = unique_names(&list, "/names", &mut BTreeMap::new(), &mut errors);
         match action.as_deref() {
             Some("enable") => change.enable = names.into_iter().map(|name| (name, true)).collect(),
             Some("disable") => change.enable = names.into_iter().map(|name| (name, false)).collect(),
             Some("restart") => change.restart = names,
+            Some("release") => change.release = names,
             Some("delete") => change.delete = names,
             Some(_) | None => {}
         }
@@ -267,6 +276,16 @@ fn stream(
             format!("is {other:?}; write \"available\" or \"exclusive\""),
         ),
     }
+    match fields.text("on_owner_lost").as_deref() {
+        None => {}
+        Some("replace") => spec.on_owner_lost = OnOwnerLost::Replace,
+        Some("hold") => spec.on_owner_lost = OnOwnerLost::Hold,
+        Some(other) => fields.wrong(
+            "on_owner_lost",
+            format!("is {other:?}; write \"replace\" or \"hold\""),
+        ),
+    }
+    spec.lost_after = fields.duration("lost_after");
     if let Some(labels) = fields.texts("labels") {
         spec.labels = labels;
     }
@@ -318,6 +337,7 @@ fn place_of(error: &SpecError) -> (String, &'static str) {
     match error {
         SpecError::EmptySource | SpecError::SourceTooLong(_) => ("source".to_owned(), "source"),
         SpecError::Spread(_) => ("spread".to_owned(), "spread"),
+        SpecError::LostAfterTooLong | SpecError::LostAfterOfHold => ("lost_after".to_owned(), "lost_after"),
         SpecError::Weight(_) => ("weight".to_owned(), "weight"),
         SpecError::ControlCharacter { field } | SpecError::TooManyLabels { field, .. } => {
             ((*field).to_owned(), field)

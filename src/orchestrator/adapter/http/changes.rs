@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use streamkeeper_core::request::{Applied, ApplyStreams};
 use streamkeeper_protocol::StreamId;
 
-use super::openapi::{BadBody, BadQuery, NoStream, Refused};
+use super::openapi::{BadBody, BadQuery, NoStream, NotReleased, Refused};
 use super::problem::{ErrorItem, Kind, Problem};
 use super::query::dry_run;
 use super::streams::unknown;
@@ -45,7 +45,7 @@ pub(super) async fn apply(
     Ok(HttpResponse::Ok().json(AppliedView::new(&applied, dry_run)))
 }
 
-/// Does one thing to many streams: switches them on or off, restarts or deletes them. All of them or none.
+/// Does one thing to many streams: switches them on or off, restarts, releases or deletes them. All of them or none.
 #[utoipa::path(
     post,
     path = "/api/v1/streams",
@@ -59,6 +59,7 @@ pub(super) async fn apply(
         (status = 200, body = AppliedView),
         BadBody,
         NoStream,
+        NotReleased,
         Refused,
     ),
 )]
@@ -231,6 +232,7 @@ async fn send(shared: &Shared, change: ApplyStreams) -> Result<Applied, Problem>
             changed = applied.changed.len(),
             deleted = applied.deleted.len(),
             restarted = applied.restarted.len(),
+            released = applied.released.len(),
             unchanged = applied.unchanged.len(),
             "streams were changed over the API"
         );

@@ -1,6 +1,7 @@
 //! Reading JSON objects by hand, because serde stops at the first mistake and names no pointer.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -75,6 +76,19 @@ impl<'a> Fields<'a> {
         self.read(name, &expected, |value| {
             value.as_i64().and_then(|number| i32::try_from(number).ok())
         })
+    }
+
+    /// Takes a duration as people write it.
+    pub(super) fn duration(&mut self, name: &'static str) -> Option<Duration> {
+        let text = self.text(name)?;
+        let read = humantime::parse_duration(&text);
+        read.map_err(|error| {
+            self.wrong(
+                name,
+                format!("is {text:?}, no duration ({error}); write one as in \"30s\" or \"5m\""),
+            );
+        })
+        .ok()
     }
 
     pub(super) fn list(&mut self, name: &'static str) -> Option<Vec<Value>> {

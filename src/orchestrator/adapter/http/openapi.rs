@@ -137,6 +137,14 @@ pub(super) enum Refused {
 
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only described")]
+pub(super) enum NotReleased {
+    /// A stream that is to be released waits for nobody, or is exclusive and its owner may live
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(Shown<'static>),
+}
+
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
 pub(super) enum NoLogs {
     /// The stream has no worker
     #[response(status = 409, content_type = "application/problem+json")]

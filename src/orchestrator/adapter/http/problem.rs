@@ -28,6 +28,7 @@ pub(super) enum Kind {
     StreamNotPlaced,
     Drains,
     Impossible,
+    StreamNotReleased,
     MethodNotAllowed,
     BodyTimeout,
     BodyTooLarge,
@@ -73,6 +74,11 @@ impl Kind {
                 S::PRECONDITION_FAILED,
                 "impossible",
                 "It cannot be done as things are; nothing was changed",
+            ),
+            Self::StreamNotReleased => (
+                S::CONFLICT,
+                "stream-not-released",
+                "The stream cannot be released",
             ),
             Self::MethodNotAllowed => (
                 S::METHOD_NOT_ALLOWED,

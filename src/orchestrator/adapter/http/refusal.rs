@@ -32,6 +32,11 @@ impl From<ApplyError> for Problem {
             )),
             ApplyError::Impossible(_) => Self::new(Kind::Impossible, detail),
             ApplyError::TooManyDirectives(_) => Self::new(Kind::Impossible, detail),
+            ApplyError::NotWaiting(_) => Self::new(Kind::StreamNotReleased, detail).suggest(
+                "GET /api/v1/streams?state=waiting lists the streams that wait; nothing was changed",
+            ),
+            ApplyError::OwnerMayLive(_) => Self::new(Kind::StreamNotReleased, detail),
+            ApplyError::LostTooSoon { .. } => Self::new(Kind::InvalidChange, detail),
             ApplyError::NotExclusive(_) => Self::new(Kind::InvalidChange, detail),
             ApplyError::Ambiguous(_) => Self::new(Kind::OutcomeUnknown, detail).suggest(READ_AGAIN),
         }

@@ -7,7 +7,7 @@ use sea_orm::{
     ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryOrder, QueryResult, QueryTrait, Statement,
 };
 use streamkeeper_core::record::{Assignment, Loaded};
-use streamkeeper_core::spec::StreamSpec;
+use streamkeeper_core::spec::{OnOwnerLost, StreamSpec};
 use streamkeeper_entities::{assignment, directive, leadership, stream};
 use streamkeeper_protocol::{Epoch, Ownership, StreamId, Term, WorkerId};
 
@@ -145,6 +145,10 @@ fn stream_of_row(row: &QueryResult) -> Result<StreamSpec, StoreError> {
         priority: model.priority,
         ownership: ownership_of_text(&model.ownership)
             .map_err(|error| bad("stream", name, "ownership", error))?,
+        on_owner_lost: on_owner_lost_of_text(&model.on_owner_lost)
+            .map_err(|error| bad("stream", name, "on_owner_lost", error))?,
+        lost_after: lost_after_of(model.lost_after_ms)
+            .map_err(|error| bad("stream", name, "lost_after_ms", error))?,
         labels: labels_of_text(&model.labels).map_err(|error| bad("stream", name, "labels", error))?,
         requires: labels_of_text(&model.requires).map_err(|error| bad("stream", name, "requires", error))?,
         prefers: labels_of_text(&model.prefers).map_err(|error| bad("stream", name, "prefers", error))?,
@@ -188,6 +192,32 @@ pub(super) const fn text_of_ownership(ownership: Ownership) -> &'static str {
         Ownership::Available => "available",
         Ownership::Exclusive => "exclusive",
     }
+}
+
+fn on_owner_lost_of_text(text: &str) -> Result<OnOwnerLost, String> {
+    let known = OnOwnerLost::ALL.into_iter().find(|known| known.as_str() == text);
+    known.ok_or_else(|| format!("{text:?} is neither \"replace\" nor \"hold\""))
+}
+
+fn lost_after_of(stored: i64) -> Result<Option<Duration>, String> {
+    if stored == NOT_DECLARED {
+        return Ok(None);
+    }
+    let millis = u64::try_from(stored).map_err(|_| format!("{stored} is negative"))?;
+    Ok(Some(Duration::from_millis(millis)))
+}
+
+/// Stands for a duration that is not declared: arrays of values have no place for NULL.
+const NOT_DECLARED: i64 = -1;
+
+/// How durations are stored that may be missing.
+pub(super) fn millis_or_none(duration: Option<Duration>) -> i64 {
+    duration.map_or(NOT_DECLARED, millis)
+}
+
+/// How durations are stored.
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn labels_of_text(text: &str) -> Result<BTreeMap<String, String>, serde_json::Error> {

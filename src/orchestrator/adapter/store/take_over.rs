@@ -30,7 +30,7 @@ pub(super) async fn take_over(pool: &Pool, fence: Fence, lease: Duration) -> Res
         undone.map_err(|error| unavailable(operation, &error))?;
         return Err(StoreError::TermTaken(before.term));
     }
-    let longest = millis(lease).max(millis(before.longest_lease));
+    let longest = row::millis(lease).max(row::millis(before.longest_lease));
     let values = [
         i64::from(fence.term.get()).into(),
         fence.nonce.cast_signed().into(),
@@ -62,8 +62,4 @@ const fn for_update(backend: DbBackend) -> &'static str {
         DbBackend::Postgres => " FOR UPDATE",
         _ => "",
     }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -24,13 +24,15 @@ const RETRY_SHARE: u32 = 2;
 /// of the other. One writer at a time cannot.
 const WRITER_LOCK: i64 = 0x5354_524b_5752_4954;
 
-const STREAM: [Column; 11] = [
+const STREAM: [Column; 13] = [
     Column("name", Type::Text),
     Column("source", Type::Text),
     Column("enabled", Type::Bool),
     Column("weight", Type::Double),
     Column("priority", Type::Int),
     Column("ownership", Type::Text),
+    Column("on_owner_lost", Type::Text),
+    Column("lost_after_ms", Type::BigInt),
     Column("labels", Type::Text),
     Column("requires", Type::Text),
     Column("prefers", Type::Text),
@@ -183,7 +185,7 @@ async fn write_streams(transaction: &DatabaseTransaction, writes: &[StreamWrite]
     puts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     deletes.sort_unstable();
     for chunk in puts.chunks(MAX_ROWS) {
-        let chunk: Vec<[Value; 11]> = chunk.iter().map(|spec| stream_row(spec)).collect();
+        let chunk: Vec<[Value; 13]> = chunk.iter().map(|spec| stream_row(spec)).collect();
         let statement = rows::statement(backend, &STREAM, chunk, |source| {
             let (names, overwrite) = (rows::names(&STREAM), rows::overwrite(&STREAM));
             format!("INSERT INTO stream ({names}) {source} ON CONFLICT (name) DO UPDATE SET {overwrite}")
@@ -200,7 +202,7 @@ async fn write_streams(transaction: &DatabaseTransaction, writes: &[StreamWrite]
     Ok(())
 }
 
-fn stream_row(spec: &StreamSpec) -> [Value; 11] {
+fn stream_row(spec: &StreamSpec) -> [Value; 13] {
     [
         spec.name.as_str().into(),
         spec.source.as_str().into(),
@@ -208,6 +210,8 @@ fn stream_row(spec: &StreamSpec) -> [Value; 11] {
         spec.weight.into(),
         spec.priority.into(),
         row::text_of_ownership(spec.ownership).into(),
+        spec.on_owner_lost.as_str().into(),
+        row::millis_or_none(spec.lost_after).into(),
         row::text_of_labels(&spec.labels).into(),
         row::text_of_labels(&spec.requires).into(),
         row::text_of_labels(&spec.prefers).into(),

@@ -1,7 +1,7 @@
 //! Why a stream is where it is, in words.
 
 use streamkeeper_core::cluster::{
-    Availability, ClusterState, MoveReason, Role, Slot, StreamRecord, StreamState, WorkerRecord,
+    Availability, Awaited, ClusterState, MoveReason, Role, Slot, StreamRecord, StreamState, WorkerRecord,
 };
 use streamkeeper_protocol::WorkerId;
 
@@ -72,6 +72,19 @@ fn state(record: &StreamRecord, times: Times<'_>) -> String {
             _ => format!("It moves to {worker} {why}; the choice is being stored."),
         },
         StreamState::Stopping => format!("It stops on {worker} since {since}."),
+        StreamState::Waiting => {
+            let (why, since) = record.awaits.unwrap_or((Awaited::Hold, record.since));
+            let since = times.show(since);
+            let until = match why {
+                Awaited::Lease => "until that one's lease is over, because it is exclusive",
+                Awaited::LostAfter => "for as long as its lost_after says",
+                Awaited::Hold => {
+                    "(on_owner_lost is hold) until that one is back or proven dead, or somebody releases the stream: \
+                     `streamkeeper streams release`"
+                }
+            };
+            format!("Its worker {worker} was lost at {since}; it waits {until}.")
+        }
         StreamState::Orphaned => {
             format!("Its worker {worker} was lost at {since}; a new one is being chosen.")
         }
@@ -87,6 +100,7 @@ const fn reason(reason: MoveReason) -> &'static str {
         MoveReason::Adopted => "because it ran there when this orchestrator began to lead",
         MoveReason::Missing => "because the worker before ran it no more",
         MoveReason::Changed => "because its spec changed",
+        MoveReason::Released => "because somebody released it from a lost worker",
         MoveReason::Restart => "because somebody asked for its restart",
         MoveReason::Asked => "because somebody asked for the move",
         MoveReason::RolledBack => "because it failed where it was moved to",

@@ -105,6 +105,13 @@ pub(in super::super) struct SpecShape {
     /// `available` or `exclusive`.
     #[schema(default = "available")]
     ownership: Option<String>,
+    /// What becomes of it when its owner is lost: `replace`, or `hold`, which waits until the owner is back, is proven dead,
+    /// or the stream is released.
+    #[schema(default = "replace")]
+    on_owner_lost: Option<String>,
+    /// How long after the time-out its owner counts as lost for it, as in `30s`. For an exclusive stream it has to reach
+    /// to the end of the lease; where it is left out, the end of the lease counts.
+    lost_after: Option<String>,
     /// Handed to the worker.
     labels: Option<BTreeMap<String, String>>,
     /// Labels that its worker must have.
@@ -145,8 +152,12 @@ pub(in super::super) struct SwitchShape {
 #[schema(as = Action)]
 #[expect(dead_code, reason = "only described")]
 pub(in super::super) struct ActionShape {
-    /// `enable`, `disable`, `restart` or `delete`.
+    /// `enable`, `disable`, `restart`, `release` (from a lost owner) or `delete`.
     action: String,
+    /// With `release`: their owners are dead, says who asks; exclusive streams are released only then. Their leases are
+    /// waited for all the same.
+    #[schema(default = false)]
+    owner_is_dead: Option<bool>,
     /// Names of the streams.
     names: Vec<String>,
 }

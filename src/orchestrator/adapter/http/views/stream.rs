@@ -30,6 +30,11 @@ pub(in super::super) struct StreamView<'a> {
     /// `available` or `exclusive`.
     #[schema(value_type = String)]
     ownership: Ownership,
+    /// What becomes of it when its owner is lost: `replace` or `hold`.
+    on_owner_lost: &'static str,
+    /// How long after the time-out its owner counts as lost for it, as in `30s`.
+    #[schema(required)]
+    lost_after: Option<String>,
     labels: &'a BTreeMap<String, String>,
     /// Labels that its worker must have.
     requires: &'a BTreeMap<String, String>,
@@ -41,12 +46,13 @@ pub(in super::super) struct StreamView<'a> {
     /// The only worker that may run it.
     #[schema(value_type = Option<String>, required)]
     pin: Option<&'a WorkerId>,
-    /// `disabled`, `unplaced`, `placing`, `starting`, `running`, `failing`, `moving`, `stopping` or `orphaned`.
+    /// `disabled`, `unplaced`, `placing`, `starting`, `running`, `failing`, `moving`, `stopping`, `waiting` or
+    /// `orphaned`.
     state: &'static str,
     /// Since when its slot is as it is.
     since: String,
-    /// Why it is where it is: `declared`, `worker_lost`, `balance`, `drain`, `adopted`, `missing`, `changed`, `restart` or
-    /// `preempted`.
+    /// Why it is where it is: `declared`, `worker_lost`, `balance`, `drain`, `adopted`, `missing`, `changed`,
+    /// `restart`, `preempted` or `released`.
     reason: &'static str,
     /// The worker whose capacity it takes.
     #[schema(value_type = Option<String>, required)]
@@ -63,6 +69,10 @@ pub(in super::super) struct StreamView<'a> {
     /// What it uses and gives on its worker, as last measured.
     #[schema(value_type = Option<PerformanceShape>, required)]
     performance: Option<Performance>,
+    /// What it waits for, because its owner is lost: the end of its `lease`, of its own `lost_after`, or `hold`: its owner,
+    /// proof of its death, or release.
+    #[schema(required)]
+    awaits: Option<&'static str>,
     #[schema(required)]
     unplaced: Option<UnplacedView>,
     /// Why it is where it is, in words; where one stream is asked for.
@@ -90,6 +100,10 @@ impl<'a> StreamView<'a> {
             weight: spec.weight,
             priority: spec.priority,
             ownership: spec.ownership,
+            on_owner_lost: spec.on_owner_lost.as_str(),
+            lost_after: spec
+                .lost_after
+                .map(|after| humantime::format_duration(after).to_string()),
             labels: &spec.labels,
             requires: &spec.requires,
             prefers: &spec.prefers,
@@ -103,6 +117,7 @@ impl<'a> StreamView<'a> {
             restarts: observed.map(|observed| observed.restarts),
             failure: observed.and_then(|observed| observed.reason.as_deref()),
             performance: record.performance,
+            awaits: record.awaits.map(|(why, _)| why.as_str()),
             unplaced: record.unplaced.map(|reason| UnplacedView {
                 reason: reason.as_str(),
                 detail: reason.to_string(),
@@ -206,6 +221,9 @@ pub(in super::super) struct AppliedView<'a> {
     /// Streams that are being started again.
     #[schema(value_type = Vec<String>)]
     restarted: &'a [StreamId],
+    /// Streams that wait for their lost owners no longer.
+    #[schema(value_type = Vec<String>)]
+    released: &'a [StreamId],
     /// Streams that were as asked already.
     #[schema(value_type = Vec<String>)]
     unchanged: &'a [StreamId],
@@ -220,6 +238,7 @@ impl<'a> AppliedView<'a> {
             changed: &applied.changed,
             deleted: &applied.deleted,
             restarted: &applied.restarted,
+            released: &applied.released,
             unchanged: &applied.unchanged,
             dry_run,
         }
