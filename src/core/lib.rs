@@ -11,6 +11,7 @@ pub mod election;
 pub mod forecast;
 pub mod graveyard;
 pub mod heartbeat_tracker;
+pub mod invariant;
 pub mod machine;
 pub mod migration;
 pub mod notice;

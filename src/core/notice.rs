@@ -7,6 +7,7 @@ use streamkeeper_protocol::{Epoch, SessionId, StreamId, Term, WorkerId};
 
 use crate::cluster::{Availability, Awaited, MoveReason};
 use crate::heartbeat_tracker::Way;
+use crate::invariant::Invariant;
 use crate::migration::{self, Migration};
 
 /// One thing that happened.
@@ -21,6 +22,17 @@ pub enum Notice {
     DatabaseRewound {
         /// The term that ended by it.
         term: Term,
+    },
+    /// A guarantee is broken: never, or there is a bug.
+    InvariantViolated {
+        /// Which one.
+        invariant: Invariant,
+        /// The stream, if it is one's.
+        stream: Option<StreamId>,
+        /// Its epoch.
+        epoch: Option<Epoch>,
+        /// What was seen, in words.
+        detail: String,
     },
     /// A circuit breaker of this orchestrator changed its state.
     BreakerChanged {
@@ -136,6 +148,7 @@ impl Notice {
         match self {
             Self::Leading { .. } => "leading",
             Self::DatabaseRewound { .. } => "database_rewound",
+            Self::InvariantViolated { .. } => "invariant_violated",
             Self::BreakerChanged { .. } => "breaker_changed",
             Self::WorkerJoined { .. } => "worker_joined",
             Self::WorkerAvailability { availability, .. } => match availability {
@@ -158,6 +171,23 @@ impl Notice {
     pub fn fields(&self) -> BTreeMap<String, String> {
         let pairs: Vec<(&str, String)> = match self {
             Self::Leading { term } | Self::DatabaseRewound { term } => vec![("term", term.to_string())],
+            Self::InvariantViolated {
+                invariant,
+                stream,
+                epoch,
+                detail,
+            } => {
+                let stream = stream.as_ref().map(|stream| ("stream", stream.to_string()));
+                let epoch = epoch.map(|epoch| ("epoch", epoch.get().to_string()));
+                [
+                    ("invariant", invariant.as_str().to_owned()),
+                    ("detail", detail.clone()),
+                ]
+                .into_iter()
+                .chain(stream)
+                .chain(epoch)
+                .collect()
+            }
             Self::BreakerChanged {
                 dependency,
                 state,

@@ -222,6 +222,7 @@ impl Routed for Coordinator {
     fn route(command: coordinator::Command) -> Vec<Route> {
         use coordinator::Command;
         vec![match command {
+            Command::Notice(notice) => return noticed(notice),
             Command::TakeOver { term } => Route::Do(Effect::TakeOver { term }),
             Command::NewTerm { above } => Route::To(Input::Election(election::Event::NeedTerm { above })),
             Command::HeardTerm(term) => Route::To(Input::Election(election::Event::Heard(term))),
@@ -241,10 +242,26 @@ impl Routed for Coordinator {
                 holder,
                 refused,
             })),
-            Command::Notice(notice) => Route::Do(Effect::Notice(notice)),
             Command::Snapshot(cluster) => Route::Do(Effect::Publish(cluster)),
         }]
     }
+}
+
+/// A broken guarantee is an alert as well.
+fn noticed(notice: Notice) -> Vec<Route> {
+    let alert = match &notice {
+        Notice::InvariantViolated {
+            invariant, detail, ..
+        } => Some(alert_manager::Event::Violated {
+            invariant: *invariant,
+            detail: detail.clone(),
+        }),
+        _ => None,
+    };
+    let alert = alert.map(|event| Route::To(Input::AlertManager(event)));
+    std::iter::once(Route::Do(Effect::Notice(notice)))
+        .chain(alert)
+        .collect()
 }
 
 impl Routed for HeartbeatTracker {

@@ -115,6 +115,12 @@ mod switch {
         ON.get() == Some(mutant)
     }
 
+    /// Whether any rule is switched off in this thread.
+    #[must_use]
+    pub fn any() -> bool {
+        ON.get().is_some()
+    }
+
     /// Switches one rule off in this thread, and all others on.
     pub fn switch(mutant: Option<Mutant>) {
         ON.set(mutant);
@@ -122,11 +128,18 @@ mod switch {
 }
 
 #[cfg(feature = "mutants")]
-pub use switch::{on, switch};
+pub use switch::{any, on, switch};
 
 /// Whether the rule is switched off: never.
 #[cfg(not(feature = "mutants"))]
 #[must_use]
 pub const fn on(_: Mutant) -> bool {
+    false
+}
+
+/// Whether any rule is switched off: never.
+#[cfg(not(feature = "mutants"))]
+#[must_use]
+pub const fn any() -> bool {
     false
 }

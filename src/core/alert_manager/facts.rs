@@ -1,13 +1,13 @@
 //! What the alert manager was told by others, until it is over.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use streamkeeper_protocol::{SessionId, WorkerId};
 
-use super::{ActiveAlert, Rule};
+use super::{ActiveAlert, Config, Rule};
 use crate::cluster::{Availability, ClusterState, WorkerRecord};
 use crate::consistency_checker::Finding;
+use crate::invariant::Invariant;
 use crate::time::Timestamp;
 
 /// The last refusal of a second process.
@@ -27,6 +27,8 @@ pub(super) struct Facts {
     /// The silent session; none where only the alert survived a restart.
     pub(super) emergencies: BTreeMap<WorkerId, Option<SessionId>>,
     pub(super) rivals: BTreeMap<WorkerId, Rival>,
+    /// When a guarantee was seen broken last, and how, in words.
+    pub(super) violations: BTreeMap<Invariant, (Timestamp, String)>,
     /// What was tried, in words.
     pub(super) exhausted: BTreeMap<WorkerId, String>,
 }
@@ -64,8 +66,11 @@ impl Facts {
     }
 
     /// Forgets what is over.
-    pub(super) fn prune(&mut self, now: Timestamp, cluster: &ClusterState, rival_for: Duration) {
-        self.rivals.retain(|_, rival| now.since(rival.last) < rival_for);
+    pub(super) fn prune(&mut self, now: Timestamp, cluster: &ClusterState, config: &Config) {
+        self.rivals
+            .retain(|_, rival| now.since(rival.last) < config.rival_for);
+        self.violations
+            .retain(|_, (last, _)| now.since(*last) < config.violated_for);
         self.emergencies.retain(|worker, session| {
             let record = cluster.workers.get(worker);
             record.is_some_and(|record| is_silent(record, *session))

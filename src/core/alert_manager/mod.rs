@@ -20,6 +20,7 @@ use streamkeeper_protocol::{SessionId, Severity, Term, WorkerId};
 
 use crate::cluster::{ClusterState, Role};
 use crate::consistency_checker::Finding;
+use crate::invariant::Invariant;
 use crate::machine::Machine;
 use crate::time::Timestamp;
 use evaluation::{Evaluation, Outcome};
@@ -38,6 +39,8 @@ pub struct Config {
     pub database_after: Duration,
     /// How long the refusal of a second process with a worker's id stays an alert after it was last seen.
     pub rival_for: Duration,
+    /// How long a broken guarantee stays an alert after it was last seen.
+    pub violated_for: Duration,
 }
 
 impl Default for Config {
@@ -47,6 +50,7 @@ impl Default for Config {
             failing_after: Duration::from_secs(60),
             database_after: Duration::from_secs(3),
             rival_for: Duration::from_secs(60),
+            violated_for: Duration::from_secs(3_600),
         }
     }
 }
@@ -84,6 +88,13 @@ pub enum Event {
         holder: SessionId,
         /// Who was refused.
         refused: SessionId,
+    },
+    /// A guarantee is broken.
+    Violated {
+        /// Which one.
+        invariant: Invariant,
+        /// What was seen, in words.
+        detail: String,
     },
     /// Recovery of a worker needs people (true), or its trouble is over (false).
     RecoveryExhausted {
@@ -203,7 +214,7 @@ impl AlertManager {
         if std::mem::take(&mut self.fresh) {
             self.failing.update(now, &self.cluster);
         }
-        self.facts.prune(now, &self.cluster, self.config.rival_for);
+        self.facts.prune(now, &self.cluster, &self.config);
         self.failing.prune(now, self.config.failing_after);
         let inhibited = self.facts.mass_failure.is_some();
         let mut evaluation = Evaluation::new(now, &self.active, inhibited);
@@ -281,6 +292,9 @@ impl Machine for AlertManager {
                 holder,
                 refused,
             } => self.facts.rival(now, worker, holder, refused),
+            Event::Violated { invariant, detail } => {
+                self.facts.violations.insert(invariant, (now, detail));
+            }
             Event::RecoveryExhausted {
                 worker,
                 exhausted: true,

@@ -27,11 +27,13 @@ pub enum Rule {
     RecoveryExhausted,
     /// The database does not take what is to be stored.
     DatabaseFailing,
+    /// A guarantee is broken.
+    InvariantViolated,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::WorkerLost,
         Self::WorkerSilent,
         Self::WorkerEmergency,
@@ -42,6 +44,7 @@ impl Rule {
         Self::Inconsistent,
         Self::RecoveryExhausted,
         Self::DatabaseFailing,
+        Self::InvariantViolated,
     ];
 
     /// Subject token, `alertname` and metric label.
@@ -58,6 +61,7 @@ impl Rule {
             Self::Inconsistent => "inconsistent",
             Self::RecoveryExhausted => "recovery_exhausted",
             Self::DatabaseFailing => "database_failing",
+            Self::InvariantViolated => "invariant_violated",
         }
     }
 
@@ -76,7 +80,8 @@ impl Rule {
             | Self::MassFailure
             | Self::StreamsUnplaced
             | Self::RecoveryExhausted
-            | Self::DatabaseFailing => Severity::Critical,
+            | Self::DatabaseFailing
+            | Self::InvariantViolated => Severity::Critical,
             Self::WorkerSilent | Self::StreamFailing | Self::DuplicateWorker | Self::Inconsistent => {
                 Severity::Warning
             }

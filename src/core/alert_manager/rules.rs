@@ -216,6 +216,15 @@ pub(super) fn told(evaluation: &mut Evaluation<'_>, facts: &Facts, config: &Conf
             }
         });
     }
+    for (invariant, (last, detail)) in &facts.violations {
+        evaluation.wake_at(*last + config.violated_for);
+        let label = Some(("invariant", invariant.as_str()));
+        evaluation.add(Rule::InvariantViolated, label, || Words {
+            summary: format!("The guarantee {} is broken", invariant.as_str()),
+            description: format!("This orchestrator has seen that a guarantee is broken, last so: {detail}."),
+            suggestion: "This is a bug. Keep the logs, which name stream and epochs, and report it.",
+        });
+    }
     inconsistent(evaluation, &facts.findings);
     for (worker, detail) in &facts.exhausted {
         evaluation.add(Rule::RecoveryExhausted, Some(("worker", worker.as_str())), || {

@@ -7,6 +7,7 @@
 mod apply;
 mod doubt;
 mod drain;
+mod guarantees;
 mod lead;
 mod lease;
 mod message;
@@ -199,6 +200,7 @@ impl Machine for Coordinator {
             Event::Tick => self.tick(now, &mut out),
         }
         self.flush(now, &mut out);
+        self.check_acts(now, &mut out);
         let notices = self.notices.drain(..);
         if self.cluster.leadership.role != Role::Standby {
             out.extend(notices.map(Command::Notice));

@@ -109,6 +109,7 @@ impl Coordinator {
         let Some(record) = self.cluster.streams.get(stream).cloned() else {
             return;
         };
+        self.check_slot(now, &record, &slot);
         let weight = record.spec.weight;
         if let Some(worker) = record.slot.worker() {
             self.update_worker(worker, |worker| {

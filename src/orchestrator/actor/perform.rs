@@ -9,7 +9,7 @@ use streamkeeper_core::notice::Notice;
 use streamkeeper_core::record::{Fence, WriteBatch};
 use streamkeeper_core::recovery_manager;
 use streamkeeper_core::router::Effect;
-use streamkeeper_protocol::{Assign, Control, ControlKind, PROTOCOL_VERSION, SessionId, WorkerId};
+use streamkeeper_protocol::{Assign, Control, ControlKind, Epoch, PROTOCOL_VERSION, SessionId, WorkerId};
 
 use super::mailbox::Mailbox;
 use super::shell::Shell;
@@ -76,6 +76,24 @@ impl Shell {
                 "the database was put back to an older copy; what it does not know is lost, and it is read again under a higher \
                  term"
             ),
+            Notice::InvariantViolated {
+                invariant,
+                stream,
+                epoch,
+                detail,
+            } => {
+                let invariant = invariant.as_str();
+                metrics::counter!(names::INVARIANT_VIOLATIONS, "invariant" => invariant).increment(1);
+                let stream = stream.as_ref().map(tracing::field::display);
+                let epoch = epoch.map(Epoch::get);
+                tracing::error!(
+                    invariant,
+                    stream,
+                    epoch,
+                    detail,
+                    "a guarantee is broken: this is a bug"
+                );
+            }
             Notice::LossFound { worker, way, .. } => {
                 metrics::counter!(names::LOSSES, "way" => way.as_str()).increment(1);
                 tracing::info!(%worker, way = way.as_str(), "a worker's session is gone");

@@ -2,8 +2,9 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use streamkeeper_core::invariant::Invariant;
 
 /// Declared streams by `state`.
 pub const STREAMS: &str = "streamkeeper_streams";
@@ -41,6 +42,8 @@ pub const MIGRATION_OVERLAP_SECONDS: &str = "streamkeeper_migration_overlap_seco
 pub const MIGRATIONS: &str = "streamkeeper_migrations_total";
 /// Sessions that were found lost or dead, by `way`.
 pub const LOSSES: &str = "streamkeeper_losses_total";
+/// Guarantees that were seen broken, by `invariant`: must stay 0.
+pub const INVARIANT_VIOLATIONS: &str = "streamkeeper_invariant_violations_total";
 /// How long a transaction of the coordinator took.
 pub const PERSIST_SECONDS: &str = "streamkeeper_persist_seconds";
 /// Messages that were dropped, because an `actor` had too many waiting.
@@ -182,6 +185,14 @@ fn describe() {
         LOSSES,
         "Sessions of workers found lost or dead, by way (proof, advisory, ping, timeout)"
     );
+    describe_counter!(
+        INVARIANT_VIOLATIONS,
+        "Guarantees that this orchestrator saw broken, by invariant; must stay 0"
+    );
+    // There from the start, so that an alert on its change needs no first value.
+    for invariant in Invariant::ALL {
+        counter!(INVARIANT_VIOLATIONS, "invariant" => invariant.as_str()).increment(0);
+    }
     describe_histogram!(
         PERSIST_SECONDS,
         Unit::Seconds,

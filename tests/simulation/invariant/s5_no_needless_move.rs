@@ -16,6 +16,11 @@ impl World {
     pub(crate) fn noticed(&mut self, index: usize, notice: &Notice) {
         self.trace(format_args!("o{index} {} {:?}", notice.kind(), notice.fields()));
         self.sometimes.saw(notice.kind());
+        assert!(
+            !matches!(notice, Notice::InvariantViolated { .. }),
+            "o{index} sees a guarantee broken: {:?}",
+            notice.fields()
+        );
         if let Notice::Migrated { way, outcome, .. } = notice {
             self.sometimes.saw(match (way, outcome) {
                 (Way::MakeBeforeBreak, State::Done) => "make_before_break done",

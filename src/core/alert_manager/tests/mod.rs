@@ -13,6 +13,7 @@ use super::*;
 use crate::cluster::{Availability, Slot, UnplacedReason};
 use crate::consistency_checker::FindingKind;
 use crate::consistency_checker::fixture::*;
+use crate::invariant::Invariant;
 use world::World;
 
 const SECOND: u64 = 1_000;
@@ -296,6 +297,17 @@ fn what_others_tell() {
             assert_eq!(w.news, [""; 0], "a minute from the last refusal on");
             w.wait(SECOND);
         },
+    );
+    assert_fires_and_resolves(
+        "invariant_violated invariant=s2_epoch_monotonic",
+        "last so: it went back",
+        |w| {
+            w.tell(Event::Violated {
+                invariant: Invariant::EpochMonotonic,
+                detail: "it went back".to_owned(),
+            });
+        },
+        |w| w.wait(3_600 * SECOND),
     );
     let exhausted = |exhausted| Event::RecoveryExhausted {
         worker: worker_id("a"),
