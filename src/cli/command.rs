@@ -3,7 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{agent, bench, completions, config, demo, leader, moves, serve, status, streams, wait, workers};
+use crate::{
+    agent, bench, completions, config, db, demo, doctor, leader, moves, serve, status, streams, wait, workers,
+};
 
 const EXIT_CODES: &str = "\
 Examples:
@@ -59,6 +61,11 @@ pub(crate) enum Command {
     /// Shows and checks the configuration of `serve`
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Looks after the database: schema, copies, another kind of database
+    #[command(subcommand)]
+    Db(db::DbCommand),
+    /// Looks at everything that `serve` needs, and says what to do about what is not well
+    Doctor(doctor::DoctorArgs),
     /// Measures what is promised in figures, with real processes on this machine
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -81,6 +88,8 @@ impl Command {
             Self::Status(args) => status::run(&args),
             Self::Wait(args) => wait::run(&args),
             Self::Config(command) => config::run(command),
+            Self::Db(command) => db::run(command),
+            Self::Doctor(args) => doctor::run(&args),
             Self::Bench(command) => bench::run(command),
             Self::Completions(args) => completions::run(&args),
         }

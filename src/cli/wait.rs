@@ -208,7 +208,7 @@ struct Connect {
     urls: Vec<String>,
 }
 
-fn connect_file(config: &Config) -> std::path::PathBuf {
+pub(crate) fn connect_file(config: &Config) -> std::path::PathBuf {
     config.data_dir.join("connect.json")
 }
 
@@ -225,7 +225,7 @@ async fn nats(config: &Config) -> Result<(), String> {
         let host = host_of(url);
         match greeting(&host).await {
             // One server of a cluster is enough.
-            Ok(()) => return Ok(()),
+            Ok(_) => return Ok(()),
             // A single one stands beside it already.
             Err(reason) if config.nats.urls.len() == 1 => reasons.push(reason),
             Err(reason) => reasons.push(format!("{host}: {reason}")),
@@ -234,7 +234,7 @@ async fn nats(config: &Config) -> Result<(), String> {
     Err(reasons.join("; "))
 }
 
-async fn managed_urls(file: &Path) -> Result<Vec<String>, String> {
+pub(crate) async fn managed_urls(file: &Path) -> Result<Vec<String>, String> {
     let bytes = tokio::fs::read(file)
         .await
         .map_err(|error| format!("no managed server yet: {error}"))?;
@@ -243,7 +243,7 @@ async fn managed_urls(file: &Path) -> Result<Vec<String>, String> {
 }
 
 /// Host and port of a URL; what stands before the host may be a password.
-fn host_of(url: &str) -> String {
+pub(crate) fn host_of(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
     let host = host.split(['/', '?']).next().unwrap_or(host);
@@ -257,8 +257,8 @@ fn host_of(url: &str) -> String {
     }
 }
 
-/// A NATS server speaks first: one line of INFO.
-async fn greeting(host: &str) -> Result<(), String> {
+/// A NATS server speaks first: one line of INFO, which is returned.
+pub(crate) async fn greeting(host: &str) -> Result<Value, String> {
     let connection = TcpStream::connect(host)
         .await
         .map_err(|error| error.to_string())?;
@@ -274,7 +274,7 @@ async fn greeting(host: &str) -> Result<(), String> {
     if info["ldm"] == true {
         return Err("the server is shutting down".to_owned());
     }
-    Ok(())
+    Ok(info)
 }
 
 fn show(args: &WaitArgs, outcomes: &[Outcome]) -> Result<(), Failure> {
@@ -363,7 +363,7 @@ mod tests {
             let (mut connection, _) = listener.accept().await.unwrap();
             connection.write_all(with.as_bytes()).await.unwrap();
         });
-        greeting(&host).await
+        greeting(&host).await.map(drop)
     }
 
     #[tokio::test]

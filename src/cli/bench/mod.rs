@@ -6,6 +6,7 @@ mod judge;
 mod machine;
 mod reader;
 mod round;
+mod store;
 mod tally;
 
 use clap::Subcommand;
@@ -18,10 +19,13 @@ use crate::failure::Failure;
 pub(crate) enum BenchCommand {
     /// Measures how long streams are away when their worker dies, freezes or leaves
     Failover(failover::FailoverArgs),
+    /// Measures how long changes of assignments take to be stored
+    Store(store::StoreArgs),
 }
 
 pub(crate) fn run(command: BenchCommand) -> Result<(), Failure> {
     match command {
         BenchCommand::Failover(args) => failover::run(&args),
+        BenchCommand::Store(args) => store::run(&args),
     }
 }

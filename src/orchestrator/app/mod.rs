@@ -1,7 +1,9 @@
 //! One orchestrator process: starts the parts in phases, runs until it is told to end or cannot go on, and ends them
 //! in the reverse order.
 
+pub mod bench;
 mod database;
+mod look;
 mod phase;
 mod recovery;
 mod settings;
@@ -29,8 +31,10 @@ use crate::adapter::system::{DataDir, OwnKey, SystemClock, TermFile};
 use crate::config::{Backend, Config};
 use crate::port::{Breakers, Bus};
 use crate::telemetry;
+pub use look::message_server as look_at_message_server;
 use phase::Starting;
 use recovery::{Joined, Recovered, joined, recovered};
+pub use settings::{database_url, store as store_options};
 
 /// Threads for everything that waits; each actor has its own beside them.
 const IO_THREADS: usize = 2;

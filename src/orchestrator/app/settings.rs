@@ -18,7 +18,9 @@ use crate::config::{Backend, Config, Leadership, Recovery};
 /// The database in the data folder, where none is named.
 const DATABASE_FILE: &str = "streamkeeper.db";
 
-pub(super) fn database_url(config: &Config, data_dir: &Path) -> String {
+/// The database that these settings name: the file in the data folder, where they name none.
+#[must_use]
+pub fn database_url(config: &Config, data_dir: &Path) -> String {
     if config.database.url.is_empty() {
         format!("sqlite://{}", data_dir.join(DATABASE_FILE).display())
     } else {
@@ -26,7 +28,9 @@ pub(super) fn database_url(config: &Config, data_dir: &Path) -> String {
     }
 }
 
-pub(super) const fn store(config: &Config) -> StoreOptions {
+/// How the connections to the database are limited.
+#[must_use]
+pub const fn store(config: &Config) -> StoreOptions {
     StoreOptions {
         connections: config.database.connections,
         connect_timeout: config.database.connect_timeout,

@@ -1,12 +1,14 @@
 //! Opening a database: connection settings and schema.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{self, Connection};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, DbBackend, DbErr, SqlxPostgresConnector, SqlxSqliteConnector,
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqlxPostgresConnector,
+    SqlxSqliteConnector,
 };
 use streamkeeper_migration::{Migrator, MigratorTrait};
 
@@ -95,21 +97,7 @@ pub async fn probe(url: &str, timeout: Duration) -> Result<(), OpenError> {
 
 /// Connects and brings the schema up to date.
 pub(super) async fn open(url: &str, options: &StoreOptions) -> Result<Pool, OpenError> {
-    let target = Target::of(url).await?;
-    target.reach(url, options.connect_timeout).await?;
-    let mut settings = settings(url, options);
-    if let Target::Postgres(_, tls) = &target {
-        let (mode, timeouts) = (tls.mode, session_timeouts(options));
-        settings.map_sqlx_postgres_opts(move |postgres| session(postgres.ssl_mode(mode), &timeouts));
-        for warning in tls.warnings() {
-            tracing::warn!("{warning}");
-        }
-    }
-    let database = match &target {
-        Target::Postgres(..) => SqlxPostgresConnector::connect(settings).await,
-        Target::Sqlite(_) => SqlxSqliteConnector::connect(settings).await,
-    };
-    let database = database.map_err(|error| OpenError::of_open(url, &error))?;
+    let (database, target) = connect(url, options, true).await?;
     let file = match &target {
         Target::Postgres(..) => None,
         Target::Sqlite(sqlite) => Some(sqlite.get_filename()),
@@ -125,7 +113,44 @@ pub(super) async fn open(url: &str, options: &StoreOptions) -> Result<Pool, Open
     }
 }
 
-fn settings(url: &str, options: &StoreOptions) -> ConnectOptions {
+/// Connects to a database that is there, whatever is in it.
+pub(super) async fn existing(url: &str, options: &StoreOptions) -> Result<DatabaseConnection, OpenError> {
+    connect(url, options, false).await.map(|(database, _)| database)
+}
+
+/// The file that the URL names; none where it names a server.
+pub(super) fn sqlite_file(url: &str) -> Result<Option<PathBuf>, OpenError> {
+    if !url.starts_with("sqlite:") {
+        return Ok(None);
+    }
+    let options: SqliteConnectOptions = url.parse().map_err(|error| OpenError::of_driver(url, &error))?;
+    Ok(Some(options.get_filename().to_owned()))
+}
+
+async fn connect(
+    url: &str,
+    options: &StoreOptions,
+    create: bool,
+) -> Result<(DatabaseConnection, Target), OpenError> {
+    let target = Target::of(url).await?;
+    target.reach(url, options.connect_timeout).await?;
+    let mut settings = settings(url, options, create);
+    if let Target::Postgres(_, tls) = &target {
+        let (mode, timeouts) = (tls.mode, session_timeouts(options));
+        settings.map_sqlx_postgres_opts(move |postgres| session(postgres.ssl_mode(mode), &timeouts));
+        for warning in tls.warnings() {
+            tracing::warn!("{warning}");
+        }
+    }
+    let database = match &target {
+        Target::Postgres(..) => SqlxPostgresConnector::connect(settings).await,
+        Target::Sqlite(_) => SqlxSqliteConnector::connect(settings).await,
+    };
+    let database = database.map_err(|error| OpenError::of_open(url, &error))?;
+    Ok((database, target))
+}
+
+fn settings(url: &str, options: &StoreOptions, create: bool) -> ConnectOptions {
     let mut settings = ConnectOptions::new(url);
     settings
         .max_connections(options.connections.max(2))
@@ -134,9 +159,9 @@ fn settings(url: &str, options: &StoreOptions) -> ConnectOptions {
         .idle_timeout(options.idle_timeout)
         .max_lifetime(options.max_lifetime)
         .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(|sqlite| {
+        .map_sqlx_sqlite_opts(move |sqlite| {
             sqlite
-                .create_if_missing(true)
+                .create_if_missing(create)
                 .journal_mode(SqliteJournalMode::Wal)
                 // NORMAL would lose acknowledged writes in a power failure.
                 .synchronous(SqliteSynchronous::Full)

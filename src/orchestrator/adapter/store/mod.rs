@@ -12,6 +12,7 @@ use crate::port::{LongTransaction, Store, StoreError, TakenOver};
 use options::Kind;
 use pool::Pool;
 
+pub mod admin;
 mod connect;
 mod directive;
 mod fault;
