@@ -1,10 +1,12 @@
 //! The store's contract, on real databases of both kinds.
 
+mod admin;
 mod backend;
 mod bad;
 mod contract;
 mod faults;
 mod opening;
+mod plans;
 mod pool;
 mod secured;
 mod takeover;
