@@ -127,6 +127,7 @@ pub(super) fn actors(config: &Config) -> Settings {
             failing_after: config.alerts.failing_after,
             database_after: config.alerts.database_after,
             rival_for: config.alerts.rival_for,
+            ..alert_manager::Config::default()
         },
         supervision: Supervision {
             max_restarts: config.supervision.max_restarts,
