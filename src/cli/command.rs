@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::{
-    agent, bench, completions, config, db, demo, doctor, leader, moves, serve, status, streams, wait, workers,
+    agent, bench, completions, config, consistency, db, demo, doctor, leader, moves, serve, status, streams,
+    wait, workers,
 };
 
 const EXIT_CODES: &str = "\
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     Plan(moves::PlanCommand),
     /// Lists moves of streams, with their reasons
     Migrations(moves::MigrationsArgs),
+    /// Compares memory, database and workers, and repairs what differs
+    #[command(subcommand)]
+    Consistency(consistency::ConsistencyCommand),
     /// Shows who leads, and hands the lead over
     #[command(subcommand)]
     Leader(leader::LeaderCommand),
@@ -84,6 +88,7 @@ impl Command {
             Self::Rebalance(args) => crate::runtime()?.block_on(moves::rebalance(&args)),
             Self::Plan(command) => crate::runtime()?.block_on(moves::plan(&command)),
             Self::Migrations(args) => crate::runtime()?.block_on(moves::migrations(&args)),
+            Self::Consistency(command) => consistency::run(command),
             Self::Leader(command) => leader::run(command),
             Self::Status(args) => status::run(&args),
             Self::Wait(args) => wait::run(&args),

@@ -6,6 +6,7 @@ mod bench;
 mod command;
 mod completions;
 mod config;
+mod consistency;
 mod db;
 mod demo;
 mod doctor;

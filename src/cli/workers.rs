@@ -24,6 +24,21 @@ Examples:
   streamkeeper workers get w-1
   streamkeeper workers get w-1 -o json";
 
+const SYNCHRONIZE_EXAMPLES: &str = "\
+Examples:
+  streamkeeper workers synchronize w-1";
+
+#[derive(Debug, Args)]
+#[command(after_help = SYNCHRONIZE_EXAMPLES)]
+pub(crate) struct SynchronizeArgs {
+    /// The worker's id
+    id: String,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkersCommand {
     /// Lists workers
@@ -38,6 +53,8 @@ pub(crate) enum WorkersCommand {
     Drain(DrainArgs),
     /// Lets a worker get streams again, and evens out to it
     Fill(WorkerArgs),
+    /// Has a worker and the leader exchange everything that they know of each other
+    Synchronize(SynchronizeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +116,7 @@ pub(crate) fn run(command: WorkersCommand) -> Result<(), Failure> {
             WorkersCommand::Uncordon(args) => moves::order_worker(Verb::Uncordon, &args).await,
             WorkersCommand::Drain(args) => moves::drain(&args).await,
             WorkersCommand::Fill(args) => moves::order_worker(Verb::Fill, &args).await,
+            WorkersCommand::Synchronize(args) => synchronize(&args).await,
         }
     })
 }
@@ -115,6 +133,22 @@ async fn get(args: &GetArgs) -> Result<(), Failure> {
     match args.output.output {
         Format::Json => screen::json(&worker),
         Format::Table => screen::fields(&worker),
+    }
+}
+
+async fn synchronize(args: &SynchronizeArgs) -> Result<(), Failure> {
+    let api = args.server.api()?;
+    let target = format!("/api/v1/workers/{}/synchronize", encode(&args.id));
+    let answer = match api.post(&target, &Value::Null).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let typed = std::slice::from_ref(&args.id);
+            return Err(suggest::failure(&api, Kind::Worker, typed, error).await);
+        }
+    };
+    match args.output.output {
+        Format::Json => screen::json(&answer),
+        Format::Table => screen::line(&format!("worker {} has sent all that it runs", args.id)),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use streamkeeper_protocol::{Epoch, SessionId, StreamId, Term, WorkerId};
 
 use crate::cluster::{Availability, Awaited, MoveReason};
+use crate::consistency_checker::{Finding, Repair};
 use crate::heartbeat_tracker::Way;
 use crate::invariant::Invariant;
 use crate::migration::{self, Migration};
@@ -125,6 +126,12 @@ pub enum Notice {
         /// How long both ran it.
         overlap: Option<Duration>,
     },
+    /// An inconsistency was confirmed.
+    FindingConfirmed(Finding),
+    /// A confirmed inconsistency is gone.
+    FindingOver(Finding),
+    /// A repair was begun.
+    Repaired(Repair),
 }
 
 impl Notice {
@@ -163,6 +170,9 @@ impl Notice {
             Self::OwnerAwaited { .. } => "owner_awaited",
             Self::FailedOver { .. } => "failed_over",
             Self::Migrated { .. } => "migrated",
+            Self::FindingConfirmed(_) => "finding_confirmed",
+            Self::FindingOver(_) => "finding_over",
+            Self::Repaired(_) => "repaired",
         }
     }
 
@@ -265,10 +275,37 @@ impl Notice {
                 .chain(times)
                 .collect()
             }
+            Self::FindingConfirmed(finding) | Self::FindingOver(finding) => {
+                let mut pairs = vec![
+                    ("kind", finding.kind.as_str().to_owned()),
+                    ("detail", finding.detail.clone()),
+                    ("policy", finding.policy.as_str().to_owned()),
+                ];
+                pairs.extend(named(finding.stream.as_ref(), finding.worker.as_ref()));
+                pairs.extend(finding.repair.iter().map(|repair| ("repair", repair.to_string())));
+                pairs
+            }
+            Self::Repaired(repair) => {
+                let mut pairs = vec![
+                    ("repair", repair.as_str().to_owned()),
+                    ("detail", repair.to_string()),
+                ];
+                pairs.extend(named(repair.stream(), repair.worker()));
+                pairs
+            }
         };
         pairs
             .into_iter()
             .map(|(key, value)| (key.to_owned(), value))
             .collect()
     }
+}
+
+fn named<'a>(
+    stream: Option<&StreamId>,
+    worker: Option<&WorkerId>,
+) -> impl Iterator<Item = (&'a str, String)> {
+    let stream = stream.map(|stream| ("stream", stream.to_string()));
+    let worker = worker.map(|worker| ("worker", worker.to_string()));
+    stream.into_iter().chain(worker)
 }

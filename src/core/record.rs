@@ -70,6 +70,14 @@ pub enum AssignmentWrite {
         /// Its new assignment.
         assignment: Assignment,
     },
+    /// Store what was granted under this epoch once more, if the stored epoch is not higher: somebody else has changed
+    /// the row, and an epoch names one assignment for ever.
+    Restore {
+        /// The stream.
+        stream: StreamId,
+        /// Its assignment.
+        assignment: Assignment,
+    },
     /// Remove the assignment, if the stored epoch is not higher.
     Clear {
         /// The stream.
@@ -84,7 +92,7 @@ impl AssignmentWrite {
     #[must_use]
     pub const fn stream(&self) -> &StreamId {
         match self {
-            Self::Put { stream, .. } | Self::Clear { stream, .. } => stream,
+            Self::Put { stream, .. } | Self::Restore { stream, .. } | Self::Clear { stream, .. } => stream,
         }
     }
 }
@@ -122,6 +130,20 @@ pub struct Loaded {
     pub assignments: Vec<(StreamId, Assignment)>,
     /// Directives that stand, as they would be ordered now.
     pub directives: Vec<DirectiveWrite>,
+}
+
+/// A part of what is stored, in the order of the streams' names. Read without a lock, so that it may be older than what
+/// memory holds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Page {
+    /// Declared streams.
+    pub streams: Vec<StreamSpec>,
+    /// Assignments.
+    pub assignments: Vec<(StreamId, Assignment)>,
+    /// Rows that make no sense: what is wrong with each.
+    pub bad_rows: Vec<String>,
+    /// The last name of this part; none when nothing comes after it.
+    pub end: Option<StreamId>,
 }
 
 /// What became of a transaction.

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
-use streamkeeper_protocol::{Assign, ControlKind, Heartbeat, LeaderRecord, SessionId, Term, WorkerId};
+use streamkeeper_protocol::{
+    Assign, ControlKind, Heartbeat, LeaderRecord, SessionId, StreamId, Term, WorkerId,
+};
 
 use crate::alert_manager::{self, ActiveAlert, AlertManager};
 use crate::balancer::{self, Balancer};
 use crate::cluster::ClusterState;
-use crate::consistency_checker::{self, ConsistencyChecker, Finding};
+use crate::consistency_checker::{self, Checks, ConsistencyChecker, Finding};
 use crate::coordinator::{self, Coordinator};
 use crate::election::{self, Election};
 use crate::heartbeat_tracker::{self, HeartbeatTracker};
@@ -87,6 +89,17 @@ pub enum Effect {
     Publish(ClusterState),
     /// Give readers these findings.
     PublishFindings(Vec<Finding>),
+    /// Give readers this about the checks.
+    PublishChecks(Checks),
+    /// Read a part of the database and report to the consistency checker.
+    ReadStored {
+        /// Names the question.
+        ticket: u64,
+        /// The last name before the part.
+        after: Option<StreamId>,
+        /// Most rows of each table.
+        limit: u32,
+    },
     /// Order a worker something and report the answer to the recovery manager.
     Order {
         /// Names the order.
@@ -324,14 +337,30 @@ impl Routed for ConsistencyChecker {
     const NAME: &'static str = "consistency_checker";
 
     fn route(command: consistency_checker::Command) -> Vec<Route> {
-        let consistency_checker::Command::Findings(findings) = command;
-        vec![
-            Route::Do(Effect::PublishFindings(findings.clone())),
-            Route::To(Input::RecoveryManager(recovery_manager::Event::Findings(
-                findings.clone(),
-            ))),
-            Route::To(Input::AlertManager(alert_manager::Event::Findings(findings))),
-        ]
+        use consistency_checker::Command;
+        match command {
+            Command::Findings(findings) => vec![
+                Route::Do(Effect::PublishFindings(findings.clone())),
+                Route::To(Input::RecoveryManager(recovery_manager::Event::Findings(
+                    findings.clone(),
+                ))),
+                Route::To(Input::AlertManager(alert_manager::Event::Findings(findings))),
+            ],
+            Command::Confirmed(finding) => {
+                vec![Route::Do(Effect::Notice(Notice::FindingConfirmed(finding)))]
+            }
+            Command::Over(finding) => vec![Route::Do(Effect::Notice(Notice::FindingOver(finding)))],
+            Command::ReadStored { ticket, after, limit } => {
+                vec![Route::Do(Effect::ReadStored { ticket, after, limit })]
+            }
+            Command::Repair(repairs) => {
+                vec![Route::To(Input::Coordinator(coordinator::Event::Repair(repairs)))]
+            }
+            Command::Synchronize(workers) => vec![Route::To(Input::RecoveryManager(
+                recovery_manager::Event::Synchronize(workers),
+            ))],
+            Command::Checked(checks) => vec![Route::Do(Effect::PublishChecks(checks))],
+        }
     }
 }
 

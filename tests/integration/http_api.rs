@@ -2,12 +2,14 @@
 
 mod acting;
 mod changing;
+mod consistency;
 mod leading;
 mod lines;
 mod openapi;
 mod probes;
 mod reading;
 mod refusing;
+mod samples;
 mod schema;
 mod slow;
 mod world;

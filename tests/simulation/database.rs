@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use streamkeeper_core::record::{
-    Assignment, AssignmentWrite, Fence, Loaded, Persisted, StreamWrite, WriteBatch,
+    Assignment, AssignmentWrite, Fence, Loaded, Page, Persisted, StreamWrite, WriteBatch,
 };
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_protocol::mutant::{self, Mutant};
@@ -160,10 +160,13 @@ impl Database {
             };
         }
         for write in batch.assignments {
+            let restores = matches!(write, AssignmentWrite::Restore { .. });
             match write {
-                AssignmentWrite::Put { stream, assignment } => {
+                AssignmentWrite::Put { stream, assignment }
+                | AssignmentWrite::Restore { stream, assignment } => {
                     let before = stored.rows.get(&stream).map_or(Epoch::ZERO, |row| row.epoch);
-                    if before >= assignment.epoch && !mutant::on(Mutant::RowsNotCompared) {
+                    let newer = before < assignment.epoch || (restores && before == assignment.epoch);
+                    if !newer && !mutant::on(Mutant::RowsNotCompared) {
                         refused.push(stream);
                         continue;
                     }
@@ -179,6 +182,27 @@ impl Database {
             }
         }
         refused
+    }
+
+    /// What is stored of the names after `after`.
+    pub(crate) fn page(&self, after: Option<&StreamId>, limit: u32) -> Page {
+        let is_later = |name: &StreamId| after.is_none_or(|after| name > after);
+        let Stored { streams, rows, .. } = &self.stored;
+        let names = streams.keys().filter(|name| is_later(name));
+        let end = names.clone().nth(limit as usize - 1).cloned();
+        let end = end.filter(|_| names.count() > limit as usize);
+        let is_in = |name: &StreamId| is_later(name) && end.as_ref().is_none_or(|end| name <= end);
+        let rows = rows.iter().filter(|(name, _)| is_in(name));
+        Page {
+            streams: streams
+                .values()
+                .filter(|spec| is_in(&spec.name))
+                .cloned()
+                .collect(),
+            assignments: rows.map(|(name, row)| (name.clone(), row.clone())).collect(),
+            bad_rows: Vec::new(),
+            end,
+        }
     }
 
     /// Keeps a copy of everything.

@@ -267,6 +267,8 @@ impl World {
                     process.outliving.findings = findings;
                 }
             }
+            Effect::PublishChecks(_) => {}
+            Effect::ReadStored { ticket, after, limit } => self.read_stored(index, ticket, after, limit),
             Effect::Order {
                 order,
                 worker,

@@ -90,7 +90,7 @@ impl Rule {
 
     /// Whether its alerts are not raised anew while a mass failure holds: it is one cause, and has its own alert.
     pub(super) const fn is_inhibited_by_mass_failure(self) -> bool {
-        matches!(self, Self::WorkerLost | Self::WorkerSilent)
+        matches!(self, Self::WorkerLost | Self::WorkerSilent | Self::Inconsistent)
     }
 }
 

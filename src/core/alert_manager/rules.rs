@@ -255,7 +255,7 @@ fn inconsistent(evaluation: &mut Evaluation<'_>, findings: &[Finding]) {
                     kind.as_str()
                 ),
                 description: format!("{}: {}.", explain(kind), listed(&names, count)),
-                suggestion: "Resyncs are under way; if it lasts, look at the logs of the named workers.",
+                suggestion: suggestion(kind),
             }
         });
     }
@@ -277,6 +277,23 @@ const fn explain(kind: FindingKind) -> &'static str {
         FindingKind::Ghost => "Run on a worker that should not run them",
         FindingKind::Missing => "Do not run on the worker that has them",
         FindingKind::EpochMismatch => "Run under another epoch than the assigned one",
+        FindingKind::StateMismatch => "Are stored with another assignment than the leader gave",
+        FindingKind::SpecMismatch => "Are stored with another spec than the leader knows",
+        FindingKind::CounterMismatch => "Are counted in another way than they are listed",
+        FindingKind::UnknownWorker => "Are stored on a worker that the leader does not know",
+        FindingKind::StaleStatus => "Have not moved for too long",
+    }
+}
+
+const fn suggestion(kind: FindingKind) -> &'static str {
+    match kind {
+        FindingKind::SpecMismatch => {
+            "Somebody changed the database: `streamkeeper consistency repair` takes over what is stored there."
+        }
+        FindingKind::StateMismatch | FindingKind::UnknownWorker => {
+            "Somebody changed the database: it is corrected where that is allowed; `streamkeeper consistency check` shows it."
+        }
+        _ => "Resyncs are under way; if it lasts, look at the logs of the named workers.",
     }
 }
 

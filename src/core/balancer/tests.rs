@@ -49,6 +49,7 @@ fn worker(index: u64, capacity: f64) -> WorkerRecord {
         load: 0.0,
         desired: Version::default(),
         applied: Version::default(),
+        declared: None,
         inventory: Arc::default(),
     }
 }

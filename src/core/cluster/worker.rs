@@ -53,6 +53,8 @@ pub struct WorkerRecord {
     pub desired: Version,
     /// What it has applied.
     pub applied: Version,
+    /// How many streams it runs, as it last said.
+    pub declared: Option<u32>,
     /// What it really runs, as it last said; sorted by stream.
     pub inventory: Arc<Vec<RunningStream>>,
 }

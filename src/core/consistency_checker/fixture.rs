@@ -86,6 +86,7 @@ pub(crate) fn add_worker(cluster: &mut ClusterState, name: &str) {
         load: 0.0,
         desired: settled,
         applied: settled,
+        declared: None,
         inventory: Arc::default(),
     };
     cluster.workers.insert(record.id.clone(), Arc::new(record));
@@ -103,10 +104,14 @@ pub(crate) fn put_stream(cluster: &mut ClusterState, now: Timestamp, name: &str,
         .get(&name)
         .and_then(|record| record.slot.worker().cloned());
     if let Some(record) = before.and_then(|owner| cluster.workers.get_mut(&owner)) {
-        Arc::make_mut(record).assigned.remove(&name);
+        let record = Arc::make_mut(record);
+        record.assigned.remove(&name);
+        record.load -= 1.0;
     }
     if let Some(record) = slot.worker().and_then(|owner| cluster.workers.get_mut(owner)) {
-        Arc::make_mut(record).assigned.insert(name.clone());
+        let record = Arc::make_mut(record);
+        record.assigned.insert(name.clone());
+        record.load += 1.0;
     }
     if matches!(slot, Slot::Vacant | Slot::Orphaned { .. }) {
         cluster.needs_worker.insert(name.clone());

@@ -2,47 +2,125 @@
 
 use std::sync::Arc;
 
-use streamkeeper_protocol::RunState;
+use streamkeeper_protocol::{RunState, WorkerId};
 
 use super::fixture::*;
 use super::*;
-use crate::cluster::{Availability, Slot, UnplacedReason};
+use crate::cluster::{Availability, Role, Slot, UnplacedReason};
+use crate::record::Page;
 
-const INTERVAL: u64 = 5_000;
+pub(super) const INTERVAL: u64 = 5_000;
 
 /// Time at which everything in a fixture is long past.
-const LATE: u64 = 1_000_000;
+pub(super) const LATE: u64 = 1_000_000;
 
-struct Checks {
-    checker: ConsistencyChecker,
-    now: u64,
+pub(super) struct Checks {
+    pub(super) checker: ConsistencyChecker,
+    pub(super) now: u64,
+    pub(super) cluster: ClusterState,
+    /// What the database holds; memory's own, where it is none.
+    pub(super) page: Option<Page>,
+    /// Its first row has another epoch whenever it is read.
+    pub(super) restless: bool,
+    /// Everything that was wanted since the beginning, but findings, questions and reports.
+    pub(super) wanted: Vec<Command>,
 }
 
 impl Checks {
-    fn of(cluster: ClusterState) -> Self {
+    pub(super) fn of(cluster: ClusterState) -> Self {
+        Self::with(Config::default(), cluster)
+    }
+
+    pub(super) fn with(config: Config, cluster: ClusterState) -> Self {
         let mut checks = Self {
-            checker: ConsistencyChecker::new(Config::default()),
+            checker: ConsistencyChecker::new(config),
             now: LATE,
+            cluster: ClusterState::default(),
+            page: None,
+            restless: false,
+            wanted: Vec::new(),
         };
         checks.show(cluster);
         checks
     }
 
-    fn show(&mut self, cluster: ClusterState) {
+    /// A new state, in which every worker was heard just now.
+    pub(super) fn show(&mut self, mut cluster: ClusterState) {
+        let names: Vec<WorkerId> = cluster.workers.keys().cloned().collect();
+        for name in names {
+            worker(&mut cluster, name.as_str()).last_heard = at(self.now);
+        }
+        self.cluster = cluster.clone();
         let commands = self.checker.handle(at(self.now), Event::Snapshot(cluster));
         assert_eq!(commands, []);
     }
 
-    /// The next check; answers the list if it was told.
-    fn next(&mut self) -> Option<Vec<Finding>> {
-        self.now = self.checker.next_deadline().unwrap().as_ms();
-        let mut commands = self.checker.handle(at(self.now), Event::Tick);
-        assert!(commands.len() <= 1);
-        commands.pop().map(|Command::Findings(findings)| findings)
+    /// Until the end of the next sweep; answers the list if it was told.
+    pub(super) fn next(&mut self) -> Option<Vec<Finding>> {
+        let mut told = None;
+        loop {
+            self.now = self.checker.next_deadline().unwrap().as_ms().max(self.now + 1);
+            let commands = self.checker.handle(at(self.now), Event::Tick);
+            let leads = self.cluster.leadership.role == Role::Leading;
+            let swept = !leads
+                || commands
+                    .iter()
+                    .any(|command| matches!(command, Command::Checked(_)));
+            self.take(commands, &mut told);
+            if swept {
+                return told;
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, commands: Vec<Command>, told: &mut Option<Vec<Finding>>) {
+        for command in commands {
+            match command {
+                Command::Findings(findings) => assert_eq!(told.replace(findings), None),
+                Command::ReadStored { ticket, after, .. } => {
+                    assert_eq!(after, None, "one page is all there is");
+                    let mut page = self.page.clone().unwrap_or_else(|| stored(&self.cluster));
+                    if self.restless {
+                        page.assignments[0].1.epoch = epoch(100 + u32::try_from(ticket).unwrap());
+                    }
+                    let outcome = Ok(page);
+                    let commands = self
+                        .checker
+                        .handle(at(self.now + 1), Event::Stored { ticket, outcome });
+                    self.take(commands, told);
+                }
+                Command::Checked(_) => {}
+                other => self.wanted.push(other),
+            }
+        }
+    }
+
+    pub(super) fn repairs(&mut self) -> Vec<Repair> {
+        let mut repairs = Vec::new();
+        for command in self.wanted.drain(..) {
+            if let Command::Repair(more) = command {
+                repairs.extend(more);
+            }
+        }
+        repairs
     }
 }
 
-fn short(findings: &[Finding]) -> Vec<String> {
+/// The database as it is when memory is right.
+pub(super) fn stored(cluster: &ClusterState) -> Page {
+    let streams = cluster.streams.iter();
+    let rows = streams.clone().filter_map(|(name, record)| match &record.slot {
+        Slot::Committing { last, .. } => last.clone().map(|last| (name.clone(), last)),
+        slot => slot.assignment().map(|row| (name.clone(), row.clone())),
+    });
+    Page {
+        assignments: rows.collect(),
+        streams: streams.map(|(_, record)| (*record.spec).clone()).collect(),
+        ..Page::default()
+    }
+}
+
+pub(super) fn short(findings: &[Finding]) -> Vec<String> {
     let text = |finding: &Finding| {
         let stream = finding.stream.as_ref().map_or("-", |stream| stream.as_str());
         let worker = finding.worker.as_ref().map_or("-", |worker| worker.as_str());
@@ -59,13 +137,13 @@ fn found(cluster: ClusterState) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_found(change: impl FnOnce(&mut ClusterState), expected: &[&str]) {
+pub(super) fn assert_found(change: impl FnOnce(&mut ClusterState), expected: &[&str]) {
     let mut cluster = healthy();
     change(&mut cluster);
     assert_eq!(found(cluster), expected);
 }
 
-fn held(cluster: &mut ClusterState, name: &str, worker: &str, counter: u32) {
+pub(super) fn held(cluster: &mut ClusterState, name: &str, worker: &str, counter: u32) {
     put_stream(
         cluster,
         Timestamp::ZERO,
@@ -105,7 +183,7 @@ fn every_kind_is_found() {
                 from: from(),
                 to: None,
             };
-            put_stream(c, Timestamp::ZERO, "s2", slot);
+            put_stream(c, at(LATE), "s2", slot);
         },
         &["ghost s2 a"],
     );
@@ -180,7 +258,7 @@ fn what_is_on_its_way_is_no_finding() {
                 next: assignment("b", 9),
                 last: Some(assignment("a", 1)),
             };
-            put_stream(c, Timestamp::ZERO, "s1", slot);
+            put_stream(c, at(LATE), "s1", slot);
         },
         &[],
     );
@@ -266,7 +344,7 @@ fn it_checks_from_the_first_snapshot_on_and_not_too_early() {
     checker.handle(at(10), Event::Snapshot(healthy()));
     checker.handle(at(20), Event::Snapshot(healthy()));
     assert_eq!(checker.next_deadline(), Some(at(10 + INTERVAL)));
-    checker.handle(at(30), Event::Tick);
+    assert_eq!(checker.handle(at(30), Event::Tick), []);
     assert_eq!(checker.next_deadline(), Some(at(10 + INTERVAL)));
 }
 
@@ -286,11 +364,23 @@ fn findings_are_bounded() {
 }
 
 #[test]
-fn the_score_falls_with_findings() {
-    for (findings, streams, expected) in [(0, 0, 1.0), (0, 10, 1.0), (1, 4, 0.75), (9, 3, 0.0), (1, 0, 0.0)] {
-        assert!(
-            (score(findings, streams) - expected).abs() < f64::EPSILON,
-            "{findings}/{streams}"
-        );
-    }
+fn the_score_is_the_share_of_sound_streams() {
+    let mut cluster = healthy();
+    report(&mut cluster, "b", "s0", 9, RunState::Running);
+    let mut checks = Checks::of(cluster);
+    checks.next();
+    let found = checks.next().unwrap().remove(0);
+    let named = |stream: Option<&str>| Finding {
+        stream: stream.map(stream_id),
+        ..found.clone()
+    };
+    let close = |findings: &[Finding], streams: usize, expected: f64| {
+        let score = score(findings, streams);
+        assert!((score - expected).abs() < 1e-9, "{score} is not {expected}");
+    };
+    close(&[], 0, 1.0);
+    close(&[], 5, 1.0);
+    close(&[named(Some("a")), named(Some("a"))], 4, 0.75);
+    close(&[named(Some("a")), named(None)], 4, 0.5);
+    close(&[named(Some("a")), named(Some("b"))], 1, 0.0);
 }

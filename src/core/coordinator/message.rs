@@ -8,6 +8,7 @@ use streamkeeper_protocol::{
 };
 
 use crate::cluster::{ClusterState, MoveReason, UnplacedReason};
+use crate::consistency_checker::Repair;
 use crate::heartbeat_tracker::SessionChange;
 use crate::notice::Notice;
 use crate::record::{Fence, Loaded, Persisted, WriteBatch};
@@ -134,6 +135,8 @@ pub enum Event {
     Preempt(Vec<Release>),
     /// Streams that the balancer cannot place, with the reason, or can again.
     Unplaced(Vec<(StreamId, Option<UnplacedReason>)>),
+    /// The consistency checker's proposals.
+    Repair(Vec<Repair>),
     /// A user's change.
     Apply {
         /// Who waits for the answer.

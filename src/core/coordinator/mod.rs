@@ -17,6 +17,7 @@ mod outage;
 mod owner;
 mod propose;
 mod reconcile;
+mod repair;
 mod seat;
 mod slots;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use crate::record::Fence;
 use crate::time::Timestamp;
 use lease::Leases;
 pub use message::{Command, Config, Event, Proposal, Release};
+pub(crate) use repair::is_close;
 use seat::Seat;
 use writes::Writes;
 
@@ -185,6 +187,7 @@ impl Machine for Coordinator {
                     }
                 }
             }
+            Event::Repair(repairs) => self.repair(now, repairs, &mut out),
             Event::Apply { request, change } => self.apply(request, change, &mut out),
             // An answer to an earlier leadership says nothing about this one.
             Event::Persisted {

@@ -237,6 +237,7 @@ impl Coordinator {
                     .map_or(0, |seat| seat.generation),
             },
             applied: heartbeat.applied,
+            declared: Some(heartbeat.inventory.count),
             inventory: whole.map_or(kept, Arc::new),
         };
         self.cluster

@@ -84,6 +84,7 @@ impl Coordinator {
                 load: 0.0,
                 desired: Version::default(),
                 applied: Version::default(),
+                declared: None,
                 inventory: Arc::default(),
             };
             self.cluster.workers.insert(worker, Arc::new(record));

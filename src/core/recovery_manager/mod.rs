@@ -8,14 +8,14 @@ mod case;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use streamkeeper_protocol::{ControlKind, SessionId, WorkerId};
 use streamkeeper_resilience::Backoff;
 
 use crate::cluster::Availability;
-use crate::consistency_checker::{Finding, FindingKind};
+use crate::consistency_checker::{Finding, FindingKind, Repair};
 use crate::heartbeat_tracker::SessionChange;
 use crate::machine::Machine;
 use crate::time::Timestamp;
@@ -54,6 +54,8 @@ pub enum Event {
     Findings(Vec<Finding>),
     /// The failure detector's changes.
     Availability(Vec<SessionChange>),
+    /// An operator wants everything exchanged with these workers.
+    Synchronize(Vec<WorkerId>),
     /// An order was answered (`Ok`: done) or was not (why, in words).
     Ordered {
         /// Which order.
@@ -110,6 +112,8 @@ pub struct RecoveryManager {
     lost: BTreeMap<WorkerId, SessionId>,
     /// Workers that were lost, are heard again, and were not yet asked for their inventory.
     returning: BTreeMap<WorkerId, SessionId>,
+    /// Workers that an operator wants to be asked.
+    wished: BTreeSet<WorkerId>,
     /// The resync that each worker has not answered yet, and until when it may.
     resyncs: BTreeMap<WorkerId, (OrderId, Timestamp)>,
     /// The other direction: whose resync it is.
@@ -128,6 +132,7 @@ impl RecoveryManager {
             cases: BTreeMap::new(),
             lost: BTreeMap::new(),
             returning: BTreeMap::new(),
+            wished: BTreeSet::new(),
             resyncs: BTreeMap::new(),
             orders: BTreeMap::new(),
             window: (Timestamp::ZERO, 0),
@@ -137,7 +142,7 @@ impl RecoveryManager {
     fn findings(&mut self, now: Timestamp, findings: &[Finding], out: &mut Vec<Command>) {
         let mut troubled: BTreeMap<&WorkerId, BTreeMap<FindingKind, usize>> = BTreeMap::new();
         for finding in findings {
-            if let Some(worker) = finding.worker.as_ref().filter(|_| is_repairable(finding.kind)) {
+            if let Some(worker) = finding.worker.as_ref().filter(|_| helps(finding)) {
                 *troubled
                     .entry(worker)
                     .or_default()
@@ -199,6 +204,12 @@ impl RecoveryManager {
             if !self.is_asked(now, &worker) && self.may_order(now) {
                 self.returning.remove(&worker);
                 out.push(self.resync(now, worker, Some(session)));
+            }
+        }
+        for worker in self.wished.clone() {
+            if !self.is_asked(now, &worker) && self.may_order(now) {
+                self.wished.remove(&worker);
+                out.push(self.resync(now, worker, None));
             }
         }
         let due = self.cases.iter().filter(|(_, case)| case.is_due(now));
@@ -324,14 +335,9 @@ impl RecoveryManager {
     }
 }
 
-/// Whether a resync of the named worker can help. An orphan has no worker: placing it is the balancer's.
-const fn is_repairable(kind: FindingKind) -> bool {
-    match kind {
-        FindingKind::Ghost | FindingKind::Missing | FindingKind::EpochMismatch | FindingKind::Duplicate => {
-            true
-        }
-        FindingKind::Orphan => false,
-    }
+/// Whether a resync of the named worker is to bring it in line.
+const fn helps(finding: &Finding) -> bool {
+    finding.is_repaired() && matches!(finding.repair, Some(Repair::Resync { .. }))
 }
 
 impl Machine for RecoveryManager {
@@ -343,6 +349,7 @@ impl Machine for RecoveryManager {
         match event {
             Event::Findings(findings) => self.findings(now, &findings, &mut out),
             Event::Availability(changes) => self.availability(now, changes, &mut out),
+            Event::Synchronize(workers) => self.wished.extend(workers),
             Event::Ordered { order, outcome } => self.answered(order, outcome),
             Event::Tick => self.expire(now),
         }
@@ -358,8 +365,8 @@ impl Machine for RecoveryManager {
             case.due
                 .max(asked_until(worker).filter(|_| !gives_up).unwrap_or_default())
         });
-        let returning = self.returning.keys();
-        let next = returning
+        let waiting = self.returning.keys().chain(&self.wished);
+        let next = waiting
             .map(|worker| asked_until(worker).unwrap_or_default())
             .chain(cases)
             .min()?;

@@ -3,6 +3,7 @@
 use streamkeeper_protocol::StreamId;
 
 use super::*;
+use crate::consistency_checker::Policy;
 use crate::consistency_checker::fixture::{at, session, worker_id};
 
 const SECOND: u64 = 1_000;
@@ -17,6 +18,11 @@ fn finding(kind: FindingKind, worker: &str) -> Finding {
         stream: Some(StreamId::new("s").unwrap()),
         worker: Some(worker_id(worker)),
         detail: "differs".into(),
+        repair: Some(Repair::Resync {
+            worker: worker_id(worker),
+        }),
+        policy: Policy::Repair,
+        since: Timestamp::ZERO,
     }
 }
 
@@ -78,16 +84,45 @@ fn until(manager: &mut RecoveryManager, until: u64) -> Vec<(u64, String)> {
 }
 
 #[test]
-fn every_kind_but_orphans_is_answered_with_a_resync() {
-    for kind in FindingKind::ALL {
-        let commands = manager().handle(at(0), Event::Findings(vec![finding(kind, "a")]));
-        let expected: &[&str] = if kind == FindingKind::Orphan {
-            &[]
-        } else {
-            &["1 Resync a"]
-        };
-        assert_eq!(short(&commands), expected, "{kind:?}");
+fn only_what_a_resync_repairs_by_itself_is_answered_with_one() {
+    let of = |policy, repair| Finding {
+        policy,
+        repair,
+        ..finding(FindingKind::Ghost, "a")
+    };
+    let resync = || {
+        Some(Repair::Resync {
+            worker: worker_id("a"),
+        })
+    };
+    for (finding, expected) in [
+        (of(Policy::Repair, resync()), &["1 Resync a"] as &[&str]),
+        (of(Policy::Propose, resync()), &[]),
+        (of(Policy::Alert, resync()), &[]),
+        (of(Policy::Repair, Some(Repair::Reread)), &[]),
+        (of(Policy::Repair, None), &[]),
+    ] {
+        let commands = manager().handle(at(0), Event::Findings(vec![finding.clone()]));
+        assert_eq!(short(&commands), expected, "{finding:?}");
     }
+}
+
+#[test]
+fn who_is_wished_for_is_asked_once() {
+    let mut manager = manager();
+    let wish = Event::Synchronize(vec![worker_id("a"), worker_id("b")]);
+    assert_eq!(
+        short(&manager.handle(at(0), wish.clone())),
+        ["1 Resync a", "2 Resync b"]
+    );
+    assert_eq!(manager.next_deadline(), None);
+    // Who was asked already is asked again when that is over.
+    assert_eq!(short(&manager.handle(at(100), wish)), [] as [&str; 0]);
+    let over = manager.next_deadline().unwrap();
+    assert_eq!(
+        short(&manager.handle(over, Event::Tick)),
+        ["3 Resync a", "4 Resync b"]
+    );
 }
 
 #[test]

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use streamkeeper_core::coordinator::Event;
-use streamkeeper_core::election;
 use streamkeeper_core::request::{ApplyError, ApplyOutcome, ApplyStreams, RequestId};
+use streamkeeper_core::{consistency_checker, election};
+use streamkeeper_protocol::WorkerId;
 use tokio::sync::oneshot;
 
 use super::shell::Shell;
 use super::supervise::Health;
-use crate::port::{ActorStatus, Gateway, GatewayError, StepDownError};
+use crate::port::{ActorStatus, Gateway, GatewayError, OrderError, StepDownError};
 
 /// Callers that wait for the coordinator.
 #[derive(Default)]
@@ -62,6 +63,17 @@ pub struct ActorGateway {
     pub(super) members: Vec<Member>,
 }
 
+impl ActorGateway {
+    fn tell_checker(&self, event: consistency_checker::Event) -> Result<(), GatewayError> {
+        let checker = &self.shell.mailboxes.consistency_checker;
+        if checker.offer(event) {
+            Ok(())
+        } else {
+            Err(GatewayError::Busy(checker.waiting()))
+        }
+    }
+}
+
 #[async_trait]
 impl Gateway for ActorGateway {
     async fn apply(&self, change: ApplyStreams) -> Result<ApplyOutcome, GatewayError> {
@@ -90,6 +102,18 @@ impl Gateway for ActorGateway {
         } else {
             Err(StepDownError::Busy(election.waiting()))
         }
+    }
+
+    fn check_consistency(&self) -> Result<(), GatewayError> {
+        self.tell_checker(consistency_checker::Event::Check)
+    }
+
+    fn repair_consistency(&self) -> Result<(), GatewayError> {
+        self.tell_checker(consistency_checker::Event::Repair)
+    }
+
+    async fn synchronize(&self, worker: &WorkerId) -> Result<(), OrderError> {
+        self.shell.synchronize(worker.clone()).await
     }
 
     fn actors(&self) -> Vec<ActorStatus> {

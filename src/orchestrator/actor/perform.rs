@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use streamkeeper_core::consistency_checker;
 use streamkeeper_core::coordinator::Event;
 use streamkeeper_core::heartbeat_tracker::{self, Answer, Way};
 use streamkeeper_core::notice::Notice;
 use streamkeeper_core::record::{Fence, WriteBatch};
 use streamkeeper_core::recovery_manager;
 use streamkeeper_core::router::Effect;
-use streamkeeper_protocol::{Assign, Control, ControlKind, Epoch, PROTOCOL_VERSION, SessionId, WorkerId};
+use streamkeeper_protocol::{
+    Assign, Control, ControlKind, Epoch, PROTOCOL_VERSION, SessionId, StreamId, WorkerId,
+};
 
 use super::mailbox::Mailbox;
 use super::shell::Shell;
-use crate::port::BusError;
+use crate::port::{BusError, OrderError};
 use crate::telemetry::metrics as names;
 
 impl Shell {
@@ -45,6 +48,10 @@ impl Shell {
             Effect::PublishFindings(findings) => {
                 self.findings.send_replace(findings);
             }
+            Effect::PublishChecks(checks) => {
+                self.checks.send_replace(checks);
+            }
+            Effect::ReadStored { ticket, after, limit } => self.read_stored(ticket, after, limit),
             Effect::Order {
                 order,
                 worker,
@@ -98,6 +105,26 @@ impl Shell {
                 metrics::counter!(names::LOSSES, "way" => way.as_str()).increment(1);
                 tracing::info!(%worker, way = way.as_str(), "a worker's session is gone");
             }
+            Notice::FindingConfirmed(finding) => {
+                metrics::counter!(names::FINDINGS, "kind" => finding.kind.as_str()).increment(1);
+                tracing::warn!(
+                    kind = finding.kind.as_str(),
+                    stream = finding.stream.as_ref().map(ToString::to_string),
+                    worker = finding.worker.as_ref().map(ToString::to_string),
+                    detail = finding.detail,
+                    "an inconsistency was confirmed"
+                );
+            }
+            Notice::FindingOver(finding) => tracing::info!(
+                kind = finding.kind.as_str(),
+                stream = finding.stream.as_ref().map(ToString::to_string),
+                worker = finding.worker.as_ref().map(ToString::to_string),
+                "an inconsistency is gone"
+            ),
+            Notice::Repaired(repair) => {
+                metrics::counter!(names::REPAIRS, "repair" => repair.as_str()).increment(1);
+                tracing::info!(%repair, "a repair is under way");
+            }
             Notice::FailedOver { after, .. } => {
                 metrics::histogram!(names::FAILOVER_SECONDS).record(after.as_secs_f64());
                 let gap = metrics::histogram!(names::MIGRATION_GAP_SECONDS, "kind" => "emergency");
@@ -133,6 +160,43 @@ impl Shell {
             };
             coordinator.deliver(event).await;
         });
+    }
+
+    /// Reads a part of the database, for the consistency check.
+    fn read_stored(&self, ticket: u64, after: Option<StreamId>, limit: u32) {
+        let store = Arc::clone(&self.ports.store);
+        let checker = self.mailboxes.consistency_checker.clone();
+        self.io.spawn(async move {
+            let page = store.read_page(after.as_ref(), limit).await;
+            let outcome = page.map_err(|error| error.to_string());
+            checker
+                .deliver(consistency_checker::Event::Stored { ticket, outcome })
+                .await;
+        });
+    }
+
+    /// Has a worker exchange everything, for somebody who waits.
+    pub(super) async fn synchronize(&self, worker: WorkerId) -> Result<(), OrderError> {
+        let control = Control {
+            v: PROTOCOL_VERSION,
+            worker: worker.clone(),
+            session: None,
+            id: format!("{}-sync-{:016x}", self.id, rand::random::<u64>()),
+            term: self.cluster.borrow().leadership.term,
+            kind: ControlKind::Resync,
+        };
+        let timeout = self.settings.recovery_manager.control_timeout;
+        match self.ports.bus.control(&control, timeout).await {
+            Ok(reply) if reply.done => Ok(()),
+            Ok(reply) => Err(OrderError::Refused {
+                worker,
+                reason: reply.reason.unwrap_or_else(|| "no reason was given".to_owned()),
+            }),
+            Err(error) => Err(OrderError::NoAnswer {
+                worker,
+                reason: error.to_string(),
+            }),
+        }
     }
 
     fn order(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use streamkeeper_core::cluster::ClusterState;
-use streamkeeper_core::consistency_checker::{self, Finding};
+use streamkeeper_core::consistency_checker::{self, Checks, Finding};
 use streamkeeper_core::election;
 use streamkeeper_core::revive::Outliving;
 use streamkeeper_core::router::{Input, Route};
@@ -85,6 +85,7 @@ pub struct Shell {
     pub(super) leader: watch::Sender<Option<LeaderSeen>>,
     pub(super) cluster: watch::Sender<ClusterState>,
     pub(super) findings: watch::Sender<Vec<Finding>>,
+    pub(super) checks: watch::Sender<Checks>,
     /// Why the last takeover failed.
     pub(super) takeover_failure: watch::Sender<String>,
     pub(super) alerts: AlertOutbox,

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use streamkeeper_core::alert_manager::AlertManager;
 use streamkeeper_core::balancer::Balancer;
 use streamkeeper_core::cluster::ClusterState;
-use streamkeeper_core::consistency_checker::ConsistencyChecker;
+use streamkeeper_core::consistency_checker::{Checks, ConsistencyChecker};
 use streamkeeper_core::coordinator::Coordinator;
 use streamkeeper_core::election::{self, Election};
 use streamkeeper_core::heartbeat_tracker::HeartbeatTracker;
@@ -85,6 +85,7 @@ impl Actors {
             leader: watch::Sender::new(None),
             cluster: watch::Sender::new(ClusterState::default()),
             findings: watch::Sender::new(Vec::new()),
+            checks: watch::Sender::new(Checks::default()),
             takeover_failure: watch::Sender::new("no attempt ended".to_owned()),
             replies: Replies::default(),
             fatal,
@@ -159,6 +160,7 @@ impl Actors {
             cluster: self.shell.cluster.subscribe(),
             alerts: self.shell.alerts.watch(),
             findings: self.shell.findings.subscribe(),
+            checks: self.shell.checks.subscribe(),
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use streamkeeper_core::record::{Fence, Persisted, WriteBatch};
-use streamkeeper_protocol::Term;
+use streamkeeper_core::record::{Fence, Page, Persisted, WriteBatch};
+use streamkeeper_protocol::{StreamId, Term};
 use streamkeeper_resilience::{Breaker, BreakerState};
 
 use crate::port::breakers::{DATABASE_READS, DATABASE_WRITES};
@@ -160,6 +160,12 @@ impl Store for BreakerStore {
         outcome
     }
 
+    async fn read_page(&self, after: Option<&StreamId>, limit: u32) -> Result<Page, StoreError> {
+        self.reads
+            .call("read_page", self.store.read_page(after, limit))
+            .await
+    }
+
     async fn ping(&self) -> Result<Duration, StoreError> {
         self.store.ping().await
     }
@@ -225,6 +231,11 @@ mod tests {
                 },
                 false => Persisted::Committed { refused: Vec::new() },
             }
+        }
+
+        async fn read_page(&self, _after: Option<&StreamId>, _limit: u32) -> Result<Page, StoreError> {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            Ok(Page::default())
         }
 
         async fn ping(&self) -> Result<Duration, StoreError> {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use streamkeeper_core::consistency_checker::{FindingKind, Policies, Policy};
 use streamkeeper_core::{
     alert_manager, balancer, consistency_checker, coordinator, election, heartbeat_tracker, migration,
     recovery_manager,
@@ -13,7 +14,7 @@ use crate::actor::{Settings, Supervision};
 use crate::adapter::http::{HttpSettings, TimeLimits};
 use crate::adapter::nats::{ManagedNats, ManagedOptions, NatsSettings};
 use crate::adapter::store::StoreOptions;
-use crate::config::{Backend, Config, Leadership, Recovery};
+use crate::config::{Backend, Config, Consistency, Leadership, Recovery};
 
 /// The database in the data folder, where none is named.
 const DATABASE_FILE: &str = "streamkeeper.db";
@@ -117,10 +118,7 @@ pub(super) fn actors(config: &Config) -> Settings {
             mass_failure_max_hold: config.heartbeat.mass_failure_max_hold,
         },
         balancer: balancer(config),
-        consistency_checker: consistency_checker::Config {
-            check_interval: config.consistency.check_interval,
-            confirmations: config.consistency.confirmations,
-        },
+        consistency_checker: consistency(&config.consistency),
         recovery_manager: recovery(&config.recovery),
         alert_manager: alert_manager::Config {
             unplaced_after: config.alerts.unplaced_after,
@@ -173,6 +171,30 @@ fn election(config: &Config) -> election::Config {
         // An answer that takes longer leaves no time to try again.
         answer_timeout: election::Config::default().answer_timeout.min(lease / 4),
         ..election::Config::default()
+    }
+}
+
+fn consistency(settings: &Consistency) -> consistency_checker::Config {
+    let mut policies = Policies::default();
+    for kind in FindingKind::ALL {
+        let named = |list: &[String]| list.iter().any(|name| name == kind.as_str());
+        let policy = if named(&settings.alert_only) {
+            Policy::Alert
+        } else if named(&settings.propose) {
+            Policy::Propose
+        } else {
+            Policy::Repair
+        };
+        policies.set(kind, policy);
+    }
+    consistency_checker::Config {
+        check_interval: settings.check_interval,
+        confirmations: settings.confirmations,
+        database_interval: settings.database_interval,
+        stale_after: settings.stale_after,
+        repair_budget: settings.repair_budget,
+        policies,
+        ..consistency_checker::Config::default()
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use streamkeeper_core::consistency_checker::FindingKind;
 use streamkeeper_protocol::Subjects;
 
 use super::layer::DEFAULTS;
 use super::load::{ConfigError, mask};
-use super::{Config, Database, Heartbeat, Http, Nats};
+use super::{Config, Consistency, Database, Heartbeat, Http, Nats};
 
 /// One rule that does not hold: the settings that it is about, and what to do.
 pub(super) type Broken = (&'static [&'static str], String);
@@ -28,6 +29,7 @@ pub(super) fn check(
     super::nats::check(&config.nats, &mut broken);
     super::leadership::check(config, &mut broken);
     database(&config.database, &mut broken);
+    kinds(&config.consistency, &mut broken);
     if config.data_dir.as_os_str().is_empty() {
         broken.push((&["data_dir"], "is empty; name a folder".to_owned()));
     }
@@ -48,7 +50,7 @@ pub(super) fn check(
 }
 
 fn durations(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], Duration); 22] = [
+    let above_zero: [(&'static [&'static str], Duration); 24] = [
         (&["http.change_timeout"], config.http.change_timeout),
         (&["nats.connect_timeout"], config.nats.connect_timeout),
         (&["database.start_timeout"], config.database.start_timeout),
@@ -68,6 +70,11 @@ fn durations(config: &Config, broken: &mut Vec<Broken>) {
         (&["balancer.round_interval"], config.balancer.round_interval),
         (&["migration.start_timeout"], config.migration.start_timeout),
         (&["consistency.check_interval"], config.consistency.check_interval),
+        (
+            &["consistency.database_interval"],
+            config.consistency.database_interval,
+        ),
+        (&["consistency.stale_after"], config.consistency.stale_after),
         (&["recovery.control_timeout"], config.recovery.control_timeout),
         (&["supervision.window"], config.supervision.window),
         (&["supervision.stuck_after"], config.supervision.stuck_after),
@@ -271,6 +278,32 @@ fn database(database: &Database, broken: &mut Vec<Broken>) {
                 "{:?} is no database; write \"sqlite://FILE\" or \"postgres://USER@HOST/DATABASE\", or leave it empty",
                 mask(&database.url)
             ),
+        ));
+    }
+}
+
+fn kinds(consistency: &Consistency, broken: &mut Vec<Broken>) {
+    let lists: [(&'static [&'static str], &[String]); 2] = [
+        (&["consistency.propose"], &consistency.propose),
+        (&["consistency.alert_only"], &consistency.alert_only),
+    ];
+    for (keys, kinds) in lists {
+        for kind in kinds {
+            if !FindingKind::ALL.iter().any(|known| known.as_str() == kind) {
+                let known: Vec<&str> = FindingKind::ALL.iter().map(|kind| kind.as_str()).collect();
+                let problem = format!(
+                    "{kind:?} is no kind of finding; write some of {}",
+                    known.join(", ")
+                );
+                broken.push((keys, problem));
+            }
+        }
+    }
+    let both = |kind: &&String| consistency.alert_only.contains(kind);
+    if let Some(kind) = consistency.propose.iter().find(both) {
+        broken.push((
+            &["consistency.propose", "consistency.alert_only"],
+            format!("consistency.propose and consistency.alert_only both name {kind:?}; take it out of one"),
         ));
     }
 }

@@ -214,6 +214,18 @@ pub struct Consistency {
     pub check_interval: Duration,
     /// Checks in a row that must agree.
     pub confirmations: u32,
+    /// Time between two looks at the whole database.
+    #[serde(with = "humantime_serde")]
+    pub database_interval: Duration,
+    /// What did not move for longer is stale.
+    #[serde(with = "humantime_serde")]
+    pub stale_after: Duration,
+    /// Most repairs of a minute.
+    pub repair_budget: u32,
+    /// Kinds of findings whose repair waits for an operator.
+    pub propose: Vec<String>,
+    /// Kinds of findings that are only told.
+    pub alert_only: Vec<String>,
 }
 
 /// Recovery of workers.

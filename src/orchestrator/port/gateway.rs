@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use streamkeeper_core::alert_manager::ActiveAlert;
 use streamkeeper_core::cluster::ClusterState;
-use streamkeeper_core::consistency_checker::Finding;
+use streamkeeper_core::consistency_checker::{Checks, Finding};
 use streamkeeper_core::election;
 use streamkeeper_core::request::{ApplyOutcome, ApplyStreams};
 use streamkeeper_core::time::Timestamp;
-use streamkeeper_protocol::{OrchestratorId, Term};
+use streamkeeper_protocol::{OrchestratorId, Term, WorkerId};
 use tokio::sync::watch;
 
 /// The leader, as its last beacon said.
@@ -53,6 +53,8 @@ pub struct View {
     pub alerts: watch::Receiver<Vec<Arc<ActiveAlert>>>,
     /// Confirmed inconsistencies.
     pub findings: watch::Receiver<Vec<Finding>>,
+    /// How far the checks for them are.
+    pub checks: watch::Receiver<Checks>,
 }
 
 /// How one actor is.
@@ -73,11 +75,32 @@ pub struct ActorStatus {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GatewayError {
     /// Too much waits already.
-    #[error("the coordinator has {0} messages waiting; ask again in a moment")]
+    #[error("{0} messages wait already; ask again in a moment")]
     Busy(usize),
     /// No answer in time: the change may still be done.
     #[error("no answer within {0:?}; read the streams again to see whether the change is stored")]
     Timeout(Duration),
+}
+
+/// Why an order to a worker was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// It did not answer.
+    #[error("worker {worker} gave no answer: {reason}")]
+    NoAnswer {
+        /// The worker.
+        worker: WorkerId,
+        /// Why, in words.
+        reason: String,
+    },
+    /// It said no.
+    #[error("worker {worker} refused: {reason}")]
+    Refused {
+        /// The worker.
+        worker: WorkerId,
+        /// Why, in its words.
+        reason: String,
+    },
 }
 
 /// Why the lead is not given up.
@@ -105,6 +128,24 @@ pub trait Gateway: Send + Sync + 'static {
     /// # Errors
     /// When nobody could follow, or the election is too busy.
     fn step_down(&self) -> Result<(), StepDownError>;
+
+    /// Has the consistency checker look now.
+    ///
+    /// # Errors
+    /// When too much waits already.
+    fn check_consistency(&self) -> Result<(), GatewayError>;
+
+    /// Has everything repaired that was found.
+    ///
+    /// # Errors
+    /// When too much waits already.
+    fn repair_consistency(&self) -> Result<(), GatewayError>;
+
+    /// Has a worker exchange its whole inventory with the leader, and waits for its answer.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    async fn synchronize(&self, worker: &WorkerId) -> Result<(), OrderError>;
 
     /// How the actors are.
     fn actors(&self) -> Vec<ActorStatus>;

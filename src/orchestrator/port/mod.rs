@@ -12,7 +12,7 @@ pub mod terms;
 pub use breakers::{BreakerStatus, Breakers};
 pub use bus::{Bus, BusError, Inbox};
 pub use clock::Clock;
-pub use gateway::{ActorStatus, Gateway, GatewayError, LeaderSeen, StepDownError, View};
+pub use gateway::{ActorStatus, Gateway, GatewayError, LeaderSeen, OrderError, StepDownError, View};
 pub use leader_key::LeaderKey;
 pub use start::{Current, Phase, Start};
 pub use store::{LongTransaction, Store, StoreError, TakenOver};

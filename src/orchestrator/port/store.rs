@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use streamkeeper_core::record::{Fence, Loaded, Persisted, WriteBatch};
-use streamkeeper_protocol::Term;
+use streamkeeper_core::record::{Fence, Loaded, Page, Persisted, WriteBatch};
+use streamkeeper_protocol::{StreamId, Term};
 
 /// Why the database did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes a batch in one transaction, if the stored fence equals `fence` (OWNERSHIP rule 7).
     async fn persist(&self, fence: Fence, batch: &WriteBatch) -> Persisted;
+
+    /// Reads at most `limit` streams, and as many assignments, whose names come after `after`, in the order of their
+    /// bytes. It locks nothing and waits for nobody.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    async fn read_page(&self, after: Option<&StreamId>, limit: u32) -> Result<Page, StoreError>;
 
     /// Asks the database for a sign of life and says how long the answer took.
     ///

@@ -44,6 +44,14 @@ pub const MIGRATIONS: &str = "streamkeeper_migrations_total";
 pub const LOSSES: &str = "streamkeeper_losses_total";
 /// Guarantees that were seen broken, by `invariant`: must stay 0.
 pub const INVARIANT_VIOLATIONS: &str = "streamkeeper_invariant_violations_total";
+/// Inconsistencies that were confirmed, by `kind`.
+pub const FINDINGS: &str = "streamkeeper_findings_total";
+/// Inconsistencies that last, by `kind`.
+pub const FINDINGS_PRESENT: &str = "streamkeeper_findings";
+/// Share of the streams, 0 to 1, about which memory, database and workers agree.
+pub const CONSISTENCY_SCORE: &str = "streamkeeper_consistency_score";
+/// Repairs that were begun, by `repair`.
+pub const REPAIRS: &str = "streamkeeper_repairs_total";
 /// How long a transaction of the coordinator took.
 pub const PERSIST_SECONDS: &str = "streamkeeper_persist_seconds";
 /// Messages that were dropped, because an `actor` had too many waiting.
@@ -193,6 +201,13 @@ fn describe() {
     for invariant in Invariant::ALL {
         counter!(INVARIANT_VIOLATIONS, "invariant" => invariant.as_str()).increment(0);
     }
+    describe_counter!(FINDINGS, "Inconsistencies that were confirmed, by kind");
+    describe_gauge!(FINDINGS_PRESENT, "Inconsistencies that last, by kind");
+    describe_gauge!(
+        CONSISTENCY_SCORE,
+        "Share of the streams (0 to 1) about which memory, database and workers agree"
+    );
+    describe_counter!(REPAIRS, "Repairs that were begun, by repair");
     describe_histogram!(
         PERSIST_SECONDS,
         Unit::Seconds,

@@ -6,4 +6,4 @@ mod snapshot;
 
 pub use logging::{LogFormat, LoggingError, init_logging};
 pub use metrics::{MetricsError, install_metrics};
-pub use snapshot::record_snapshot;
+pub use snapshot::{record_findings, record_snapshot};

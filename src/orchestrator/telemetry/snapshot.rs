@@ -5,11 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics::gauge;
 use streamkeeper_core::cluster::{Availability, ClusterState, Role, StreamState};
+use streamkeeper_core::consistency_checker::{Finding, FindingKind, score};
 use streamkeeper_protocol::{Performance, WorkerId};
 
 use super::metrics::{
-    LEADER, STREAMS, STREAMS_BYTES_PER_SECOND, STREAMS_CPU_CORES, STREAMS_MEMORY_BYTES, TERM,
-    WORKER_LOAD_RATIO, WORKER_STREAMS, WORKERS,
+    CONSISTENCY_SCORE, FINDINGS_PRESENT, LEADER, STREAMS, STREAMS_BYTES_PER_SECOND, STREAMS_CPU_CORES,
+    STREAMS_MEMORY_BYTES, TERM, WORKER_LOAD_RATIO, WORKER_STREAMS, WORKERS,
 };
 
 static GAUGES: Mutex<Gauges> = Mutex::new(Gauges::new());
@@ -20,6 +21,15 @@ pub fn record_snapshot(cluster: &ClusterState) {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .record(cluster);
+}
+
+/// Sets the gauges of what was found.
+pub fn record_findings(findings: &[Finding], streams: usize) {
+    for kind in FindingKind::ALL {
+        let count = findings.iter().filter(|finding| finding.kind == kind).count();
+        gauge!(FINDINGS_PRESENT, "kind" => kind.as_str()).set(number(count));
+    }
+    gauge!(CONSISTENCY_SCORE).set(score(findings, streams));
 }
 
 /// The gauges and whom they name.
@@ -127,6 +137,7 @@ mod tests {
             load: 2.0,
             desired: Version::default(),
             applied: Version::default(),
+            declared: None,
             inventory: Arc::default(),
         })
     }

@@ -4,7 +4,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use streamkeeper_core::request::{Applied, ApplyError, ApplyStreams};
 
-use super::world::{World, stream_id};
+use super::samples::stream_id;
+use super::world::World;
 
 const STREAMS: &str = "/api/v1/streams";
 

@@ -8,7 +8,8 @@ use streamkeeper_core::request::{Applied, ApplyError, ApplyStreams};
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_orchestrator::port::GatewayError;
 
-use super::world::{World, stream_id};
+use super::samples::stream_id;
+use super::world::World;
 
 impl World {
     fn changes(&self) -> Vec<ApplyStreams> {

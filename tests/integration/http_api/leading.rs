@@ -9,7 +9,8 @@ use streamkeeper_core::time::Timestamp;
 use streamkeeper_orchestrator::port::{LeaderSeen, StepDownError};
 use streamkeeper_protocol::{OrchestratorId, Term};
 
-use super::world::{NOW, World, cluster, record};
+use super::samples::{cluster, record};
+use super::world::{NOW, World};
 
 fn seen(heard: Timestamp) -> Option<LeaderSeen> {
     Some(LeaderSeen {

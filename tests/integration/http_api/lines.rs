@@ -12,8 +12,9 @@ use streamkeeper_orchestrator::port::BusError;
 use streamkeeper_protocol::{Epoch, LogFd, LogLine, LogReply, PROTOCOL_VERSION, SessionId, Term};
 use streamkeeper_tests::wait::{GENEROUS, until};
 
+use super::samples::{assignment, cluster, stream_id, worker};
 use super::schema::Described;
-use super::world::{World, assignment, cluster, stream_id, worker};
+use super::world::World;
 
 const PATH: &str = "/api/v1/streams/radio/logs";
 const FOLLOW: &str = "/api/v1/streams/radio/logs?follow=true";

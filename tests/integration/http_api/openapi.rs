@@ -11,15 +11,16 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use streamkeeper_core::alert_manager::ActiveAlert;
 use streamkeeper_core::cluster::{Availability, Slot, StreamRecord, UnplacedReason};
-use streamkeeper_core::consistency_checker::{Finding, FindingKind};
+use streamkeeper_core::consistency_checker::{Finding, FindingKind, Policy, Repair};
 use streamkeeper_core::request::ApplyError;
 use streamkeeper_orchestrator::adapter::http::openapi_json;
-use streamkeeper_orchestrator::port::{BusError, StepDownError};
+use streamkeeper_orchestrator::port::{BusError, OrderError, StepDownError};
 use streamkeeper_protocol::{HostMetrics, Severity};
 
 use super::lines::reply;
+use super::samples::{assignment, cluster, performance, record, running, stream_id, worker, worker_id};
 use super::schema::Described;
-use super::world::{NOW, World, assignment, cluster, performance, record, running, stream_id, worker};
+use super::world::{NOW, World};
 
 /// Set it to write the golden copy instead of comparing with it.
 const REGENERATE: &str = "REGENERATE";
@@ -79,6 +80,11 @@ fn full(fault_injection: bool) -> World {
         stream: Some(stream_id("radio")),
         worker: None,
         detail: "runs where it should not".to_owned(),
+        repair: Some(Repair::Resync {
+            worker: worker_id("agent-1"),
+        }),
+        policy: Policy::Repair,
+        since: NOW,
     }]);
     world
 }
@@ -233,6 +239,44 @@ async fn ask_for_lines(world: &World, described: &Described, seen: &mut Seen) {
     }
 }
 
+/// Checks, repairs, and workers that exchange everything or do not.
+async fn ask_for_consistency(world: &World, described: &Described, seen: &mut Seen) {
+    const CHECK: &str = "/api/v1/consistency/check";
+    const REPAIR: &str = "/api/v1/consistency/repair";
+    const SYNCHRONIZE: &str = "/api/v1/workers/{id}/synchronize";
+    let post = |template, path, status| call(Method::POST, template, path, "", status);
+    let agent = |status| post(SYNCHRONIZE, "/api/v1/workers/agent-1/synchronize", status);
+    let busy = &world.behind.busy;
+    let dry_run = "/api/v1/consistency/repair?dry_run=true";
+    let calls = vec![
+        post(CHECK, CHECK, 202),
+        post(REPAIR, REPAIR, 202),
+        post(REPAIR, dry_run, 200),
+        agent(200),
+    ];
+    ask(world, described, calls, seen).await;
+    busy.store(true, std::sync::atomic::Ordering::SeqCst);
+    ask(
+        world,
+        described,
+        vec![post(CHECK, CHECK, 503), post(REPAIR, REPAIR, 503)],
+        seen,
+    )
+    .await;
+    busy.store(false, std::sync::atomic::Ordering::SeqCst);
+    let (worker, reason) = (worker_id("agent-1"), "why".to_owned());
+    let no_answer = OrderError::NoAnswer {
+        worker: worker.clone(),
+        reason: reason.clone(),
+    };
+    for (error, status) in [(no_answer, 504), (OrderError::Refused { worker, reason }, 409)] {
+        *world.behind.order.lock().unwrap() = Some(Err(error));
+        ask(world, described, vec![agent(status)], seen).await;
+    }
+    let unknown = post(SYNCHRONIZE, "/api/v1/workers/none/synchronize", 404);
+    ask(world, described, vec![unknown], seen).await;
+}
+
 #[actix::test]
 async fn every_path_answers_as_described() {
     let described = Described::new();
@@ -243,6 +287,7 @@ async fn every_path_answers_as_described() {
     ask(&world, &described, orders::reads(), &mut seen).await;
     ask(&world, &described, orders::calls(), &mut seen).await;
     ask_for_lines(&world, &described, &mut seen).await;
+    ask_for_consistency(&world, &described, &mut seen).await;
     const PANIC: &str = "/api/v1/faults/panic/{actor}";
     let panic = |path, status| call(Method::POST, PANIC, path, "", status);
     let closed = vec![panic("/api/v1/faults/panic/coordinator", 403)];

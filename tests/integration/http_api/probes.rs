@@ -12,7 +12,8 @@ use streamkeeper_orchestrator::port::{Current, Phase, Start};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::world::{NOW, World, assignment, cluster, record, running, worker};
+use super::samples::{assignment, cluster, record, running, worker};
+use super::world::{NOW, World};
 
 #[actix::test]
 async fn probes_tell_what_is_missing() {

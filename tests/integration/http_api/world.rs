@@ -10,27 +10,25 @@ use chrono::{DateTime, TimeZone, Utc};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use streamkeeper_core::alert_manager::ActiveAlert;
-use streamkeeper_core::cluster::{
-    Availability, ClusterState, Observed, Role, Slot, StreamRecord, WorkerRecord,
-};
-use streamkeeper_core::consistency_checker::Finding;
+use streamkeeper_core::cluster::ClusterState;
+use streamkeeper_core::consistency_checker::{Checks, Finding};
 use streamkeeper_core::election;
-use streamkeeper_core::record::{Assignment, Fence, Persisted, WriteBatch};
+use streamkeeper_core::record::{Fence, Page, Persisted, WriteBatch};
 use streamkeeper_core::request::{Applied, ApplyOutcome, ApplyStreams};
-use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_orchestrator::adapter::http::{HttpContext, HttpServer, HttpSettings, TimeLimits, start};
 use streamkeeper_orchestrator::port::{
-    ActorStatus, Breakers, Bus, BusError, Clock, Gateway, GatewayError, LeaderSeen, Phase as StartPhase,
-    Start, StepDownError, Store, StoreError, TakenOver, View,
+    ActorStatus, Breakers, Bus, BusError, Clock, Gateway, GatewayError, LeaderSeen, OrderError,
+    Phase as StartPhase, Start, StepDownError, Store, StoreError, TakenOver, View,
 };
 use streamkeeper_orchestrator::telemetry::install_metrics;
 use streamkeeper_protocol::{
-    Alert, Assign, Beacon, Capacity, Control, ControlReply, Epoch, Event, LogReply, LogRequest, Mode,
-    OrchestratorId, PROTOCOL_VERSION, Performance, Phase, RunState, RunningStream, SessionId, Severity,
-    StreamId, Term, Version, WorkerId,
+    Alert, Assign, Beacon, Control, ControlReply, Event, LogReply, LogRequest, OrchestratorId,
+    PROTOCOL_VERSION, SessionId, Severity, StreamId, Term, WorkerId,
 };
 use tokio::sync::watch;
+
+use super::samples::cluster;
 
 /// The clock's present.
 pub(super) const NOW: Timestamp = Timestamp::from_ms(3_600_000);
@@ -49,8 +47,24 @@ pub(super) struct Behind {
     pub(super) database_down: AtomicBool,
     pub(super) nats_down: AtomicBool,
     pub(super) actor_restarting: AtomicBool,
+    /// What was asked of the consistency check and of workers.
+    pub(super) wishes: Mutex<Vec<String>>,
+    /// Whether the actors have too much to do for it.
+    pub(super) busy: AtomicBool,
+    /// Answer to the next order.
+    pub(super) order: Mutex<Option<Result<(), OrderError>>>,
     /// Answer to the next wish to step down.
     pub(super) step_down: Mutex<Option<Result<(), StepDownError>>>,
+}
+
+impl Behind {
+    fn asked(&self, wish: &str) -> Result<(), GatewayError> {
+        if self.busy.load(Ordering::SeqCst) {
+            return Err(GatewayError::Busy(7));
+        }
+        self.wishes.lock().unwrap().push(wish.to_owned());
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -68,6 +82,19 @@ impl Gateway for Behind {
 
     fn step_down(&self) -> Result<(), StepDownError> {
         self.step_down.lock().unwrap().take().unwrap_or(Ok(()))
+    }
+
+    fn check_consistency(&self) -> Result<(), GatewayError> {
+        self.asked("check")
+    }
+
+    fn repair_consistency(&self) -> Result<(), GatewayError> {
+        self.asked("repair")
+    }
+
+    async fn synchronize(&self, worker: &WorkerId) -> Result<(), OrderError> {
+        let _ = self.asked(&format!("synchronize {worker}"));
+        self.order.lock().unwrap().take().unwrap_or(Ok(()))
     }
 
     fn actors(&self) -> Vec<ActorStatus> {
@@ -97,6 +124,10 @@ impl Store for Behind {
 
     async fn persist(&self, _fence: Fence, _batch: &WriteBatch) -> Persisted {
         unreachable!("the API writes through the gateway")
+    }
+
+    async fn read_page(&self, _after: Option<&StreamId>, _limit: u32) -> Result<Page, StoreError> {
+        unreachable!("the API does not compare")
     }
 
     async fn ping(&self) -> Result<Duration, StoreError> {
@@ -180,6 +211,7 @@ pub(super) struct World {
     pub(super) leader: watch::Sender<Option<LeaderSeen>>,
     pub(super) alerts: watch::Sender<Vec<Arc<ActiveAlert>>>,
     pub(super) findings: watch::Sender<Vec<Finding>>,
+    pub(super) checks: watch::Sender<Checks>,
     pub(super) start: watch::Sender<Start>,
     pub(super) breakers: Breakers,
     context: HttpContext,
@@ -205,6 +237,7 @@ impl World {
         let (leader, leader_view) = watch::channel(None);
         let (alerts, alerts_view) = watch::channel(Vec::new());
         let (findings, findings_view) = watch::channel(Vec::new());
+        let (checks, checks_view) = watch::channel(Checks::default());
         let through = Start {
             done: vec![StartPhase {
                 name: "recovery of state",
@@ -223,6 +256,7 @@ impl World {
                 cluster: cluster_view,
                 alerts: alerts_view,
                 findings: findings_view,
+                checks: checks_view,
             },
             gateway: behind.clone(),
             store: behind.clone(),
@@ -248,6 +282,7 @@ impl World {
             leader,
             alerts,
             findings,
+            checks,
             start: started,
             breakers,
             client: streamkeeper_tests::http::client(),
@@ -288,98 +323,4 @@ impl World {
             json
         }
     }
-}
-
-pub(super) fn stream_id(name: &str) -> StreamId {
-    StreamId::new(name).unwrap()
-}
-
-pub(super) fn worker_id(id: &str) -> WorkerId {
-    WorkerId::new(id).unwrap()
-}
-
-/// An assignment whose epoch is larger than JavaScript's numbers.
-pub(super) fn assignment(worker: &str) -> Assignment {
-    Assignment {
-        worker: worker_id(worker),
-        session: SessionId::from_u128(7),
-        epoch: Epoch::from_i64(9_007_199_254_740_993).unwrap(),
-    }
-}
-
-/// A stream in a slot, since an hour before [`NOW`] less a second.
-pub(super) fn record(name: &str, slot: Slot) -> StreamRecord {
-    let spec = StreamSpec::new(stream_id(name), format!("http://host/{name}"));
-    StreamRecord {
-        slot,
-        ..StreamRecord::new(Arc::new(spec), Timestamp::from_ms(1_000))
-    }
-}
-
-pub(super) fn running() -> Option<Observed> {
-    Some(Observed {
-        state: RunState::Running,
-        restarts: 0,
-        reason: None,
-    })
-}
-
-pub(super) fn performance() -> Option<Performance> {
-    Some(Performance {
-        cpu_cores: Some(0.25),
-        memory_bytes: Some(5_000_000_000),
-        bytes_per_second: Some(16_000),
-        stalls: Some(1),
-        reconnects: Some(2),
-    })
-}
-
-pub(super) fn worker(id: &str, availability: Availability) -> WorkerRecord {
-    WorkerRecord {
-        id: worker_id(id),
-        session: SessionId::from_u128(7),
-        availability,
-        since: Timestamp::from_ms(1_000),
-        last_heard: NOW - Duration::from_millis(1_234),
-        heard: true,
-        phase: Phase::Ready,
-        mode: Mode::Connected,
-        capacity: Capacity {
-            max_streams: 10,
-            weight: 8.0,
-        },
-        zone: Some("a".to_owned()),
-        labels: Arc::default(),
-        version: "0.1".into(),
-        guarded: true,
-        host: None,
-        cordoned: false,
-        zlib: false,
-        assigned: [stream_id("radio")].into_iter().collect(),
-        load: 2.0,
-        desired: Version::default(),
-        applied: Version::default(),
-        inventory: Arc::new(vec![RunningStream {
-            stream: stream_id("radio"),
-            epoch: assignment(id).epoch,
-            state: RunState::Running,
-            restarts: 1,
-            reason: Some("lost http://u:s3cret@host/radio".to_owned()),
-        }]),
-    }
-}
-
-/// A leading orchestrator's cluster of these streams and workers.
-pub(super) fn cluster(streams: Vec<StreamRecord>, workers: Vec<WorkerRecord>) -> ClusterState {
-    let mut cluster = ClusterState::default();
-    cluster.leadership.role = Role::Leading;
-    cluster.leadership.term = Term::new(17).unwrap();
-    cluster.leadership.since = Timestamp::from_ms(500);
-    for record in streams {
-        cluster.streams.insert(record.spec.name.clone(), Arc::new(record));
-    }
-    for worker in workers {
-        cluster.workers.insert(worker.id.clone(), Arc::new(worker));
-    }
-    cluster
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use streamkeeper_core::directive::{DirectiveWrite, Key};
-use streamkeeper_core::record::{Fence, Persisted, StreamWrite, WriteBatch};
+use streamkeeper_core::record::{AssignmentWrite, Fence, Persisted, StreamWrite, WriteBatch};
 use streamkeeper_core::spec::{OnOwnerLost, StreamSpec};
 use streamkeeper_orchestrator::port::{Store, StoreError};
 use streamkeeper_protocol::{Epoch, Ownership, Term, WorkerId};
@@ -19,6 +19,8 @@ on_both!(
     only_the_exact_fence_may_write,
     an_epoch_that_is_not_higher_is_refused_and_named,
     clearing_never_removes_a_higher_epoch,
+    restoring_corrects_a_row_of_the_same_epoch,
+    pages_come_in_the_order_of_bytes_and_name_what_makes_no_sense,
     streams_survive_reopening_and_deleted_ones_are_gone,
     ten_thousand_rows_fit_into_one_batch,
     the_longest_lease_is_that_of_all_predecessors,
@@ -153,6 +155,86 @@ async fn clearing_never_removes_a_higher_epoch(backend: &Backend) {
     assert_eq!(store.persist(fence(1), &second).await, committed());
     let found = lead(&store, 2).await.loaded.assignments;
     assert_eq!(found, vec![(stream("a"), assignment("w", at(5)))]);
+}
+
+async fn restoring_corrects_a_row_of_the_same_epoch(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    let at = |counter| Epoch::new(term(1), counter);
+    let names = ["a", "b", "c"];
+    let first = assignments(names.iter().map(|name| put(name, "w", at(5))).collect());
+    assert_eq!(store.persist(fence(1), &first).await, committed());
+    let restore = |name, counter| AssignmentWrite::Restore {
+        stream: stream(name),
+        assignment: assignment("right", at(counter)),
+    };
+    let second = assignments(vec![
+        restore("c", 6),
+        restore("b", 5),
+        restore("a", 4),
+        restore("d", 7),
+    ]);
+    let refused = vec![stream("a")];
+    let outcome = store.persist(fence(1), &second).await;
+    assert_eq!(outcome, Persisted::Committed { refused });
+    let expected = vec![
+        (stream("a"), assignment("w", at(5))),
+        (stream("b"), assignment("right", at(5))),
+        (stream("c"), assignment("right", at(6))),
+        (stream("d"), assignment("right", at(7))),
+    ];
+    assert_eq!(store.read_page(None, 9).await.unwrap().assignments, expected);
+}
+
+async fn pages_come_in_the_order_of_bytes_and_name_what_makes_no_sense(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    let at = |counter| Epoch::new(term(1), counter);
+    let put_stream = |name: &&str| StreamWrite::Put(StreamSpec::new(stream(name), "src"));
+    let batch = WriteBatch {
+        streams: ["b", "B", "a", "_"].iter().map(put_stream).collect(),
+        // Two of streams that are not declared.
+        assignments: ["C", "a", "A", "b"].map(|name| put(name, "w", at(1))).to_vec(),
+        ..WriteBatch::default()
+    };
+    assert_eq!(store.persist(fence(1), &batch).await, committed());
+    let mut after = None;
+    let mut seen = Vec::new();
+    loop {
+        let page = store.read_page(after.as_ref(), 2).await.unwrap();
+        assert_eq!(page.bad_rows, Vec::<String>::new());
+        seen.extend(page.streams.iter().map(|spec| format!("stream {}", spec.name)));
+        seen.extend(
+            page.assignments
+                .iter()
+                .map(|(name, _)| format!("assignment {name}")),
+        );
+        match page.end {
+            Some(end) => after = Some(end),
+            None => break,
+        }
+    }
+    let expected = [
+        "stream B",
+        "assignment A",
+        "assignment C",
+        "stream _",
+        "stream a",
+        "assignment a",
+        "stream b",
+        "assignment b",
+    ];
+    assert_eq!(seen, expected);
+    backend
+        .sql("UPDATE stream SET weight = -1 WHERE name = 'a'")
+        .await;
+    let page = store.read_page(None, 9).await.unwrap();
+    assert_eq!(page.streams.len(), 3);
+    assert!(
+        page.bad_rows[0].contains("row a, column weight"),
+        "{:?}",
+        page.bad_rows
+    );
 }
 
 async fn streams_survive_reopening_and_deleted_ones_are_gone(backend: &Backend) {

@@ -8,6 +8,7 @@ mod orders;
 mod outages;
 mod owner_lost;
 mod performance;
+mod repairs;
 mod restored;
 mod returns;
 mod world;

@@ -206,10 +206,12 @@ impl World {
             };
         }
         for write in batch.assignments {
+            let restores = matches!(write, AssignmentWrite::Restore { .. });
             match write {
-                AssignmentWrite::Put { stream, assignment } => {
+                AssignmentWrite::Put { stream, assignment }
+                | AssignmentWrite::Restore { stream, assignment } => {
                     let stored = self.rows.get(&stream).map_or(Epoch::ZERO, |row| row.epoch);
-                    if stored < assignment.epoch {
+                    if stored < assignment.epoch || (restores && stored == assignment.epoch) {
                         self.rows.insert(stream, assignment);
                     } else {
                         refused.push(stream);

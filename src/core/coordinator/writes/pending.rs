@@ -73,6 +73,12 @@ impl Writes {
         dropped
     }
 
+    /// Stores what was granted once more, with the next transaction.
+    pub(in super::super) fn restore(&mut self, stream: StreamId, assignment: Assignment) {
+        self.assignments
+            .insert(stream.clone(), AssignmentWrite::Restore { stream, assignment });
+    }
+
     /// What waits of the stream's assignment is not stored.
     pub(in super::super) fn cancel(&mut self, stream: &StreamId) {
         self.assignments.remove(stream);
@@ -90,7 +96,8 @@ impl Coordinator {
                 let handed = record.is_some_and(|record| matches!(record.slot, Slot::Handing { .. }));
                 (!handed).then_some((stream, assignment))
             }
-            AssignmentWrite::Clear { .. } => None,
+            // The former may be read once more, and found once more.
+            AssignmentWrite::Restore { .. } | AssignmentWrite::Clear { .. } => None,
         });
         granted.collect()
     }

@@ -1,4 +1,4 @@
-//! Status, workers, alerts, consistency, faults.
+//! Status, workers, alerts, faults.
 
 use std::ops::Bound;
 
@@ -11,13 +11,11 @@ use utoipa::ToSchema;
 
 use super::Shared;
 use super::openapi::BadQuery;
-use super::paging::{MAX_LIMIT, Page};
+use super::paging::Page;
 use super::problem::{Kind, Problem, Shown};
 use super::query::Query;
 use super::views::Times;
-use super::views::cluster::{
-    AlertView, AlertsView, ConsistencyView, LeadershipView, StatusView, StreamCounts, WorkerCounts,
-};
+use super::views::cluster::{AlertView, AlertsView, LeadershipView, StatusView, StreamCounts, WorkerCounts};
 use super::views::worker::{WorkerDetailView, WorkerView, WorkersView};
 
 /// Shows how the whole is.
@@ -148,24 +146,6 @@ pub(super) async fn alerts(request: HttpRequest, shared: Data<Shared>) -> Result
         alerts: found.iter().map(|alert| AlertView::new(alert, times)).collect(),
         next,
     }))
-}
-
-/// Shows where memory and workers do not agree, the first 1000 findings.
-#[utoipa::path(
-    get,
-    path = "/api/v1/consistency",
-    operation_id = "get_consistency",
-    tag = "cluster",
-    responses(
-        (status = 200, body = ConsistencyView),
-        BadQuery,
-    ),
-)]
-pub(super) async fn consistency(request: HttpRequest, shared: Data<Shared>) -> Result<HttpResponse, Problem> {
-    Query::of(&request)?.finish()?;
-    let findings = shared.context.view.findings.borrow().clone();
-    let streams = shared.context.view.cluster.borrow().streams.len();
-    Ok(HttpResponse::Ok().json(ConsistencyView::new(&findings, streams, MAX_LIMIT)))
 }
 
 /// Which actor was made to panic.

@@ -4,6 +4,7 @@ mod access_log;
 mod body;
 mod changes;
 mod cluster;
+mod consistency;
 mod fields;
 mod finish;
 mod follow;

@@ -10,7 +10,7 @@ use utoipa_swagger_ui::{Config, serve};
 
 use super::problem::{Kind, Problem, Shown};
 use super::query::Query;
-use super::{changes, cluster, leader, logs, moves, orders, probes, streams};
+use super::{changes, cluster, consistency, leader, logs, moves, orders, probes, streams};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -42,7 +42,10 @@ use super::{changes, cluster, leader, logs, moves, orders, probes, streams};
         cluster::worker,
         streams::assignments,
         cluster::alerts,
-        cluster::consistency,
+        consistency::show,
+        consistency::check,
+        consistency::repair,
+        consistency::synchronize,
         leader::show,
         leader::step_down,
         cluster::panic,

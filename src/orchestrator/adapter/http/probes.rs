@@ -20,7 +20,7 @@ use super::views::health::{
 };
 use crate::port::breakers::DATABASE_WRITES;
 use crate::telemetry::metrics::DATABASE_UP;
-use crate::telemetry::record_snapshot;
+use crate::telemetry::{record_findings, record_snapshot};
 
 /// A dependency that does not answer within this time counts as failed.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -179,6 +179,8 @@ pub(super) async fn health(shared: web::Data<Shared>) -> HttpResponse {
 )]
 pub(super) async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
     record_snapshot(&shared.cluster());
+    let streams = shared.context.view.cluster.borrow().streams.len();
+    record_findings(&shared.context.view.findings.borrow(), streams);
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
         .body(shared.context.metrics.render())

@@ -42,6 +42,7 @@ pub(super) enum Kind {
     BusUnavailable,
     NoLines,
     WorkerSilent,
+    OrderRefused,
     OutcomeUnknown,
     Internal,
 }
@@ -129,6 +130,7 @@ impl Kind {
             ),
             Self::NoLines => (S::BAD_GATEWAY, "no-lines", "The worker shows no lines"),
             Self::WorkerSilent => (S::GATEWAY_TIMEOUT, "worker-silent", "The worker does not answer"),
+            Self::OrderRefused => (S::CONFLICT, "order-refused", "The worker refused the order"),
             Self::OutcomeUnknown => (
                 S::GATEWAY_TIMEOUT,
                 "outcome-unknown",

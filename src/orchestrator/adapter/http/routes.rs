@@ -4,7 +4,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route, guard};
 
 use super::problem::{Kind, Problem};
-use super::{changes, cluster, leader, logs, moves, openapi, orders, probes as probe, streams};
+use super::{changes, cluster, consistency, leader, logs, moves, openapi, orders, probes as probe, streams};
 
 const GET: &str = "GET, HEAD";
 const GET_POST_PUT: &str = "GET, HEAD, POST, PUT";
@@ -50,7 +50,13 @@ pub(super) fn api(config: &mut ServiceConfig) {
         )
         .service(only_get("/api/v1/assignments", streams::assignments))
         .service(only_get("/api/v1/alerts", cluster::alerts))
-        .service(only_get("/api/v1/consistency", cluster::consistency))
+        .service(only_get("/api/v1/consistency", consistency::show))
+        .service(resource("/api/v1/consistency/check", POST).route(web::post().to(consistency::check)))
+        .service(resource("/api/v1/consistency/repair", POST).route(web::post().to(consistency::repair)))
+        .service(
+            resource("/api/v1/workers/{id}/synchronize", POST)
+                .route(web::post().to(consistency::synchronize)),
+        )
         .service(only_get("/api/v1/leader", leader::show))
         .service(resource("/api/v1/leader/step-down", POST).route(web::post().to(leader::step_down)))
         .service(resource("/api/v1/faults/panic/{actor}", POST).route(web::post().to(cluster::panic)))

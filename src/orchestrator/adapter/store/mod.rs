@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sea_orm::DbErr;
-use streamkeeper_core::record::{Fence, Persisted, WriteBatch};
-use streamkeeper_protocol::Term;
+use streamkeeper_core::record::{Fence, Page, Persisted, WriteBatch};
+use streamkeeper_protocol::{StreamId, Term};
 
 use crate::port::{LongTransaction, Store, StoreError, TakenOver};
 use options::Kind;
@@ -20,6 +20,7 @@ mod file;
 mod monitor;
 mod open_error;
 mod options;
+mod page;
 mod pool;
 mod redact;
 mod row;
@@ -80,6 +81,11 @@ impl Store for SeaStore {
 
     async fn persist(&self, fence: Fence, batch: &WriteBatch) -> Persisted {
         write::persist(&self.pool, fence, batch).await
+    }
+
+    async fn read_page(&self, after: Option<&StreamId>, limit: u32) -> Result<Page, StoreError> {
+        let work = page::read(&self.pool, after, limit);
+        self.pool.limited(Kind::Read, page::OPERATION, work).await
     }
 
     async fn ping(&self) -> Result<Duration, StoreError> {

@@ -111,7 +111,8 @@ pub(super) async fn load(connection: &impl ConnectionTrait) -> Result<(Loaded, V
     Ok((loaded, bad_rows))
 }
 
-fn good<T>(
+/// The rows that make sense; the others are named.
+pub(super) fn good<T>(
     rows: &[QueryResult],
     convert: fn(&QueryResult) -> Result<T, StoreError>,
     bad_rows: &mut Vec<String>,
@@ -126,11 +127,13 @@ fn good<T>(
     values
 }
 
+/// A row's key, as it is stored.
 pub(super) fn key(row: &QueryResult, column: &str) -> String {
     row.try_get("", column).unwrap_or_else(|_| "?".to_owned())
 }
 
-fn stream_of_row(row: &QueryResult) -> Result<StreamSpec, StoreError> {
+/// What a row of table `stream` says.
+pub(super) fn stream_of_row(row: &QueryResult) -> Result<StreamSpec, StoreError> {
     let model = stream::Model::from_query_result(row, "")
         .map_err(|error| bad("stream", &key(row, "name"), "?", error))?;
     let name = model.name.as_str();
@@ -162,7 +165,8 @@ fn stream_of_row(row: &QueryResult) -> Result<StreamSpec, StoreError> {
     })
 }
 
-fn assignment_of_row(row: &QueryResult) -> Result<(StreamId, Assignment), StoreError> {
+/// What a row of table `assignment` says.
+pub(super) fn assignment_of_row(row: &QueryResult) -> Result<(StreamId, Assignment), StoreError> {
     let model = assignment::Model::from_query_result(row, "")
         .map_err(|error| bad("assignment", &key(row, "stream"), "?", error))?;
     let name = model.stream.as_str();

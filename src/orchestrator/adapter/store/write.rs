@@ -225,19 +225,25 @@ async fn write_assignments(
     writes: &[AssignmentWrite],
 ) -> Result<Vec<StreamId>, DbErr> {
     let mut puts: Vec<(&StreamId, &Assignment)> = Vec::new();
+    let mut restores: Vec<(&StreamId, &Assignment)> = Vec::new();
     let mut clears: Vec<(&StreamId, Epoch)> = Vec::new();
     for write in writes {
         match write {
             AssignmentWrite::Put { stream, assignment } => puts.push((stream, assignment)),
+            AssignmentWrite::Restore { stream, assignment } => restores.push((stream, assignment)),
             AssignmentWrite::Clear { stream, epoch } => clears.push((stream, *epoch)),
         }
     }
     puts.sort_unstable_by_key(|(stream, _)| *stream);
+    restores.sort_unstable_by_key(|(stream, _)| *stream);
     clears.sort_unstable_by_key(|(stream, _)| *stream);
     let now = chrono::Utc::now().timestamp_millis();
     let mut refused = Vec::new();
     for chunk in puts.chunks(MAX_ROWS) {
-        refused.extend(put_assignments(transaction, chunk, now).await?);
+        refused.extend(put_assignments(transaction, chunk, "<", now).await?);
+    }
+    for chunk in restores.chunks(MAX_ROWS) {
+        refused.extend(put_assignments(transaction, chunk, "<=", now).await?);
     }
     for chunk in clears.chunks(MAX_ROWS) {
         clear_assignments(transaction, chunk).await?;
@@ -245,10 +251,11 @@ async fn write_assignments(
     Ok(refused)
 }
 
-/// Returns the streams whose stored epoch is not lower.
+/// Writes where the stored epoch compares so with the new one. Returns the streams where it does not.
 async fn put_assignments(
     transaction: &DatabaseTransaction,
     puts: &[(&StreamId, &Assignment)],
+    compares: &'static str,
     now: i64,
 ) -> Result<Vec<StreamId>, DbErr> {
     let values = puts
@@ -271,7 +278,7 @@ async fn put_assignments(
             let (names, overwrite) = (rows::names(&ASSIGNMENT), rows::overwrite(&ASSIGNMENT));
             format!(
                 "INSERT INTO assignment ({names}) {source} ON CONFLICT (stream) DO UPDATE SET {overwrite} \
-             WHERE assignment.epoch < excluded.epoch RETURNING stream"
+             WHERE assignment.epoch {compares} excluded.epoch RETURNING stream"
             )
         },
     );

@@ -1,16 +1,15 @@
-//! The cluster as a whole: status, alerts, findings.
+//! The cluster as a whole: status, alerts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use streamkeeper_core::alert_manager::ActiveAlert;
 use streamkeeper_core::cluster::{Availability, ClusterState, Role, StreamState};
-use streamkeeper_core::consistency_checker::Finding;
-use streamkeeper_protocol::{OrchestratorId, Severity, StreamId, Term, WorkerId};
+use streamkeeper_protocol::{OrchestratorId, Severity, Term};
 use utoipa::ToSchema;
 
 use super::super::mask::mask;
-use super::{Times, masked};
+use super::Times;
 use crate::port::ActorStatus;
 
 /// How the whole is.
@@ -171,91 +170,4 @@ pub(in super::super) struct AlertsView<'a> {
     /// Write it into `after` to get the next page.
     #[schema(required)]
     pub(in super::super) next: Option<String>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[schema(as = Finding)]
-pub(in super::super) struct FindingView<'a> {
-    /// `orphan`, `duplicate`, `ghost`, `missing` or `epoch_mismatch`.
-    kind: &'static str,
-    #[schema(value_type = Option<String>, required)]
-    stream: Option<&'a StreamId>,
-    #[schema(value_type = Option<String>, required)]
-    worker: Option<&'a WorkerId>,
-    #[serde(serialize_with = "masked")]
-    #[schema(value_type = String)]
-    detail: &'a str,
-}
-
-/// Memory against inventories; the findings are cut, the count says how many there are.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Consistency)]
-pub(in super::super) struct ConsistencyView<'a> {
-    /// Share of the streams that nothing was found about.
-    score: f64,
-    checked_streams: usize,
-    count: usize,
-    findings: Vec<FindingView<'a>>,
-}
-
-impl<'a> ConsistencyView<'a> {
-    pub(in super::super) fn new(findings: &'a [Finding], streams: usize, limit: usize) -> Self {
-        let view = |finding: &'a Finding| FindingView {
-            kind: finding.kind.as_str(),
-            stream: finding.stream.as_ref(),
-            worker: finding.worker.as_ref(),
-            detail: &finding.detail,
-        };
-        Self {
-            score: score(findings, streams),
-            checked_streams: streams,
-            count: findings.len(),
-            findings: findings.iter().take(limit).map(view).collect(),
-        }
-    }
-}
-
-/// Share of the streams that nothing was found about. A stream counts once; a finding without a stream, or about one
-/// that is not declared any more, counts as a stream of its own.
-fn score(findings: &[Finding], streams: usize) -> f64 {
-    let named: BTreeSet<&StreamId> = findings
-        .iter()
-        .filter_map(|finding| finding.stream.as_ref())
-        .collect();
-    let nameless = findings.iter().filter(|finding| finding.stream.is_none()).count();
-    let wrong = named.len() + nameless;
-    if wrong == 0 {
-        return 1.0;
-    }
-    let (wrong, of) = (u32::try_from(wrong), u32::try_from(streams.max(wrong)));
-    1.0 - f64::from(wrong.unwrap_or(u32::MAX)) / f64::from(of.unwrap_or(u32::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use streamkeeper_core::consistency_checker::FindingKind;
-
-    use super::*;
-
-    fn finding(stream: Option<&str>) -> Finding {
-        Finding {
-            kind: FindingKind::Ghost,
-            stream: stream.map(|name| StreamId::new(name).unwrap()),
-            worker: None,
-            detail: String::new(),
-        }
-    }
-
-    #[test]
-    fn the_score_is_the_share_of_sound_streams() {
-        let close = |findings: &[Finding], streams: usize, expected: f64| {
-            let score = score(findings, streams);
-            assert!((score - expected).abs() < 1e-9, "{score} is not {expected}");
-        };
-        close(&[], 0, 1.0);
-        close(&[], 5, 1.0);
-        close(&[finding(Some("a")), finding(Some("a"))], 4, 0.75);
-        close(&[finding(Some("a")), finding(None)], 4, 0.5);
-        close(&[finding(Some("a")), finding(Some("b"))], 1, 0.0);
-    }
 }

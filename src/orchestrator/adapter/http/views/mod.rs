@@ -1,6 +1,7 @@
 //! What answers look like. Views borrow from the snapshot and are written out at once.
 
 pub(super) mod cluster;
+pub(super) mod consistency;
 pub(super) mod explain;
 pub(super) mod health;
 pub(super) mod leader;
