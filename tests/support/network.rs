@@ -20,12 +20,17 @@ const NET: [u8; 2] = [10, 77];
 const PARTITION_RULE: &str = "10";
 const LOCAL_RULE: &str = "100";
 
+/// Whether this process is in a hall.
+pub fn is_hall() -> bool {
+    std::env::var_os(IN_HALL).is_some()
+}
+
 /// Whether this test runs in the hall. Where it does not, it is run there, to its end: the caller has nothing left to do.
 ///
 /// # Panics
 /// Panics where that run fails, and where namespaces cannot be had.
 pub fn in_hall(test: &str) -> bool {
-    if std::env::var_os(IN_HALL).is_some() {
+    if is_hall() {
         return true;
     }
     let own = std::env::current_exe().expect("a test is a program");
@@ -76,10 +81,7 @@ impl Network {
     /// # Panics
     /// Panics outside of a hall, and with what `ip` says.
     pub fn new() -> Self {
-        assert!(
-            std::env::var_os(IN_HALL).is_some(),
-            "a network is made in a hall of its own"
-        );
+        assert!(is_hall(), "a network is made in a hall of its own");
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("a namespace of its own can be set up");
         ip(&["link", "set", "lo", "up"]);
         // What comes for the hall itself shall be subject to partitions too.

@@ -55,6 +55,11 @@ impl Progress {
         Self { file, plan, done }
     }
 
+    /// The first round that is left.
+    fn next(&self) -> Option<(Stage, &'static Row)> {
+        self.plan.get(self.done.len()).copied()
+    }
+
     fn add(&mut self, line: String) {
         let file = OpenOptions::new().create(true).append(true).open(&self.file);
         file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
@@ -67,22 +72,17 @@ fn begin_of(stage: Stage, row: &Row) -> String {
     format!("| {} | {} |", row.name, stage.name())
 }
 
-/// Does what is left of `rounds` rounds, and fails where a promise was broken in any of them.
-pub(crate) async fn soak(folder: &Path, rounds: usize) {
+/// Does rounds as long as one fleet serves them, and says which. A hall is for one fleet: the next one has another.
+pub(crate) async fn one_fleet(folder: &Path, rounds: usize) {
     let mut progress = Progress::read(folder, rounds);
-    println!("{} of {rounds} rounds are done", progress.done.len());
-    println!("{HEAD}");
-    progress.done.iter().for_each(|line| println!("{line}"));
-    let mut scene: Option<Scene> = None;
-    while let Some((stage, row)) = progress.plan.get(progress.done.len()).copied() {
-        let mut running = match scene.take() {
-            Some(running) if running.stage == stage => running,
-            other => {
-                drop(other);
-                Scene::start(stage, Pace::full()).await
-            }
-        };
-        let outcome: Outcome = running.round(row).await;
+    let Some((stage, _)) = progress.next() else {
+        return;
+    };
+    let mut scene = Scene::start(stage, Pace::full()).await;
+    while let Some((next, row)) = progress.next()
+        && next == stage
+    {
+        let outcome: Outcome = scene.round(row).await;
         let line = outcome.line(row, stage);
         println!("{line}");
         outcome
@@ -91,16 +91,30 @@ pub(crate) async fn soak(folder: &Path, rounds: usize) {
             .iter()
             .for_each(|what| println!("  {what}"));
         progress.add(line);
-        if outcome.recovered {
-            scene = Some(running);
+        if !outcome.recovered {
+            break;
         }
     }
+}
+
+/// Whether all rounds are done; the first time it is asked, it shows what is.
+///
+/// # Panics
+/// Panics where all are done, and a promise was broken in any of them.
+pub(crate) fn is_done(folder: &Path, rounds: usize, first: bool) -> bool {
+    let progress = Progress::read(folder, rounds);
+    let file = progress.file.display();
+    if first {
+        println!("{} of {rounds} rounds are done\n{HEAD}", progress.done.len());
+        progress.done.iter().for_each(|line| println!("{line}"));
+    }
+    if progress.next().is_some() {
+        return false;
+    }
     let kept = progress.done.iter().filter(|line| line.ends_with(KEPT)).count();
-    println!(
-        "{kept} of {rounds} rounds kept every promise; the table is in {}",
-        progress.file.display()
-    );
+    println!("{kept} of {rounds} rounds kept every promise; the table is in {file}");
     assert_eq!(kept, rounds, "promises were broken; what, stands in the log");
+    true
 }
 
 #[test]
