@@ -3,14 +3,12 @@
 
 use std::time::Duration;
 
-use streamkeeper_protocol::{
-    Assign, ControlKind, Heartbeat, LeaderRecord, SessionId, StreamId, Term, WorkerId,
-};
+use streamkeeper_protocol::{Assign, ControlKind, Heartbeat, LeaderRecord, SessionId, Term, WorkerId};
 
 use crate::alert_manager::{self, ActiveAlert, AlertManager};
 use crate::balancer::{self, Balancer};
 use crate::cluster::ClusterState;
-use crate::consistency_checker::{self, Checks, ConsistencyChecker, Finding};
+use crate::consistency_checker::{self, Checks, ConsistencyChecker, Finding, Part};
 use crate::coordinator::{self, Coordinator};
 use crate::election::{self, Election};
 use crate::heartbeat_tracker::{self, HeartbeatTracker};
@@ -92,14 +90,7 @@ pub enum Effect {
     /// Give readers this about the checks.
     PublishChecks(Checks),
     /// Read a part of the database and report to the consistency checker.
-    ReadStored {
-        /// Names the question.
-        ticket: u64,
-        /// The last name before the part.
-        after: Option<StreamId>,
-        /// Most rows of each table.
-        limit: u32,
-    },
+    ReadStored(Part),
     /// Order a worker something and report the answer to the recovery manager.
     Order {
         /// Names the order.
@@ -350,9 +341,7 @@ impl Routed for ConsistencyChecker {
                 vec![Route::Do(Effect::Notice(Notice::FindingConfirmed(finding)))]
             }
             Command::Over(finding) => vec![Route::Do(Effect::Notice(Notice::FindingOver(finding)))],
-            Command::ReadStored { ticket, after, limit } => {
-                vec![Route::Do(Effect::ReadStored { ticket, after, limit })]
-            }
+            Command::ReadStored(part) => vec![Route::Do(Effect::ReadStored(part))],
             Command::Repair(repairs) => {
                 vec![Route::To(Input::Coordinator(coordinator::Event::Repair(repairs)))]
             }

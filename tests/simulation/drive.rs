@@ -268,7 +268,7 @@ impl World {
                 }
             }
             Effect::PublishChecks(_) => {}
-            Effect::ReadStored { ticket, after, limit } => self.read_stored(index, ticket, after, limit),
+            Effect::ReadStored(part) => self.read_stored(index, &part),
             Effect::Order {
                 order,
                 worker,

@@ -1,11 +1,11 @@
 //! What lies between the orchestrators and their database.
 
-use streamkeeper_core::consistency_checker;
+use streamkeeper_core::consistency_checker::{self, Part};
 use streamkeeper_core::coordinator::{self, Event as CoordinatorEvent};
 use streamkeeper_core::election;
 use streamkeeper_core::record::{Fence, Persisted, WriteBatch};
 use streamkeeper_core::router::Input;
-use streamkeeper_protocol::{StreamId, Term};
+use streamkeeper_protocol::Term;
 
 use crate::database::{Transaction, Wish};
 use crate::orchestrator::Work;
@@ -140,14 +140,17 @@ impl World {
     }
 
     /// Reads a part of the database, which may have changed by the time the answer comes.
-    pub(crate) fn read_stored(&mut self, index: usize, ticket: u64, after: Option<StreamId>, limit: u32) {
+    pub(crate) fn read_stored(&mut self, index: usize, part: &Part) {
         let life = self.orchestrators[index].gate.life;
         let away = self.database.away || self.orchestrators[index].no_database_until > self.now;
         let outcome = match away {
             true => Err("out of reach".to_owned()),
-            false => Ok(self.database.page(after.as_ref(), limit)),
+            false => Ok(self.database.page(part.after.as_ref(), part.limit)),
         };
-        let event = consistency_checker::Event::Stored { ticket, outcome };
+        let event = consistency_checker::Event::Stored {
+            ticket: part.ticket,
+            outcome,
+        };
         let work = Work::Arrive(Box::new(Input::ConsistencyChecker(event)));
         let delay = self.network.between(1, 200);
         self.after(delay, Happening::Orchestrator(index, life, work));

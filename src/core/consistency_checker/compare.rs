@@ -248,7 +248,8 @@ impl Judge<'_> {
             Slot::Committing { .. } | Slot::Held(_) | Slot::Releasing { .. } | Slot::Handing { .. } => return,
         };
         let waited = self.rules.now.since(record.since);
-        if !record.spec.enabled || record.unplaced.is_some() || waited <= self.rules.patience {
+        let explained = record.unplaced.is_some() || record.awaits.is_some();
+        if !record.spec.enabled || explained || waited <= self.rules.patience {
             return;
         }
         let before = last.map_or_else(

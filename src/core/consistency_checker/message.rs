@@ -72,20 +72,24 @@ pub enum Command {
     /// A finding is gone.
     Over(Finding),
     /// Read a part of the database, and report as [`Event::Stored`].
-    ReadStored {
-        /// Names the question.
-        ticket: u64,
-        /// The last name before the part.
-        after: Option<StreamId>,
-        /// Most rows of each table.
-        limit: u32,
-    },
+    ReadStored(Part),
     /// What the coordinator should repair.
     Repair(Vec<Repair>),
     /// Which workers an operator wants to exchange everything with.
     Synchronize(Vec<WorkerId>),
     /// How far the checks are.
     Checked(Checks),
+}
+
+/// A part of the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Names the question.
+    pub ticket: u64,
+    /// The last name before the part.
+    pub after: Option<StreamId>,
+    /// Most rows of each table.
+    pub limit: u32,
 }
 
 /// How far the checks are.

@@ -30,7 +30,7 @@ use crate::machine::Machine;
 use crate::time::Timestamp;
 pub use finding::{Finding, FindingKind, Policies, Policy, Repair, score};
 use found::{Found, Key, Streaks};
-pub use message::{Checks, Command, Config, Event};
+pub use message::{Checks, Command, Config, Event, Part};
 pub use repairs::Proposed;
 use repairs::Repairs;
 pub use stored::PAGE_ROWS;

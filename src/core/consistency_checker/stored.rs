@@ -8,7 +8,7 @@ use std::time::Duration;
 use streamkeeper_protocol::{Epoch, StreamId};
 
 use super::found::{Found, Key, Streaks};
-use super::{Command, Config, Finding, FindingKind, Policies, Repair};
+use super::{Command, Config, Finding, FindingKind, Part, Policies, Repair};
 use crate::cluster::{ClusterState, Slot, StreamRecord};
 use crate::record::{Assignment, Page};
 use crate::spec::StreamSpec;
@@ -129,11 +129,11 @@ impl Stored {
             at: now,
             of_pass,
         });
-        Some(Command::ReadStored {
+        Some(Command::ReadStored(Part {
             ticket: self.tickets,
             after,
             limit: PAGE_ROWS,
-        })
+        }))
     }
 
     /// Waits for whatever is due next.

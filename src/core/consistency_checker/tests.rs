@@ -77,7 +77,7 @@ impl Checks {
         for command in commands {
             match command {
                 Command::Findings(findings) => assert_eq!(told.replace(findings), None),
-                Command::ReadStored { ticket, after, .. } => {
+                Command::ReadStored(Part { ticket, after, .. }) => {
                     assert_eq!(after, None, "one page is all there is");
                     let mut page = self.page.clone().unwrap_or_else(|| stored(&self.cluster));
                     if self.restless {

@@ -298,7 +298,7 @@ fn a_database_that_does_not_answer_says_nothing_about_agreement() {
             .max(checks.now + 1);
         for command in checks.checker.handle(at(checks.now), Event::Tick) {
             match command {
-                Command::ReadStored { ticket, .. } => {
+                Command::ReadStored(Part { ticket, .. }) => {
                     failed += 1;
                     let outcome = Err("away".to_owned());
                     checks

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use streamkeeper_core::consistency_checker;
+use streamkeeper_core::consistency_checker::{self, Part};
 use streamkeeper_core::coordinator::Event;
 use streamkeeper_core::heartbeat_tracker::{self, Answer, Way};
 use streamkeeper_core::notice::Notice;
 use streamkeeper_core::record::{Fence, WriteBatch};
 use streamkeeper_core::recovery_manager;
 use streamkeeper_core::router::Effect;
-use streamkeeper_protocol::{
-    Assign, Control, ControlKind, Epoch, PROTOCOL_VERSION, SessionId, StreamId, WorkerId,
-};
+use streamkeeper_protocol::{Assign, Control, ControlKind, Epoch, PROTOCOL_VERSION, SessionId, WorkerId};
 
 use super::mailbox::Mailbox;
 use super::shell::Shell;
@@ -51,7 +49,7 @@ impl Shell {
             Effect::PublishChecks(checks) => {
                 self.checks.send_replace(checks);
             }
-            Effect::ReadStored { ticket, after, limit } => self.read_stored(ticket, after, limit),
+            Effect::ReadStored(part) => self.read_stored(part),
             Effect::Order {
                 order,
                 worker,
@@ -163,10 +161,11 @@ impl Shell {
     }
 
     /// Reads a part of the database, for the consistency check.
-    fn read_stored(&self, ticket: u64, after: Option<StreamId>, limit: u32) {
+    fn read_stored(&self, part: Part) {
         let store = Arc::clone(&self.ports.store);
         let checker = self.mailboxes.consistency_checker.clone();
         self.io.spawn(async move {
+            let Part { ticket, after, limit } = part;
             let page = store.read_page(after.as_ref(), limit).await;
             let outcome = page.map_err(|error| error.to_string());
             checker
