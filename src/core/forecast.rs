@@ -10,6 +10,7 @@ use crate::balancer::{self, Balancer};
 use crate::cluster::{Availability, ClusterState, Role, Slot, StreamRecord, UnplacedReason, WorkerRecord};
 use crate::coordinator::Proposal;
 use crate::machine::Machine;
+use crate::placement::Candidate;
 use crate::time::Timestamp;
 
 /// One move that would be made.
@@ -151,4 +152,29 @@ fn run(
         }
     }
     forecast
+}
+
+/// One worker, seen from a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// The worker.
+    pub worker: WorkerId,
+    /// How well it would carry the stream.
+    pub candidate: Candidate,
+}
+
+/// Every worker, seen from a stream: first those that may have it, best first, then the others. None when the stream is
+/// not there.
+#[must_use]
+pub fn candidates(now: Timestamp, cluster: &ClusterState, stream: &StreamId) -> Option<Vec<Seen>> {
+    let mut balancer = Balancer::new(balancer::Config::default());
+    // What it wants done is of no interest here.
+    let _ = balancer.handle(now, balancer::Event::Snapshot(cluster.clone()));
+    let problem = balancer.problem();
+    let explanation = balancer.explain(problem.stream(stream)?);
+    let seen = explanation.candidates.into_iter().map(|candidate| Seen {
+        worker: problem.id(candidate.worker).clone(),
+        candidate,
+    });
+    Some(seen.collect())
 }

@@ -1,10 +1,12 @@
 //! `rebalance`, `plan`, `migrations`, and the verbs of workers and streams that move streams.
 
 mod drain;
+mod explain;
 mod order;
 mod plan;
 
 pub(crate) use drain::DrainArgs;
+pub(crate) use explain::{ExplainArgs, explain};
 pub(crate) use order::{FreezeArgs, MoveArgs, RebalanceArgs, StreamArgs, WorkerArgs};
 pub(crate) use plan::{MigrationsArgs, PlanCommand};
 

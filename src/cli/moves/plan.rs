@@ -154,7 +154,7 @@ pub(crate) async fn migrations(args: &MigrationsArgs) -> Result<(), Failure> {
     }
 }
 
-fn print_migrations(raw: &Value, nothing: &str) -> Result<(), Failure> {
+pub(super) fn print_migrations(raw: &Value, nothing: &str) -> Result<(), Failure> {
     let rows = raw.get("migrations").cloned().unwrap_or_default();
     let rows = Vec::<Row>::deserialize(rows).map_err(|error| another_way("a move", &error))?;
     if rows.is_empty() {

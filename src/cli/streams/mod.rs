@@ -20,7 +20,7 @@ pub(crate) use switch::{DeleteArgs, DisableArgs, EnableArgs, ReleaseArgs, Restar
 use crate::api::{Api, ApiError, ServerArgs};
 use crate::failure::Failure;
 use crate::http::encode;
-use crate::moves::{self, FreezeArgs, MoveArgs, StreamArgs, Verb};
+use crate::moves::{self, ExplainArgs, FreezeArgs, MoveArgs, StreamArgs, Verb};
 use crate::screen::{self, Format, OutputArgs};
 use crate::suggest::{self, Kind};
 
@@ -57,6 +57,8 @@ pub(crate) enum StreamsCommand {
     Enable(EnableArgs),
     /// Switches streams off; they stay declared
     Disable(DisableArgs),
+    /// Explains why a stream is where it is
+    Explain(ExplainArgs),
     /// Moves a stream to a worker, once
     Move(MoveArgs),
     /// Keeps a stream from being moved for the sake of balance
@@ -159,6 +161,7 @@ pub(crate) fn run(command: StreamsCommand) -> Result<(), Failure> {
             StreamsCommand::Release(args) => switch::release(&args).await,
             StreamsCommand::Enable(args) => switch::enable(&args).await,
             StreamsCommand::Disable(args) => switch::disable(&args).await,
+            StreamsCommand::Explain(args) => moves::explain(&args).await,
             StreamsCommand::Move(args) => moves::move_stream(&args).await,
             StreamsCommand::Freeze(args) => moves::freeze(&args).await,
             StreamsCommand::Unfreeze(args) => moves::order_stream(Verb::Unfreeze, &args).await,

@@ -11,13 +11,16 @@ use streamkeeper_core::time::Timestamp;
 use streamkeeper_protocol::{StreamId, WorkerId};
 
 use super::Shared;
-use super::openapi::{BadQuery, NoWorker};
+use super::openapi::{BadQuery, NoStream, NoWorker};
 use super::orders::worker;
 use super::paging::MAX_LIMIT;
 use super::problem::{Kind, Problem};
 use super::query::Query;
+use super::streams::unknown;
 use super::views::Times;
-use super::views::moves::{DrainView, MigrationView, MigrationsView, PlanView, RebalanceView, StepsView};
+use super::views::moves::{
+    DrainView, ExplanationView, MigrationView, MigrationsView, PlanView, RebalanceView, StepsView,
+};
 
 /// Most workers that a what-if adds.
 const MAX_NEW_WORKERS: usize = 1_000;
@@ -219,4 +222,32 @@ async fn off_thread(
     block(move || work(cluster))
         .await
         .map_err(|error| Problem::new(Kind::Internal, error.to_string()))
+}
+
+/// Explains why a stream is where it is: every worker with its score or what excludes it, and the stream's moves.
+#[utoipa::path(
+    get,
+    path = "/api/v1/streams/{name}/explain",
+    operation_id = "explain_stream",
+    tag = "streams",
+    params(("name" = String, Path, description = "The stream")),
+    responses((status = 200, body = ExplanationView), BadQuery, NoStream),
+)]
+pub(super) async fn explain(
+    request: HttpRequest,
+    shared: Data<Shared>,
+    name: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    Query::of(&request)?.finish()?;
+    let cluster = shared.cluster();
+    let now = shared.context.clock.now();
+    let found = StreamId::new(name.as_str()).ok();
+    let record = found.and_then(|name| cluster.streams.get(&name).cloned());
+    let record = record.ok_or_else(|| unknown(&name))?;
+    let (copy, stream) = (cluster.clone(), record.spec.name.clone());
+    let seen = block(move || forecast::candidates(now, &copy, &stream)).await;
+    let seen = seen.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+    let times = Times(&*shared.context.clock);
+    let view = ExplanationView::new(&record, &cluster, seen.as_deref().unwrap_or_default(), now, times);
+    Ok(HttpResponse::Ok().json(view))
 }

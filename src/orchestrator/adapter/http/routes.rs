@@ -34,6 +34,7 @@ pub(super) fn api(config: &mut ServiceConfig) {
         )
         .service(resource("/api/v1/streams/{name}/restart", POST).route(web::post().to(changes::restart)))
         .service(only_get("/api/v1/streams/{name}/logs", logs::logs))
+        .service(only_get("/api/v1/streams/{name}/explain", moves::explain))
         .service(resource("/api/v1/streams/{name}/move", POST).route(web::post().to(orders::move_stream)))
         .service(resource("/api/v1/streams/{name}/freeze", POST).route(web::post().to(orders::freeze)))
         .service(resource("/api/v1/streams/{name}/unfreeze", POST).route(web::post().to(orders::unfreeze)))

@@ -151,6 +151,16 @@ pub(super) fn reads() -> Vec<Call> {
             200,
         ),
         get("/api/v1/rebalance", "/api/v1/rebalance", 200),
+        get(
+            "/api/v1/streams/{name}/explain",
+            "/api/v1/streams/radio/explain",
+            200,
+        ),
+        get(
+            "/api/v1/streams/{name}/explain",
+            "/api/v1/streams/none/explain",
+            404,
+        ),
         get("/api/v1/plan", "/api/v1/plan", 200),
         get(WHAT_IF, "/api/v1/plan/what-if?lose=agent-1", 200),
         get(WHAT_IF, "/api/v1/plan/what-if?add=2", 200),

@@ -1,9 +1,9 @@
 //! Moves, and what decides on them.
 
 use serde::Serialize;
-use streamkeeper_core::cluster::{ClusterState, Drain, DrainState, UnplacedReason};
+use streamkeeper_core::cluster::{ClusterState, Drain, DrainState, StreamRecord, UnplacedReason};
 use streamkeeper_core::directive::{Key, Standing};
-use streamkeeper_core::forecast::{Forecast, Step};
+use streamkeeper_core::forecast::{Forecast, Seen, Step};
 use streamkeeper_core::migration::Migration;
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_protocol::{StreamId, WorkerId};
@@ -246,4 +246,80 @@ pub(in super::super) struct PlanView<'a> {
     pub(in super::super) drains: Vec<DrainView<'a>>,
     /// What the next round of evening out would do.
     pub(in super::super) next: StepsView<'a>,
+}
+
+/// One worker, seen from a stream.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Candidate)]
+struct CandidateView<'a> {
+    #[schema(value_type = String)]
+    worker: &'a WorkerId,
+    /// Whether the stream is there.
+    here: bool,
+    /// Relative load that it would have with the stream, plus what it lacks of the preferred labels; the lowest is best.
+    score: f64,
+    /// The part of the score that comes from preferred labels.
+    dislike: f64,
+    /// Whether the stream failed there before.
+    avoided: bool,
+    /// How many streams with its spread key are in the worker's zone: zones with fewer come first.
+    crowd: usize,
+    /// What excludes it.
+    #[schema(required)]
+    excluded: Option<String>,
+}
+
+/// Why a stream is where it is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Explanation)]
+pub(in super::super) struct ExplanationView<'a> {
+    #[schema(value_type = String)]
+    stream: &'a StreamId,
+    #[schema(value_type = Option<String>, required)]
+    worker: Option<&'a WorkerId>,
+    /// In words.
+    explanation: String,
+    /// Set while an operator wants it to stay where it is.
+    #[schema(required)]
+    frozen: Option<StandingView<'a>>,
+    /// Every worker: first those that may have it, best first, then those that are excluded.
+    candidates: Vec<CandidateView<'a>>,
+    /// Its moves, those under way first, then the newest.
+    history: Vec<MigrationView<'a>>,
+}
+
+impl<'a> ExplanationView<'a> {
+    pub(in super::super) fn new(
+        record: &'a StreamRecord,
+        cluster: &'a ClusterState,
+        seen: &'a [Seen],
+        now: Timestamp,
+        times: Times<'_>,
+    ) -> Self {
+        let stream = &record.spec.name;
+        let worker = record.slot.worker();
+        let frozen = cluster.directives.get(now, &Key::freeze(stream));
+        let migrations = &cluster.migrations;
+        let history = migrations.active().chain(migrations.recent().rev());
+        let candidate = |seen: &'a Seen| CandidateView {
+            worker: &seen.worker,
+            here: worker == Some(&seen.worker),
+            score: seen.candidate.score,
+            dislike: seen.candidate.dislike,
+            avoided: seen.candidate.avoided,
+            crowd: seen.candidate.crowd,
+            excluded: seen.candidate.excluded.as_ref().map(ToString::to_string),
+        };
+        Self {
+            stream,
+            worker,
+            explanation: super::explain::stream(record, cluster, times),
+            frozen: frozen.map(|frozen| StandingView::new(frozen, times)),
+            candidates: seen.iter().map(candidate).collect(),
+            history: history
+                .filter(|migration| migration.stream == *stream)
+                .map(|migration| MigrationView::new(migration, times))
+                .collect(),
+        }
+    }
 }
