@@ -11,6 +11,8 @@ use crate::time::Timestamp;
 pub const MAX_DIRECTIVES: usize = 10_000;
 /// Longest time for which evening out may be paused.
 pub const MAX_PAUSE: Duration = Duration::from_secs(30 * 86_400);
+/// The reason of a cordon begins so where the leader itself ordered it.
+pub const SUSPECTED: &str = "suspected:";
 /// What a pause is about.
 const FLEET: &str = "fleet";
 

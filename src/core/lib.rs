@@ -3,6 +3,7 @@
 
 pub mod alert_manager;
 pub mod balancer;
+pub mod blame;
 pub mod cluster;
 pub mod consistency_checker;
 pub mod coordinator;

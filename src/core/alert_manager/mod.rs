@@ -220,7 +220,8 @@ impl AlertManager {
         let mut evaluation = Evaluation::new(now, &self.active, inhibited);
         rules::workers(&mut evaluation, &self.cluster, &self.config);
         rules::streams(&mut evaluation, &self.cluster, &self.config);
-        rules::failing(&mut evaluation, &self.failing, &self.config);
+        rules::failing(&mut evaluation, &self.failing, &self.cluster, &self.config);
+        rules::blamed(&mut evaluation, &self.cluster);
         rules::database(&mut evaluation, &self.cluster, &self.config);
         rules::told(&mut evaluation, &self.facts, &self.config);
         let outcome = evaluation.finish();

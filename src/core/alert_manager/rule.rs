@@ -29,11 +29,15 @@ pub enum Rule {
     DatabaseFailing,
     /// A guarantee is broken.
     InvariantViolated,
+    /// A stream failed on every worker that was tried: its source is at fault.
+    StreamQuarantined,
+    /// Streams failed on a worker and run elsewhere.
+    WorkerSuspected,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::WorkerLost,
         Self::WorkerSilent,
         Self::WorkerEmergency,
@@ -45,6 +49,8 @@ impl Rule {
         Self::RecoveryExhausted,
         Self::DatabaseFailing,
         Self::InvariantViolated,
+        Self::StreamQuarantined,
+        Self::WorkerSuspected,
     ];
 
     /// Subject token, `alertname` and metric label.
@@ -62,6 +68,8 @@ impl Rule {
             Self::RecoveryExhausted => "recovery_exhausted",
             Self::DatabaseFailing => "database_failing",
             Self::InvariantViolated => "invariant_violated",
+            Self::StreamQuarantined => "stream_quarantined",
+            Self::WorkerSuspected => "worker_suspected",
         }
     }
 
@@ -82,9 +90,12 @@ impl Rule {
             | Self::RecoveryExhausted
             | Self::DatabaseFailing
             | Self::InvariantViolated => Severity::Critical,
-            Self::WorkerSilent | Self::StreamFailing | Self::DuplicateWorker | Self::Inconsistent => {
-                Severity::Warning
-            }
+            Self::WorkerSilent
+            | Self::StreamFailing
+            | Self::DuplicateWorker
+            | Self::Inconsistent
+            | Self::StreamQuarantined
+            | Self::WorkerSuspected => Severity::Warning,
         }
     }
 

@@ -10,6 +10,7 @@ use super::failing::{Failing, steady_after};
 use super::{Config, Rule};
 use crate::cluster::{Availability, ClusterState, Slot, WorkerRecord};
 use crate::consistency_checker::{Finding, FindingKind};
+use crate::directive::{self, SUSPECTED};
 
 /// Most names in one description.
 const MAX_NAMES: usize = 5;
@@ -150,8 +151,17 @@ pub(super) fn database(evaluation: &mut Evaluation<'_>, cluster: &ClusterState, 
 }
 
 /// Streams that are restarted in vain.
-pub(super) fn failing(evaluation: &mut Evaluation<'_>, failing: &Failing, config: &Config) {
+pub(super) fn failing(
+    evaluation: &mut Evaluation<'_>,
+    failing: &Failing,
+    cluster: &ClusterState,
+    config: &Config,
+) {
     for (stream, trouble) in &failing.streams {
+        // It has an alert of its own then, which says more.
+        if cluster.quarantined.contains_key(stream) {
+            continue;
+        }
         let label = Some(("stream", stream.as_str()));
         if let Some((since, _)) = trouble.running {
             evaluation.wake_at(since + steady_after(config.failing_after));
@@ -174,6 +184,35 @@ pub(super) fn failing(evaluation: &mut Evaluation<'_>, failing: &Failing, config
                 ),
                 suggestion: "Check that its source answers and that the worker's command is right.",
             }
+        });
+    }
+}
+
+/// Streams whose source is at fault, and workers that are at fault.
+pub(super) fn blamed(evaluation: &mut Evaluation<'_>, cluster: &ClusterState) {
+    for (stream, quarantine) in &*cluster.quarantined {
+        evaluation.add(Rule::StreamQuarantined, Some(("stream", stream.as_str())), || {
+            let tried: Vec<&str> = quarantine.tried.iter().map(|worker| worker.as_str()).collect();
+            Words {
+                summary: format!("Stream {stream} runs nowhere: its source seems to be at fault"),
+                description: format!(
+                    "It did not keep running on {}. Its worker goes on trying, and other workers are tried again after a \
+                     time that grows.",
+                    listed(&tried, tried.len())
+                ),
+                suggestion: "Check that its source answers, and what `streamkeeper streams logs` shows; switch it off if it \
+                             is gone.",
+            }
+        });
+    }
+    let cordons = cluster.directives.of(directive::Kind::Cordon);
+    let suspected = cordons.filter(|(_, standing)| standing.reason.starts_with(SUSPECTED));
+    for (worker, standing) in suspected {
+        evaluation.add(Rule::WorkerSuspected, Some(("worker", worker)), || Words {
+            summary: format!("Worker {worker} is taken out of use: streams fail on it that run elsewhere"),
+            description: format!("It was cordoned and is drained; {}.", standing.reason),
+            suggestion: "Look at its network, its disk and its log, then let it get streams again with `streamkeeper workers \
+                         uncordon`.",
         });
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use streamkeeper_protocol::{StreamId, Term, WorkerId};
 
+use crate::blame::Quarantine;
 use crate::directive::Directives;
 use crate::migration::Migrations;
 use crate::time::Timestamp;
@@ -39,6 +40,8 @@ pub struct ClusterState {
     pub directives: Arc<Directives>,
     /// Drains: those under way, and the last of each worker that ended.
     pub drains: Arc<BTreeMap<WorkerId, Drain>>,
+    /// Streams that failed on every worker that was tried: their source is at fault.
+    pub quarantined: Arc<BTreeMap<StreamId, Quarantine>>,
     /// Set while the database does not take what is to be stored.
     pub outage: Option<Arc<Outage>>,
 }

@@ -303,6 +303,8 @@ pub enum MoveReason {
     Asked,
     /// It failed where it was moved to.
     RolledBack,
+    /// It did not keep running on the worker before.
+    Failing,
     /// A stream of higher priority needed the room.
     Preempted,
     /// The operator gave it away from its lost worker.
@@ -325,6 +327,7 @@ impl MoveReason {
             Self::Released => "released",
             Self::Asked => "asked",
             Self::RolledBack => "rolled_back",
+            Self::Failing => "failing",
             Self::Preempted => "preempted",
         }
     }
@@ -339,7 +342,8 @@ impl MoveReason {
             | Self::Restart
             | Self::Asked
             | Self::RolledBack
-            | Self::Preempted => true,
+            | Self::Preempted
+            | Self::Failing => true,
             Self::Declared | Self::WorkerLost | Self::Adopted | Self::Missing | Self::Released => false,
         }
     }

@@ -10,6 +10,7 @@ use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{StreamId, Term};
 
 use super::{Command, Coordinator, MAX_TERM_JUMP};
+use crate::blame::Blame;
 use crate::cluster::{ClusterState, Leadership, MoveReason, Role, Slot};
 use crate::notice::Notice;
 use crate::record::{Assignment, Fence, Loaded};
@@ -219,6 +220,7 @@ impl Coordinator {
             since: now,
             grace_until,
         };
+        self.blame = Blame::default();
         self.load_directives(now, std::mem::take(&mut loaded.directives));
         self.load(now, loaded);
         self.remember(now, memory);

@@ -42,6 +42,8 @@ pub struct Config {
     pub max_waiting_requests: usize,
     /// Moves of streams that run.
     pub migration: crate::migration::Config,
+    /// When a source or a worker is at fault for a stream that does not keep running.
+    pub blame: crate::blame::Config,
     /// How the balancer plans: drains follow it.
     pub balancer: crate::balancer::Config,
 }
@@ -61,6 +63,7 @@ impl Default for Config {
             forget_after: Duration::from_secs(600),
             max_waiting_requests: 1_024,
             migration: crate::migration::Config::default(),
+            blame: crate::blame::Config::default(),
             balancer: crate::balancer::Config::default(),
         }
     }

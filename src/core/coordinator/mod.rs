@@ -5,6 +5,7 @@
 //! refused row) it does not guess: it takes a new term and reads everything again, which moves no stream.
 
 mod apply;
+mod blame;
 mod doubt;
 mod drain;
 mod guarantees;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use streamkeeper_protocol::{Generation, SessionId, StreamId, Term, WorkerId};
 
+use crate::blame::Blame;
 use crate::cluster::{Availability, ClusterState, Role, WorkerRecord};
 use crate::graveyard::Graveyard;
 use crate::heartbeat_tracker::SessionChange;
@@ -74,6 +76,8 @@ pub struct Coordinator {
     /// Streams that the user deleted and that still have to stop.
     deleted: BTreeSet<StreamId>,
     leases: Leases,
+    /// Streams that do not keep running.
+    blame: Blame,
     writes: Writes,
     retry_at: Option<Timestamp>,
     /// When workers that are drained are looked at next.
@@ -119,6 +123,7 @@ impl Coordinator {
             homing: owner::Homing::new(),
             deleted: BTreeSet::new(),
             leases: Leases::default(),
+            blame: Blame::default(),
             writes: Writes::default(),
             retry_at: None,
             drain_at: None,
@@ -237,6 +242,7 @@ impl Machine for Coordinator {
             self.next_lease_end(),
             self.next_move_end(),
             self.next_drain(),
+            self.next_blame(),
         ]
         .into_iter()
         .flatten()
@@ -350,5 +356,6 @@ impl Coordinator {
         self.end_leases(now);
         self.end_moves(now);
         self.go_on_draining(now);
+        self.judge(now);
     }
 }

@@ -120,7 +120,7 @@ impl Coordinator {
     }
 
     /// A drain without anybody who could take a stream moves nothing.
-    fn check_drain(&self, worker: &WorkerId) -> Result<(), ApplyError> {
+    pub(super) fn check_drain(&self, worker: &WorkerId) -> Result<(), ApplyError> {
         let carries = self
             .cluster
             .workers
@@ -221,6 +221,9 @@ impl Coordinator {
         if let Ok(worker) = WorkerId::new(&key.subject) {
             match key.kind {
                 Kind::Cordon => {
+                    if taken_back {
+                        self.blame.absolve(&worker);
+                    }
                     self.update_worker(&worker, |record| record.cordoned = !taken_back);
                 }
                 Kind::Drain if taken_back => self.drain_ended(now, &worker),

@@ -212,6 +212,7 @@ impl Coordinator {
             .migrations
             .of(&running.stream)
             .map(|_| observed.clone());
+        self.blame_observes(now, &running.stream, &worker, &observed);
         self.update_stream(&running.stream, |record| {
             record.observed = Some(observed);
             // What does not run uses nothing.

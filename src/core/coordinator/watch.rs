@@ -79,10 +79,16 @@ impl Coordinator {
         };
         let config = self.config.migration;
         let Migration { from, to, reason, .. } = migration;
+        self.blame.failed_on(stream, &to);
         self.migrations().bar(now, &config, stream.clone(), to);
         // What fails there too is nobody's fault but its own.
-        let returned = reason == MoveReason::RolledBack;
-        self.end_move(now, stream, State::RolledBack, Some(detail));
+        let returned = matches!(reason, MoveReason::RolledBack | MoveReason::Failing);
+        let state = if returned {
+            State::Cancelled
+        } else {
+            State::RolledBack
+        };
+        self.end_move(now, stream, state, Some(detail));
         let Some(record) = self.cluster.streams.get(stream).cloned() else {
             return;
         };

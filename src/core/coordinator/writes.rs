@@ -2,7 +2,7 @@
 
 mod pending;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use streamkeeper_protocol::mutant::{self, Mutant};
@@ -11,7 +11,7 @@ use streamkeeper_protocol::{Epoch, StreamId};
 use super::apply::Planned;
 use super::{Command, Coordinator};
 use crate::cluster::{MoveReason, Slot};
-use crate::directive::Key;
+use crate::directive::{DirectiveWrite, Key};
 use crate::notice::Notice;
 use crate::record::{Assignment, AssignmentWrite, Persisted, StreamWrite, WriteBatch};
 use crate::request::{ApplyError, ApplyStreams, RequestId};
@@ -28,8 +28,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Writes {
     pub(super) assignments: BTreeMap<StreamId, AssignmentWrite>,
     pub(super) requests: VecDeque<(RequestId, ApplyStreams)>,
-    /// Directives that are over.
-    ended: BTreeSet<Key>,
+    /// Directives of the leader's own, and those that are over.
+    own: BTreeMap<Key, DirectiveWrite>,
     pub(super) in_flight: Option<InFlight>,
     tickets: u64,
     /// Transactions that were committed under the present fence.

@@ -47,6 +47,7 @@ impl World {
             | MoveReason::Restart
             | MoveReason::Asked
             | MoveReason::RolledBack
+            | MoveReason::Failing
             | MoveReason::Preempted
             | MoveReason::Released => {}
             MoveReason::Declared | MoveReason::WorkerLost | MoveReason::Adopted | MoveReason::Missing => {

@@ -214,3 +214,39 @@ fn a_database_that_stores_nothing_is_an_alert_while_it_lasts() {
     world.wait(10 * SECOND);
     assert_eq!(world.news(), [""; 0]);
 }
+
+#[test]
+fn a_stream_whose_source_is_at_fault_is_told_once_and_a_suspected_worker_until_it_is_trusted_again() {
+    use streamkeeper_protocol::StreamId;
+
+    use crate::blame::Quarantine;
+    use crate::directive::{DirectiveWrite, Key};
+    let mut world = World::new();
+    let (name, worker) = (StreamId::new("s1").unwrap(), WorkerId::new("a").unwrap());
+    let quarantine = Quarantine {
+        tried: [worker.clone()].into(),
+        since: Timestamp::ZERO,
+        until: Timestamp::MAX,
+    };
+    world.change(|c| c.quarantined = Arc::new([(name.clone(), quarantine)].into()));
+    assert_eq!(world.news(), ["+stream_quarantined stream=s1"]);
+    world.wait(1_000 * SECOND);
+    assert_eq!(world.news(), [""; 0]);
+    world.change(|c| c.quarantined = Arc::default());
+    assert_eq!(world.news(), ["-stream_quarantined stream=s1"]);
+
+    let order = |reason: &str| DirectiveWrite::Put {
+        key: Key::cordon(&worker),
+        reason: reason.to_owned(),
+        lasts: None,
+    };
+    let apply = |world: &mut World, write: DirectiveWrite| {
+        world.change(|c| Arc::make_mut(&mut c.directives).apply(Timestamp::ZERO, write));
+    };
+    apply(&mut world, order("kernel update"));
+    assert_eq!(world.news(), [""; 0], "an operator knows what he orders");
+    apply(&mut world, order("suspected: 3 streams failed here"));
+    assert_eq!(world.news(), ["+worker_suspected worker=a"]);
+    apply(&mut world, DirectiveWrite::Delete(Key::cordon(&worker)));
+    assert_eq!(world.news(), ["-worker_suspected worker=a"]);
+}

@@ -39,16 +39,21 @@ impl Writes {
 
     /// A directive is over: its row goes with the next transaction.
     pub(in super::super) fn end_directive(&mut self, key: Key) {
-        self.ended.insert(key);
+        self.own.insert(key.clone(), DirectiveWrite::Delete(key));
+    }
+
+    /// The leader orders something by itself: it goes with the next transaction.
+    pub(in super::super) fn order_directive(&mut self, write: DirectiveWrite) {
+        self.own.insert(write.key().clone(), write);
     }
 
     /// The changes of directives that go with these requests, and of those that are over. Each key comes once.
     pub(super) fn directives_with(&mut self, planned: &[Planned]) -> Vec<DirectiveWrite> {
-        let over = std::mem::take(&mut self.ended).into_iter();
+        let own = std::mem::take(&mut self.own).into_values();
         let asked = planned
             .iter()
             .flat_map(|planned| planned.directives.iter().cloned());
-        let all = over.map(DirectiveWrite::Delete).chain(asked);
+        let all = own.chain(asked);
         let last: BTreeMap<Key, DirectiveWrite> = all.map(|write| (write.key().clone(), write)).collect();
         last.into_values().collect()
     }
@@ -56,7 +61,7 @@ impl Writes {
     /// Forgets everything and names the callers who wait.
     pub(in super::super) fn drop_all(&mut self) -> Vec<RequestId> {
         self.assignments.clear();
-        self.ended.clear();
+        self.own.clear();
         let kept = mutant::on(Mutant::QueueKept).then(|| self.requests.clone());
         let flying = self
             .in_flight

@@ -103,6 +103,7 @@ const fn reason(reason: MoveReason) -> &'static str {
         MoveReason::Released => "because somebody released it from a lost worker",
         MoveReason::Restart => "because somebody asked for its restart",
         MoveReason::Asked => "because somebody asked for the move",
+        MoveReason::Failing => "because it did not keep running on the worker before",
         MoveReason::RolledBack => "because it failed where it was moved to",
         MoveReason::Preempted => "because a stream of higher priority needed the room where it was",
     }
