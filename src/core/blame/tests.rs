@@ -96,7 +96,7 @@ fn a_worker_on_which_several_streams_fail_that_run_elsewhere_is_suspected() {
         worker: worker("bad"),
         streams: names.into_iter().collect(),
     };
-    assert_eq!(verdicts, [suspect.clone()]);
+    assert_eq!(verdicts, std::slice::from_ref(&suspect));
     assert_eq!(world.wait(10), [suspect], "until something is done about it");
     world.blame.absolve(&worker("bad"));
     assert_eq!(world.wait(10), []);
