@@ -153,7 +153,8 @@ impl Database {
         let stored = &mut self.stored;
         stored.transactions += u64::from(batch.before.is_some() && !batch.is_empty());
         for write in batch.streams {
-            watch.stream_written(&write, fence.term);
+            let known = stored.streams.contains_key(write.stream());
+            watch.stream_written(&write, fence.term, known);
             match write {
                 StreamWrite::Put(spec) => stored.streams.insert(spec.name.clone(), spec),
                 StreamWrite::Delete(name) => stored.streams.remove(&name),

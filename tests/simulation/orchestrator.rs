@@ -14,7 +14,7 @@ use streamkeeper_core::recovery_manager::{self, RecoveryManager};
 use streamkeeper_core::revive::{Outliving, Revive};
 use streamkeeper_core::router::{Input, Route, Routed, SnapshotReader};
 use streamkeeper_core::time::Timestamp;
-use streamkeeper_protocol::{Heartbeat, OrchestratorId, Term};
+use streamkeeper_protocol::{Heartbeat, OrchestratorId, Term, WorkerId};
 
 use crate::clock::Clock;
 use crate::gate::Gate;
@@ -111,6 +111,12 @@ impl Orchestrator {
 
     pub(crate) fn leads(&self) -> bool {
         self.cluster().leadership.role == Role::Leading
+    }
+
+    /// Share of its capacity that its balancer trusts a worker with.
+    pub(crate) fn trust(&self, now: u64, worker: &WorkerId) -> f64 {
+        let process = self.process.as_ref();
+        process.map_or(1.0, |process| process.balancer.trust(self.time(now), worker))
     }
 
     pub(crate) fn findings(&self) -> &[Finding] {

@@ -14,7 +14,7 @@ mod tests;
 
 use std::time::Duration;
 
-use streamkeeper_protocol::StreamId;
+use streamkeeper_protocol::{StreamId, WorkerId};
 
 use crate::cluster::{ClusterState, MoveReason, Role, UnplacedReason};
 use crate::coordinator::{Proposal, Release};
@@ -101,6 +101,12 @@ pub struct Balancer {
 }
 
 impl Balancer {
+    /// Share of its capacity that a worker is trusted with: less than 1 after many losses.
+    #[must_use]
+    pub fn trust(&self, now: Timestamp, worker: &WorkerId) -> f64 {
+        self.mirror.histories.health(now, worker)
+    }
+
     /// A balancer that knows nothing.
     #[must_use]
     pub fn new(config: Config) -> Self {

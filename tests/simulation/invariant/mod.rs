@@ -33,11 +33,12 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// A stream's spec is written.
-    pub(crate) fn stream_written(&mut self, write: &StreamWrite, term: Term) {
+    /// A stream's spec is written. What runs of one that is not `known` belongs to a stream of its name that was deleted,
+    /// also where a leader that did not hear of it has granted it since.
+    pub(crate) fn stream_written(&mut self, write: &StreamWrite, term: Term, known: bool) {
         self.writers.wrote(write.stream(), term);
-        if let StreamWrite::Delete(stream) = write {
-            self.ends.deleted(stream);
+        if !known || matches!(write, StreamWrite::Delete(_)) {
+            self.ends.deleted(write.stream());
         }
     }
 
