@@ -266,7 +266,7 @@ impl Coordinator {
             let known_dead = self.dead.contains(&key);
             match availability {
                 Availability::Alive | Availability::Warning => {
-                    self.found_again(&key);
+                    self.found_again(&key, false);
                 }
                 Availability::Lost => {
                     self.lost.entry(key).or_insert(now);

@@ -82,10 +82,11 @@ impl Coordinator {
         });
     }
 
-    /// A session is heard: nothing of it is waited for any more. True when it was lost.
-    pub(super) fn found_again(&mut self, key: &Key) -> bool {
+    /// A session is heard: nothing of it is waited for any more. True when it was lost, or its seat is new: whoever had the
+    /// seat in between made it forgotten that this one was lost.
+    pub(super) fn found_again(&mut self, key: &Key, new: bool) -> bool {
         self.leases.returned(key);
-        if self.lost.remove(key).is_none() {
+        if self.lost.remove(key).is_none() && !new {
             return false;
         }
         let streams = self.cluster.workers.get(&key.0);

@@ -111,7 +111,7 @@ impl Coordinator {
         let complete = seat.inventory_version == Some(heartbeat.inventory.version);
         // The failure detector that told the loss may have been restarted since and not know of it. Or it has heard more,
         // and this is a late message of a session that is lost: it says so again when asked.
-        if self.found_again(&key) || new {
+        if self.found_again(&key, new) {
             out.push(Command::Expect(vec![key.clone()]));
         }
         self.renew_lease(now, key);

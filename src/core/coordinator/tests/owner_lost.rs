@@ -274,3 +274,19 @@ fn a_new_leader_waits_too() {
     world.place_all("b");
     world.assert_runs("s", &["b"]);
 }
+
+#[test]
+fn an_owner_that_lost_its_seat_for_a_while_is_awaited_no_more_when_it_is_back() {
+    let mut world = World::new();
+    world.join("a", 1);
+    world.declare_as(&["s"], Ownership::Exclusive);
+    world.place_all("a");
+    let former = world.workers.remove(&worker("a")).unwrap();
+    world.judge("a", 1, Availability::Lost);
+    assert!(world.cluster().streams[&id("s")].awaits.is_some());
+    world.join("a", 9);
+    world.judge("a", 9, Availability::Dead);
+    world.workers.insert(worker("a"), former);
+    world.beat("a");
+    assert_eq!(world.state("s"), StreamState::Running);
+}
