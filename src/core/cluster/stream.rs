@@ -39,8 +39,7 @@ pub struct StreamRecord {
     pub awaits: Option<(Awaited, Timestamp)>,
     /// The operator said that it is to wait for its lost owner no longer.
     pub released: bool,
-    /// What its slot names was not stored: a new life of its worker runs it under the epoch of the former one, or it was
-    /// adopted and replaced before the adoption was stored. It needs a fresh epoch.
+    /// What its slot names was not stored (a new life runs it under a former epoch, say): it needs a fresh epoch.
     pub claimed: bool,
 }
 
