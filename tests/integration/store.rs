@@ -9,4 +9,5 @@ mod opening;
 mod plans;
 mod pool;
 mod secured;
+mod stepping;
 mod takeover;

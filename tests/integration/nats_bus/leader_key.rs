@@ -175,6 +175,24 @@ async fn a_cut_connection_leaves_nothing_to_come_late() {
 }
 
 #[tokio::test]
+async fn what_was_asked_over_a_lost_connection_never_comes_over_the_next() {
+    let mut server = NatsServer::start_with_jetstream().await;
+    let (bus, _) = connect(settings(server.url())).await;
+    let key = bus.leader_key();
+    assert_eq!(key.write(&record(1), 0).await, stored(1));
+    // The server is frozen, and dies before it reads the write: only the client could send it again.
+    freeze(&server, &bus).await;
+    assert_eq!(key.write(&record(2), 1).await, WriteOutcome::Unknown);
+    server.restart().await;
+    connected(&bus, true).await;
+    for _ in 0..5 {
+        assert_eq!(look(&key).await, found(1, 1));
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(key.write(&record(3), 1).await, stored(2));
+}
+
+#[tokio::test]
 async fn a_bucket_that_forgets_and_a_server_that_keeps_nothing_are_no_place_for_terms() {
     let server = NatsServer::start_with_jetstream().await;
     let context = jetstream::new(async_nats::connect(server.url()).await.unwrap());
