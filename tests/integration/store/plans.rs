@@ -1,5 +1,7 @@
 //! No statement that comes often looks through a whole table, however many streams there are.
 
+use std::time::Duration;
+
 use streamkeeper_core::record::{StreamWrite, WriteBatch};
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_orchestrator::adapter::store::{SeaStore, StoreOptions};
@@ -27,9 +29,12 @@ fn scans(server: &Postgres) -> String {
 #[tokio::test]
 async fn batches_find_their_rows_by_index() {
     let server = Postgres::start().await;
-    let store = SeaStore::open(&server.url(), &StoreOptions::default())
-        .await
-        .unwrap();
+    let options = StoreOptions {
+        // A test's build reads a million rows slowly.
+        bulk_timeout: Duration::from_secs(300),
+        ..StoreOptions::default()
+    };
+    let store = SeaStore::open(&server.url(), &options).await.unwrap();
     lead(&store, 1).await;
     let count = streams();
     // One row is written by the store, and the rest is like it, whatever columns there are.

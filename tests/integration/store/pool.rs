@@ -180,6 +180,9 @@ async fn many_writers_never_lock_each_other_out() {
     server.sql("ALTER ROLE keeper SET deadlock_timeout = '100ms'");
     let options = StoreOptions {
         connections: 8,
+        // A busy machine is no reason.
+        acquire_timeout: Duration::from_secs(60),
+        operation_timeout: Duration::from_secs(60),
         ..StoreOptions::default()
     };
     let store = Arc::new(open(&server, options).await);

@@ -79,36 +79,42 @@ pub(super) fn bad(
     }
 }
 
-/// Reads all streams and assignments. Rows that make no sense are left out and named: one of them must not keep the
-/// rest of the fleet from being led.
-pub(super) async fn load(connection: &impl ConnectionTrait) -> Result<(Loaded, Vec<String>), StoreError> {
+/// Every row as it came. What they say is looked at after the transaction: nothing happens in it meanwhile, and the server
+/// ends a transaction in which nothing happens.
+pub(super) struct Rows {
+    streams: Vec<QueryResult>,
+    assignments: Vec<QueryResult>,
+    directives: Vec<QueryResult>,
+}
+
+/// Reads everything.
+pub(super) async fn read(connection: &impl ConnectionTrait) -> Result<Rows, StoreError> {
     let backend = connection.get_database_backend();
+    let all = async |what, query| {
+        let rows = connection.query_all_raw(query).await;
+        rows.map_err(|error| unavailable(what, &error))
+    };
+    let directives = directive::Entity::find().order_by_asc(directive::Column::Kind);
+    Ok(Rows {
+        streams: all("read streams", stream::Entity::find().build(backend)).await?,
+        assignments: all("read assignments", assignment::Entity::find().build(backend)).await?,
+        directives: all("read directives", directives.build(backend)).await?,
+    })
+}
+
+/// What the rows say. Those that make no sense are left out and named: one of them must not keep the rest of the fleet from
+/// being led.
+pub(super) fn understand(rows: &Rows) -> (Loaded, Vec<String>) {
     let mut bad_rows = Vec::new();
-    let rows = connection
-        .query_all_raw(stream::Entity::find().build(backend))
-        .await;
-    let rows = rows.map_err(|error| unavailable("read streams", &error))?;
-    let streams = good(&rows, stream_of_row, &mut bad_rows);
-    let rows = connection
-        .query_all_raw(assignment::Entity::find().build(backend))
-        .await;
-    let rows = rows.map_err(|error| unavailable("read assignments", &error))?;
-    let assignments = good(&rows, assignment_of_row, &mut bad_rows);
-    let rows = connection
-        .query_all_raw(
-            directive::Entity::find()
-                .order_by_asc(directive::Column::Kind)
-                .build(backend),
-        )
-        .await;
-    let rows = rows.map_err(|error| unavailable("read directives", &error))?;
-    let directives = good(&rows, super::directive::of_row, &mut bad_rows);
+    let streams = good(&rows.streams, stream_of_row, &mut bad_rows);
+    let assignments = good(&rows.assignments, assignment_of_row, &mut bad_rows);
+    let directives = good(&rows.directives, super::directive::of_row, &mut bad_rows);
     let loaded = Loaded {
         streams,
         assignments,
         directives: directives.into_iter().flatten().collect(),
     };
-    Ok((loaded, bad_rows))
+    (loaded, bad_rows)
 }
 
 /// The rows that make sense; the others are named.

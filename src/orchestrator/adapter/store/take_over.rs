@@ -44,11 +44,12 @@ pub(super) async fn take_over(pool: &Pool, fence: Fence, lease: Duration) -> Res
     }
     let begun = transaction.execute_unprepared(BEGIN).await;
     begun.map_err(|error| unavailable(operation, &error))?;
-    let (loaded, bad_rows) = row::load(&*transaction).await?;
+    let rows = row::read(&*transaction).await?;
     let in_place = pool.in_place();
     in_place.map_err(|reason| StoreError::Unavailable { operation, reason })?;
     let committed = transaction.commit().await;
     committed.map_err(|error| unavailable(operation, &error))?;
+    let (loaded, bad_rows) = row::understand(&rows);
     Ok(TakenOver {
         longest_lease: before.longest_lease,
         loaded,
