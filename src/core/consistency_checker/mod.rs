@@ -321,6 +321,8 @@ impl Machine for ConsistencyChecker {
                 self.stored
                     .read(now, &self.cluster, &self.config, ticket, outcome);
                 if self.stored.passes != passes {
+                    // Whoever waits for the pass is to see what it found.
+                    self.tell(now, &mut out);
                     self.report(&mut out);
                 }
             }

@@ -74,9 +74,9 @@ impl Stored {
         }
     }
 
-    /// Whether pages wait to be read again.
+    /// Whether differences wait to be confirmed. A page with confirmed ones is read again and again.
     pub(super) fn is_unsure(&self) -> bool {
-        !self.again.is_empty()
+        self.streaks.0.keys().any(|key| !self.confirmed.contains_key(key))
     }
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {

@@ -320,6 +320,23 @@ fn a_database_that_does_not_answer_says_nothing_about_agreement() {
 }
 
 #[test]
+fn what_is_confirmed_is_certain_while_it_lasts() {
+    let (told, checks) = found(|page| page.streams[0].weight = 9.0);
+    assert_eq!(told, ["spec_mismatch s1 -"]);
+    assert!(
+        !checks.checker.checks.unsure,
+        "whoever waits for certainty would wait for ever"
+    );
+    let mut checks = Checks::of(healthy());
+    let mut page = stored(&checks.cluster);
+    page.streams[0].weight = 9.0;
+    checks.page = Some(page);
+    checks.next();
+    checks.checker.report(&mut Vec::new());
+    assert!(checks.checker.checks.unsure, "one look is none");
+}
+
+#[test]
 fn who_waits_for_a_check_is_not_kept_waiting() {
     let mut checks = Checks::of(healthy());
     let begin = checks.now;
