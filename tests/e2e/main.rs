@@ -3,6 +3,7 @@
 mod agent;
 mod bench;
 mod classic;
+mod consistency;
 mod database;
 mod demo;
 mod detection;
