@@ -4,6 +4,7 @@ mod cluster;
 mod failover;
 mod judge;
 mod machine;
+mod placement;
 mod reader;
 mod round;
 mod store;
@@ -21,11 +22,14 @@ pub(crate) enum BenchCommand {
     Failover(failover::FailoverArgs),
     /// Measures how long changes of assignments take to be stored
     Store(store::StoreArgs),
+    /// Measures what a plan of placement costs, and how good it is
+    Placement(placement::PlacementArgs),
 }
 
 pub(crate) fn run(command: BenchCommand) -> Result<(), Failure> {
     match command {
         BenchCommand::Failover(args) => failover::run(&args),
         BenchCommand::Store(args) => store::run(&args),
+        BenchCommand::Placement(args) => placement::run(&args),
     }
 }

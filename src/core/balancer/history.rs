@@ -16,7 +16,7 @@ const MANY_LOSSES: f64 = 2.5;
 /// That part.
 const DISTRUSTED: f64 = 0.75;
 /// Probation is at most so many times as long as after one loss.
-const LONGEST_PROBATION: f64 = 8.0;
+const LONGEST_PROBATION: f64 = 2.0;
 
 #[derive(Debug, Clone, Copy)]
 struct History {

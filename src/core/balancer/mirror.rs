@@ -78,7 +78,7 @@ impl Mirror {
         let before = std::mem::replace(&mut self.cluster, cluster.clone());
         let gone = self.workers(now, &before, &cluster);
         if self.problem.streams() == 0 {
-            self.fill(&cluster);
+            self.fill(now, &cluster);
         } else {
             for item in before.streams.diff(&cluster.streams) {
                 match item {
@@ -163,18 +163,22 @@ impl Mirror {
     }
 
     /// Takes in all streams of an empty mirror.
-    fn fill(&mut self, cluster: &ClusterState) {
+    fn fill(&mut self, now: Timestamp, cluster: &ClusterState) {
         self.dirty = true;
         let count = cluster.streams.len();
         self.problem.reserve(count);
         self.known.resize(count, UNKNOWN);
         let mut others = Vec::new();
         let mut waiting = Vec::with_capacity(count);
-        let known = &mut self.known;
+        let (known, observations) = (&mut self.known, &mut self.observations);
         let mut index = 0;
         let streams = cluster.streams.iter().map(|(name, record)| {
+            let mut size = [0.0; DIMENSIONS];
+            if let Some(told) = &record.performance {
+                size = observations.note(now, index, told, size).unwrap_or(size);
+            }
             // Most streams of a new fleet just wait. The rest is looked at again.
-            if matches!(record.slot, Slot::Vacant) && record.performance.is_none() {
+            if matches!(record.slot, Slot::Vacant) {
                 known[index as usize] = known_of(record);
                 if record.spec.enabled {
                     waiting.push(index);
@@ -183,7 +187,7 @@ impl Mirror {
                 others.push((index, record));
             }
             index += 1;
-            (name, facts_of_stream(&record.spec, [0.0; DIMENSIONS]))
+            (name, facts_of_stream(&record.spec, size))
         });
         self.problem.fill(streams);
         self.waiting = waiting.into_iter().collect();

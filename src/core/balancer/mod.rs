@@ -11,6 +11,8 @@ mod observed;
 mod plan;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_day;
 
 use std::time::Duration;
 

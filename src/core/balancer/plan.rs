@@ -1,9 +1,9 @@
 //! From solutions to wishes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::placement::{Mode, solve};
+use crate::placement::{Mode, is_uneven, solve};
 
 impl Balancer {
     fn leads(&self) -> bool {
@@ -112,7 +112,15 @@ impl Balancer {
             .into_iter()
             .filter_map(|id| mirror.problem.worker(id))
             .collect();
-        let solution = self.plan(&[], &self.limits(), Some(&movable), &probation);
+        let limits = self.limits();
+        let uneven = is_uneven(&mirror.problem, &mirror.placement, &limits, &|worker| {
+            probation.contains(&worker)
+        });
+        if !uneven {
+            self.mending = false;
+            return Vec::new();
+        }
+        let solution = self.plan(&[], &limits, Some(&movable), &probation);
         let moves: Vec<Proposal> = solution
             .moves
             .iter()
@@ -120,6 +128,30 @@ impl Balancer {
             .collect();
         self.mending = !moves.is_empty();
         moves
+    }
+
+    /// What would empty a worker: a place for each of its streams that may be moved, if there is one.
+    #[must_use]
+    pub fn evacuate(&self, worker: &streamkeeper_protocol::WorkerId) -> Vec<Proposal> {
+        let mirror = &self.mirror;
+        let Some(index) = mirror.problem.worker(worker) else {
+            return Vec::new();
+        };
+        let held = mirror.placement.streams_of(index).iter().copied();
+        let streams: Vec<Index> = held.filter(|stream| mirror.known(*stream).held).collect();
+        let mut problem = mirror.problem.clone();
+        problem.close(index);
+        problem.settle();
+        let mode = Mode {
+            homes: &BTreeMap::new(),
+            evict: false,
+            limits: &self.limits(),
+            movable: None,
+            on_probation: &|_| false,
+        };
+        let solution = solve(&problem, &mirror.placement, &streams, &mode);
+        let moves = solution.moves.iter();
+        moves.map(|step| self.proposal(step, MoveReason::Drain)).collect()
     }
 
     fn limits(&self) -> Limits {

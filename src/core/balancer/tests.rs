@@ -12,10 +12,10 @@ use crate::record::Assignment;
 use crate::spec::StreamSpec;
 
 /// A small deterministic generator (SplitMix64, Steele et al. 2014): enough for test data.
-struct Draw(u64);
+pub(super) struct Draw(pub(super) u64);
 
 impl Draw {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ impl Draw {
     }
 }
 
-fn worker(index: u64, capacity: f64) -> WorkerRecord {
+pub(super) fn worker(index: u64, capacity: f64) -> WorkerRecord {
     WorkerRecord {
         id: WorkerId::new(format!("w{index:03}")).unwrap(),
         session: SessionId::from_u128(u128::from(index)),
@@ -54,7 +54,7 @@ fn worker(index: u64, capacity: f64) -> WorkerRecord {
     }
 }
 
-fn cluster(draw: &mut Draw, workers: u64, streams: u64) -> ClusterState {
+pub(super) fn cluster(draw: &mut Draw, workers: u64, streams: u64) -> ClusterState {
     let leadership = Leadership {
         role: Role::Leading,
         ..Leadership::default()
@@ -82,7 +82,7 @@ fn cluster(draw: &mut Draw, workers: u64, streams: u64) -> ClusterState {
     cluster
 }
 
-fn declare(cluster: &mut ClusterState, spec: StreamSpec) {
+pub(super) fn declare(cluster: &mut ClusterState, spec: StreamSpec) {
     let name = spec.name.clone();
     let record = StreamRecord {
         spec: Arc::new(spec),
@@ -105,7 +105,7 @@ fn declare(cluster: &mut ClusterState, spec: StreamSpec) {
 }
 
 /// Does what the coordinator would, at once.
-fn perform(cluster: &mut ClusterState, commands: &[Command]) -> usize {
+pub(super) fn perform(cluster: &mut ClusterState, commands: &[Command]) -> usize {
     let mut moves = 0;
     for command in commands {
         match command {
@@ -163,7 +163,7 @@ fn take(cluster: &mut ClusterState, stream: &StreamId) {
 }
 
 /// Loses a worker: its streams need another.
-fn lose(cluster: &mut ClusterState, worker: &WorkerId) -> usize {
+pub(super) fn lose(cluster: &mut ClusterState, worker: &WorkerId) -> usize {
     let record = Arc::make_mut(cluster.workers.get_mut(worker).unwrap());
     record.availability = Availability::Dead;
     let lost = std::mem::take(&mut record.assigned);

@@ -43,6 +43,16 @@ impl Limits {
 }
 
 impl Limits {
+    fn band(&self, mean: f64) -> f64 {
+        (self.band_relative * mean).max(self.band_absolute)
+    }
+
+    /// Difference between fullest and emptiest worker at which nothing is done.
+    fn borne(&self, mean: f64) -> f64 {
+        let share = if self.mending { 2.0 * TARGET } else { 1.0 };
+        self.band(mean) * share
+    }
+
     pub(super) const fn without_budget(&self) -> Self {
         Self {
             damping: 1.0,
@@ -66,6 +76,31 @@ pub(super) struct Even<'a> {
 const TARGET: f64 = 0.25;
 /// How many streams of a worker are looked at closely before all of them are.
 const FIRST_TRIED: usize = 8;
+/// How many more are looked at where none of those may move.
+const THEN_TRIED: usize = 64;
+/// Most workers that a stream is tried on, emptiest first.
+const MAX_RECEIVERS: usize = 64;
+/// After so many workers in a row that have nothing to give, a plan is as good as it gets.
+const MAX_VAIN: usize = 64;
+
+/// Whether the fleet is outside its band, or still being mended: whether a plan could move anything.
+#[must_use]
+pub fn is_uneven(
+    problem: &Problem,
+    placement: &Placement,
+    limits: &Limits,
+    on_probation: &dyn Fn(Index) -> bool,
+) -> bool {
+    let score = |worker: &Index| super::place::score(problem, placement, *worker);
+    let workers = problem.workers.order.iter();
+    let high = workers.clone().map(score).fold(0.0, f64::max);
+    let low = workers
+        .filter(|worker| !on_probation(**worker))
+        .map(score)
+        .fold(f64::MAX, f64::min);
+    let (mean, _) = super::imbalance::mean(problem, placement);
+    high - low > limits.borne(mean)
+}
 
 /// Evens out, and gives the streams that it moved.
 pub(super) fn even_out(problem: &Problem, work: &mut Placement, even: &Even<'_>) -> Vec<Index> {
@@ -135,7 +170,7 @@ impl<'a> Round<'a> {
     /// A round, if the fleet is outside its band.
     fn begin(problem: &'a Problem, work: &Placement, even: &'a Even<'a>) -> Option<Self> {
         let (mean, total) = super::imbalance::mean(problem, work);
-        let band = (even.limits.band_relative * mean).max(even.limits.band_absolute);
+        let band = even.limits.band(mean);
         let standing = |worker: &Index| {
             let score = super::place::score(problem, work, *worker);
             (Key(score), problem.workers.rank[*worker as usize], *worker)
@@ -146,12 +181,7 @@ impl<'a> Round<'a> {
             .clone()
             .filter(|(_, _, worker)| !(even.on_probation)(*worker))
             .min()?;
-        let borne = if even.limits.mending {
-            band * 2.0 * TARGET
-        } else {
-            band
-        };
-        if high.0.0 - low.0.0 <= borne && !mutant::on(Mutant::BandIgnored) {
+        if high.0.0 - low.0.0 <= even.limits.borne(mean) && !mutant::on(Mutant::BandIgnored) {
             return None;
         }
         let mut exhausted = vec![even.only.is_some(); problem.workers()];
@@ -181,7 +211,7 @@ impl<'a> Round<'a> {
 
     fn next(&mut self, work: &Placement, budget: f64) -> Option<(Index, Step)> {
         let target = self.band * TARGET;
-        loop {
+        for _ in 0..MAX_VAIN {
             let low = self.standings.iter().find(|standing| self.gets(standing))?;
             let gives = |(_, _, worker): &&Standing| {
                 self.flow[*worker as usize] <= 0.0 && !self.exhausted[*worker as usize]
@@ -197,6 +227,7 @@ impl<'a> Round<'a> {
                 None => self.exhausted[donor as usize] = true,
             };
         }
+        None
     }
 
     /// Whether a worker may be given something.
@@ -237,7 +268,12 @@ impl<'a> Round<'a> {
         };
         let rest = if near.len() > FIRST_TRIED {
             near.select_nth_unstable_by(FIRST_TRIED, order);
-            near.split_off(FIRST_TRIED)
+            let mut rest = near.split_off(FIRST_TRIED);
+            if rest.len() > THEN_TRIED {
+                rest.select_nth_unstable_by(THEN_TRIED, order);
+                rest.truncate(THEN_TRIED);
+            }
+            rest
         } else {
             Vec::new()
         };
@@ -288,8 +324,9 @@ impl<'a> Round<'a> {
         };
         let below = self.standings.iter().take_while(|(low, ..)| low.0 < score);
         let (Key(low), _, to) = *below
-            .into_iter()
-            .find(|standing| self.gets(standing) && accepts(standing.2))?;
+            .filter(|standing| self.gets(standing))
+            .take(MAX_RECEIVERS)
+            .find(|standing| accepts(standing.2))?;
         let (d, t) = (donor as usize, to as usize);
         let donor_after = relative_without(&work.load[d], size, &problem.workers.inverse[d]);
         let after = relative_with(&work.load[t], size, &problem.workers.inverse[t]);

@@ -25,7 +25,7 @@ mod worker;
 
 pub use explain::{Candidate, Exclusion, Explanation, explain};
 pub use imbalance::{Imbalance, Thresholds, balance_score, detect_imbalance, imbalance_of};
-pub use improve::Limits;
+pub use improve::{Limits, is_uneven};
 pub use present::Placement;
 pub use problem::{Problem, StreamFacts};
 pub use solve::{Mode, Move, Solution, Why, solve};

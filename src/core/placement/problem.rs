@@ -201,6 +201,12 @@ impl Problem {
         index
     }
 
+    /// A worker takes no streams any more.
+    pub fn close(&mut self, worker: Index) {
+        self.workers.close(worker);
+        self.classes.look(&self.workers, worker);
+    }
+
     /// Forgets a worker that has no stream.
     pub fn remove_worker(&mut self, id: &WorkerId) {
         if let Some(index) = self.worker(id) {

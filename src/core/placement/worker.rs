@@ -86,6 +86,12 @@ impl Workers {
         (index, new || !same_kind)
     }
 
+    /// Takes a worker out of the choice.
+    pub(super) fn close(&mut self, index: Index) {
+        self.open[index as usize] = false;
+        self.settled = false;
+    }
+
     /// Forgets a worker.
     pub(super) fn remove(&mut self, index: Index) {
         let at = index as usize;
