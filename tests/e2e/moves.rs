@@ -153,10 +153,6 @@ async fn a_drain_takes_no_available_channel_off_and_measures_the_gap_of_an_exclu
     for (mount, (fewest, _)) in seen.iter().filter(|(mount, _)| *mount != EXCLUSIVE) {
         assert!(*fewest >= 1, "{mount} had no listener for a moment: {seen:?}");
     }
-    assert!(
-        seen[EXCLUSIVE].1 <= 1,
-        "two listened to the exclusive channel: {seen:?}"
-    );
     let owners = scene.orchestrator.api().assignments().await.unwrap();
     assert!(owners.values().all(|owner| owner.worker == "b"), "{owners:?}");
 
@@ -175,11 +171,14 @@ async fn a_drain_takes_no_available_channel_off_and_measures_the_gap_of_an_exclu
     });
     for one in moves.await.unwrap_or_else(|reason| panic!("{reason}")) {
         assert_eq!(one["reason"], "drain", "{one}");
-        let measured = if one["stream"] == EXCLUSIVE {
-            "gap_ms"
+        // Icecast counts a listener that has gone until it next writes to it: of an exclusive channel it cannot say
+        // that there was never a second one. That it was ended first, and for how long nobody ran it, is measured.
+        let (way, measured) = if one["stream"] == EXCLUSIVE {
+            ("break_before_make", "gap_ms")
         } else {
-            "overlap_ms"
+            ("make_before_break", "overlap_ms")
         };
+        assert_eq!(one["way"], way, "{one}");
         assert!(one[measured].is_u64(), "{one}");
     }
 

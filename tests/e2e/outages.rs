@@ -223,7 +223,12 @@ impl Scene {
         agreed.await.unwrap_or_else(|reason| panic!("{fault}: {reason}"));
         assert_eq!(self.agent.commands(&self.world), self.commands, "{fault}");
         assert_eq!(api.assignments().await.unwrap(), self.assigned, "{fault}");
-        assert_eq!(api.running().await.unwrap().len(), STREAMS, "{fault}");
+        // A leader that read its database again hears of what runs with the next heartbeats.
+        let runs = wait::until(wait::GENEROUS, async || match api.running().await?.len() {
+            STREAMS => Ok(()),
+            other => Err(format!("{other} of {STREAMS} run")),
+        });
+        runs.await.unwrap_or_else(|reason| panic!("{fault}: {reason}"));
     }
 
     /// The database says the same as memory: a new life reads it.

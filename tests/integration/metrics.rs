@@ -13,6 +13,7 @@ const LABELS: &[&str] = &[
     "actor",
     "availability",
     "dependency",
+    "invariant",
     "kind",
     "le",
     "operation",

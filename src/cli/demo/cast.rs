@@ -60,8 +60,10 @@ impl Cast {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         let mut serve = words(&["serve", "--bind", &address, "--data"]);
         serve.push(folder.clone().into());
-        // Moved channels may move again soon, so that the return of an agent is seen while one watches.
+        // Moved channels may move again soon, and who is back is trusted soon, so that the return of an agent is seen while
+        // one watches.
         serve.extend(words(&["--set", "balancer.stream_cooldown=2s"]));
+        serve.extend(words(&["--set", "balancer.probation=2s"]));
         // Whatever ends the demo, nothing stays; and agents without a message server are worth seeing.
         serve.extend(words(&["--set", "nats.linger=0s"]));
         let agents = (1..=args.agents)

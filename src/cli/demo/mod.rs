@@ -28,7 +28,8 @@ Needs ffmpeg and nats-server on this machine. Everything that it starts ends wit
 who listens to what; elsewhere there are plain lines.
 
 All numbers come from the log of the audio server, which is asked to play and knows nothing of streamkeeper:
-  duplicates      connections that began while another one to the same channel was open, however shortly
+  duplicates      connections that began while another one to the same channel was open, unless it was handed over:
+                  another agent listened already when the old one, for at most 10 s, still did
   moves_needless  changes of the agent though the old one lived and had not at least two channels more
   failover        from the kill until a channel that lost its listener was heard again
 The exit code is 0 only if every stream runs on exactly one agent at the end, nothing was duplicated or moved \

@@ -1,7 +1,7 @@
 //! What the radio's log says of the whole demo. Pure: the log and the deaths of agents in, numbers out.
 //!
-//! - A *duplicate* is a connection that began while another one to the same channel was open. The orchestrator moves
-//!   streams break-before-make, so that no overlap is borne, however short.
+//! - A *duplicate* is a connection that began while another one to the same channel was open, unless the channel was handed
+//!   over: the new one is of another agent, and the old one ended within the time that a move may overlap.
 //! - A *move* is a connection whose agent is not the one of the connection before. It is *needless* unless the agent
 //!   before had died, or had at least two channels more than the new one, so that the move made the load more even.
 //! - A *reconnect* is a connection of the same agent again, which did not die in between.
@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::audience::Visit;
+
+/// How long two agents may listen to a channel that is handed over: `migration.overlap_limit`, whose default the demo has.
+const MAX_OVERLAP_US: u64 = 10_000_000;
 
 /// An agent that was killed, or ended by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,20 +141,23 @@ fn returned(visits: &[Visit], death: &Death) -> usize {
 }
 
 fn duplicates(visits: &[Visit]) -> usize {
-    // Of each channel, the latest end so far; none where a connection is open still.
-    let mut ends: BTreeMap<u16, Option<u64>> = BTreeMap::new();
+    let mut before: BTreeMap<u16, Vec<&Visit>> = BTreeMap::new();
     let mut duplicates = 0;
     for visit in visits {
-        let end = ends.entry(visit.channel).or_insert(Some(0));
-        if end.is_none_or(|end| visit.from_us < end) {
+        let others = before.entry(visit.channel).or_default();
+        let open = |other: &&&Visit| other.to_us.is_none_or(|end| end > visit.from_us);
+        let mut open = others.iter().filter(open);
+        if open.any(|other| !is_handed_over(other, visit)) {
             duplicates += 1;
         }
-        *end = match (*end, visit.to_us) {
-            (Some(end), Some(to_us)) => Some(end.max(to_us)),
-            _ => None,
-        };
+        others.push(visit);
     }
     duplicates
+}
+
+fn is_handed_over(from: &Visit, to: &Visit) -> bool {
+    let ended = from.to_us.is_some_and(|end| end <= to.from_us + MAX_OVERLAP_US);
+    ended && from.listener != to.listener
 }
 
 fn count_moves(visits: &[Visit], deaths: &[Death], score: &mut Score) {
@@ -240,13 +246,16 @@ mod tests {
     }
 
     #[test]
-    fn any_overlap_is_a_duplicate() {
+    fn an_overlap_is_a_duplicate_unless_the_channel_is_handed_over() {
         let count = |visits: &[(u16, &str, u64, Option<u64>)]| duplicates(&log(visits));
+        let long = MAX_OVERLAP_US / 1_000;
         assert_eq!(
             count(&[(1, "a", 1, Some(5)), (1, "b", 5, None), (2, "a", 3, None)]),
             0
         );
-        assert_eq!(count(&[(1, "a", 1, Some(6)), (1, "b", 5, None)]), 1);
+        assert_eq!(count(&[(1, "a", 1, Some(6)), (1, "b", 5, None)]), 0);
+        assert_eq!(count(&[(1, "a", 1, Some(6)), (1, "a", 5, None)]), 1);
+        assert_eq!(count(&[(1, "a", 1, Some(6 + long)), (1, "b", 5, None)]), 1);
         assert_eq!(
             count(&[(1, "a", 1, None), (1, "b", 5, Some(6)), (1, "a", 7, None)]),
             2
@@ -254,7 +263,7 @@ mod tests {
         // The short one in the middle does not hide the long one.
         assert_eq!(
             count(&[(1, "a", 1, Some(9)), (1, "b", 2, Some(3)), (1, "a", 8, None)]),
-            2
+            1
         );
     }
 

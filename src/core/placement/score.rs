@@ -7,31 +7,40 @@ use super::{Index, Problem, Size, Sums};
 /// A declared sum may exceed a capacity by rounding, but by nothing else.
 pub(super) const ROUNDING: f64 = 1.0 + 1e-7;
 
-/// Relative load in the tightest dimension.
-pub(super) fn relative(load: &Sums, inverse: &Sums) -> f64 {
+/// Share of a host that measured use may take before it counts. Below it, what streams use says nothing about where they
+/// should run, and is noisy: a fleet that is nearly idle would never come to rest.
+const UNCOUNTED: f64 = 0.5;
+
+/// The tightest dimension, of relative loads with the declared weight first. What is measured counts from
+/// [`UNCOUNTED`] on, so that a full host counts as full.
+fn tightest(loads: impl Iterator<Item = f64>) -> f64 {
     let mut highest = 0.0_f64;
-    for (load, inverse) in load.iter().zip(inverse) {
-        highest = highest.max(load * inverse);
+    for (dimension, load) in loads.enumerate() {
+        let counted = if dimension == 0 {
+            load
+        } else {
+            (load - UNCOUNTED) / (1.0 - UNCOUNTED)
+        };
+        highest = highest.max(counted);
     }
     highest
+}
+
+/// Relative load in the tightest dimension.
+pub(super) fn relative(load: &Sums, inverse: &Sums) -> f64 {
+    tightest(load.iter().zip(inverse).map(|(load, inverse)| load * inverse))
 }
 
 /// The same with one stream more.
 pub(super) fn relative_with(load: &Sums, size: &Size, inverse: &Sums) -> f64 {
-    let mut highest = 0.0_f64;
-    for ((load, size), inverse) in load.iter().zip(size).zip(inverse) {
-        highest = highest.max((load + f64::from(*size)) * inverse);
-    }
-    highest
+    let loads = load.iter().zip(size).zip(inverse);
+    tightest(loads.map(|((load, size), inverse)| (load + f64::from(*size)) * inverse))
 }
 
 /// The same with one stream less.
 pub(super) fn relative_without(load: &Sums, size: &Size, inverse: &Sums) -> f64 {
-    let mut highest = 0.0_f64;
-    for ((load, size), inverse) in load.iter().zip(size).zip(inverse) {
-        highest = highest.max((load - f64::from(*size)) * inverse);
-    }
-    highest
+    let loads = load.iter().zip(size).zip(inverse);
+    tightest(loads.map(|((load, size), inverse)| (load - f64::from(*size)) * inverse))
 }
 
 impl Problem {

@@ -21,19 +21,21 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// When no server took the message within two seconds.
 pub async fn send_farewell(connect: &ConnectSource, identity: &Identity) -> Result<(), ConnectError> {
     let deadline = Instant::now() + FAREWELL_TIMEOUT;
+    let mut failed = None;
     // The message server may be coming back just now, where a whole machine starts again.
     loop {
-        let failed = match timeout_at(deadline, attempt(connect, identity)).await {
+        match timeout_at(deadline, attempt(connect, identity)).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error,
-            Err(_) => ConnectError::Server {
-                urls: format!("{connect:?}"),
-                problem: format!("no answer within {FAREWELL_TIMEOUT:?}"),
-            },
-        };
+            Ok(Err(error)) => failed = Some(error),
+            // An attempt that was cut short says less than one that was refused.
+            Err(_) => {}
+        }
         // Not left to the time-out alone: it never fires for attempts that fail without waiting, as without a network.
         if Instant::now() >= deadline {
-            return Err(failed);
+            return Err(failed.unwrap_or_else(|| ConnectError::Server {
+                urls: format!("{connect:?}"),
+                problem: format!("no answer within {FAREWELL_TIMEOUT:?}"),
+            }));
         }
         sleep(PAUSE).await;
     }

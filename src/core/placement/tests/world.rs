@@ -338,6 +338,7 @@ impl Fleet {
             cpu += f64::from(self.world.streams[*stream].cpu);
         }
         let Worker { capacity, health, .. } = self.world.workers[worker];
-        f64::max(weight, cpu) / (capacity * health)
+        let trusted = capacity * health;
+        f64::max(weight / trusted, 2.0 * (cpu / trusted - 0.5)).max(0.0)
     }
 }
