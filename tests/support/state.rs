@@ -128,11 +128,16 @@ impl Api {
             .await;
     }
 
-    /// Changes something, again and again while the leader has no time for it.
+    /// Changes something, again and again while the leader has no time for it, or does not know what became of it.
     async fn change(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
+        let again = if method == Method::PUT {
+            &[503, 504][..]
+        } else {
+            &[503][..]
+        };
         let done = wait::until(wait::GENEROUS, async || {
             let answer = self.send(method.clone(), path, body).await?;
-            if answer.status == 503 {
+            if again.contains(&answer.status) {
                 Err(format!("{path}: {answer:?}"))
             } else {
                 Ok(answer)
