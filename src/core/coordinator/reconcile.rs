@@ -175,7 +175,8 @@ impl Coordinator {
                 self.set_slot(now, &running.stream, Slot::Releasing { from, to }, reason);
                 return;
             }
-            Slot::Orphaned { .. } if record.claimed => false,
+            // The saved copy of a new life gives way to one that was granted later, by a grant that was never stored.
+            Slot::Orphaned { last } if record.claimed => first && held.epoch > last.epoch,
             Slot::Held(assignment) | Slot::Orphaned { last: assignment } => {
                 let same = *assignment == held;
                 same || (first && held.epoch > assignment.epoch)

@@ -1,6 +1,6 @@
 //! What comes back: streams whose move was not stored, copies of former lives, copies of deleted streams.
 
-use streamkeeper_protocol::{Heartbeat, Ownership, Phase};
+use streamkeeper_protocol::{Epoch, Heartbeat, Ownership, Phase};
 
 use super::*;
 
@@ -132,6 +132,30 @@ fn a_copy_that_a_new_life_started_from_what_it_had_saved_goes_on_until_a_fresh_e
         world.cluster().workers
     );
     assert_eq!(world.rows[&id("s1")].session, SessionId::from_u128(3));
+}
+
+#[test]
+fn a_copy_that_was_saved_gives_way_to_one_that_was_granted_later_and_never_stored() {
+    let mut world = running_world();
+    let old = world.rows[&id("s1")].epoch;
+    let later = Epoch::new(old.term(), old.counter() + 10);
+    let former = world.workers.remove(&worker("a")).unwrap();
+    let b = world.workers.get_mut(&worker("b")).unwrap();
+    b.running.insert(id("s1"), later);
+    b.version += 1;
+    world.join("a", 3);
+    world.workers.get_mut(&worker("a")).unwrap().running = former.running;
+    world.workers.get_mut(&worker("a")).unwrap().version += 1;
+    world.restart();
+    world.judge("a", 1, Availability::Dead);
+    world.beat("a");
+    world.beat("a");
+    world.beat("b");
+    world.beat("b");
+    assert_eq!(world.rows[&id("s1")].epoch, later);
+    world.beat("a");
+    world.assert_runs("s1", &["b"]);
+    assert_eq!(world.state("s1"), StreamState::Running);
 }
 
 #[test]
