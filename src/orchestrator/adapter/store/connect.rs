@@ -1,6 +1,6 @@
 //! Opening a database: connection settings and schema.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -134,7 +134,10 @@ async fn connect(
 ) -> Result<(DatabaseConnection, Target), OpenError> {
     let target = Target::of(url).await?;
     target.reach(url, options.connect_timeout).await?;
-    let mut settings = settings(url, options, create);
+    if let (Target::Sqlite(sqlite), true) = (&target, create) {
+        make_file(sqlite.get_filename());
+    }
+    let mut settings = settings(url, options);
     if let Target::Postgres(_, tls) = &target {
         let (mode, timeouts) = (tls.mode, session_timeouts(options));
         settings.map_sqlx_postgres_opts(move |postgres| session(postgres.ssl_mode(mode), &timeouts));
@@ -150,7 +153,17 @@ async fn connect(
     Ok((database, target))
 }
 
-fn settings(url: &str, options: &StoreOptions, create: bool) -> ConnectOptions {
+/// An empty file is a database without tables. Not left to the pool: a connection that it makes later, while the file is moved
+/// away, would begin a new one in its place, and SQLite would delete the log of the old one, with what was committed to it.
+fn make_file(path: &Path) {
+    let made = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    if let Err(error) = made {
+        // Connecting says what is wrong with it.
+        tracing::debug!(path = %path.display(), %error, "the database file was not made");
+    }
+}
+
+fn settings(url: &str, options: &StoreOptions) -> ConnectOptions {
     let mut settings = ConnectOptions::new(url);
     settings
         .max_connections(options.connections.max(2))
@@ -159,9 +172,9 @@ fn settings(url: &str, options: &StoreOptions, create: bool) -> ConnectOptions {
         .idle_timeout(options.idle_timeout)
         .max_lifetime(options.max_lifetime)
         .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(move |sqlite| {
+        .map_sqlx_sqlite_opts(|sqlite| {
             sqlite
-                .create_if_missing(create)
+                .create_if_missing(false)
                 .journal_mode(SqliteJournalMode::Wal)
                 // NORMAL would lose acknowledged writes in a power failure.
                 .synchronous(SqliteSynchronous::Full)
