@@ -358,7 +358,7 @@ async fn postgresql_on_a_full_disk() {
 }
 
 #[tokio::test]
-async fn sqlite_that_is_locked_and_on_a_full_disk() {
+async fn sqlite_that_is_locked_moved_away_and_on_a_full_disk() {
     let folder = TempDir::with_prefix("streamkeeper-sqlite-").unwrap();
     let disk = SmallDisk::mount(folder.path(), 8);
     let file = disk.folder().join("streams.db");
@@ -370,6 +370,13 @@ async fn sqlite_that_is_locked_and_on_a_full_disk() {
     scene.noticed(&writer).await;
     held.rollback().await.unwrap();
     scene.recovers("locked", writer).await;
+
+    let writer = scene.writer("moved");
+    let elsewhere = disk.folder().join("elsewhere.db");
+    std::fs::rename(&file, &elsewhere).unwrap();
+    scene.noticed(&writer).await;
+    std::fs::rename(&elsewhere, &file).unwrap();
+    scene.recovers("moved", writer).await;
 
     let writer = scene.writer("full");
     disk.fill();
