@@ -99,10 +99,20 @@ impl Scene {
 
     /// Channel 1 is on its way from a to b, which is frozen.
     async fn moving(&self) {
+        // Before its first inventory nothing is given to it, and frozen it would never send one.
+        let told = wait::until(wait::GENEROUS, async || {
+            let b = self.orchestrator.api().get("/api/v1/workers/b").await?;
+            let known = b["desired"]["generation"].as_u64().unwrap_or_default() > 0;
+            if known && b["takes_streams"] == json!(true) {
+                Ok(())
+            } else {
+                Err(b.to_string())
+            }
+        });
+        told.await.unwrap_or_else(|b| panic!("{b}"));
         self.agents[1].process().signal(Signal::STOP);
-        // A move that cannot begin in this moment is not remembered: whoever asked sees it in the plan, and asks again.
+        self.say(&["streams", "move", "channel-1", "--to", "b"], 0).await;
         let begun = wait::until(wait::GENEROUS, async || {
-            self.say(&["streams", "move", "channel-1", "--to", "b"], 0).await;
             let plan = self.say(&["plan", "show"], 0).await;
             if plan.contains("make_before_break") && plan.contains("preparing") {
                 Ok(())

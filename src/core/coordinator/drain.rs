@@ -13,11 +13,16 @@ use crate::forecast;
 use crate::time::Timestamp;
 
 /// So often it is looked which streams may move next.
-const DRAIN_INTERVAL: Duration = Duration::from_millis(500);
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Coordinator {
-    pub(super) fn next_drain(&self) -> Option<Timestamp> {
-        self.drain_at.filter(|_| self.leads())
+    pub(super) fn next_look_at_moves(&self) -> Option<Timestamp> {
+        self.moves_at.filter(|_| self.leads())
+    }
+
+    /// Something waits to move: it is looked soon whether it can.
+    pub(super) fn look_at_moves(&mut self, now: Timestamp) {
+        self.moves_at = Some(now + LOOK_INTERVAL);
     }
 
     fn draining(&self) -> Vec<WorkerId> {
@@ -46,7 +51,7 @@ impl Coordinator {
                 };
                 self.drains().insert(worker, drain);
             }
-            self.drain_at = Some(now + DRAIN_INTERVAL);
+            self.look_at_moves(now);
         }
     }
 
@@ -65,12 +70,17 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn go_on_draining(&mut self, now: Timestamp) {
-        if self.drain_at.is_none_or(|at| at > now) {
+    /// What was asked for comes before drains, which take the room that is left.
+    pub(super) fn go_on_moving(&mut self, now: Timestamp) {
+        if self.moves_at.is_none_or(|at| at > now) {
             return;
         }
+        self.moves_at = None;
+        self.begin_planned(now);
         let draining = self.draining();
-        self.drain_at = (!draining.is_empty()).then_some(now + DRAIN_INTERVAL);
+        if !draining.is_empty() {
+            self.look_at_moves(now);
+        }
         for worker in draining {
             self.drain(now, &worker);
         }

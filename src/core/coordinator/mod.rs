@@ -5,6 +5,7 @@
 //! refused row) it does not guess: it takes a new term and reads everything again, which moves no stream.
 
 mod apply;
+mod asked;
 mod blame;
 mod doubt;
 mod drain;
@@ -80,8 +81,8 @@ pub struct Coordinator {
     blame: Blame,
     writes: Writes,
     retry_at: Option<Timestamp>,
-    /// When workers that are drained are looked at next.
-    drain_at: Option<Timestamp>,
+    /// When streams that wait to move are looked at next.
+    moves_at: Option<Timestamp>,
     /// When a transaction failed last.
     failed_at: Option<Timestamp>,
     /// A transaction got no answer: memory may be wrong about the database, until everything is read again.
@@ -126,7 +127,7 @@ impl Coordinator {
             blame: Blame::default(),
             writes: Writes::default(),
             retry_at: None,
-            drain_at: None,
+            moves_at: None,
             failed_at: None,
             doubtful: false,
             failures: 0,
@@ -241,7 +242,7 @@ impl Machine for Coordinator {
             snapshot,
             self.next_lease_end(),
             self.next_move_end(),
-            self.next_drain(),
+            self.next_look_at_moves(),
             self.next_blame(),
         ]
         .into_iter()
@@ -355,7 +356,7 @@ impl Coordinator {
         }
         self.end_leases(now);
         self.end_moves(now);
-        self.go_on_draining(now);
+        self.go_on_moving(now);
         self.judge(now);
     }
 }

@@ -35,17 +35,7 @@ impl Coordinator {
         if barred || pending || !migrations.has_room(config, &from.worker, to) {
             return;
         }
-        // What does not run leaves no gap: nothing is gained by an overlap.
-        let runs = record
-            .observed
-            .as_ref()
-            .is_some_and(|observed| observed.state == RunState::Running);
-        let hands = runs && !record.is_exclusive() && !config.overlap_limit.is_zero();
-        let way = if hands {
-            Way::MakeBeforeBreak
-        } else {
-            Way::BreakBeforeMake
-        };
+        let way = self.way_of(record);
         let ends = (from.worker.clone(), to.clone());
         let next = match way {
             Way::MakeBeforeBreak => match self.next_assignment(to) {
@@ -65,6 +55,21 @@ impl Coordinator {
             },
         };
         self.set_slot(now, stream, slot, reason);
+    }
+
+    /// How a stream would move at present.
+    pub(super) fn way_of(&self, record: &StreamRecord) -> Way {
+        // What does not run leaves no gap: nothing is gained by an overlap.
+        let runs = record
+            .observed
+            .as_ref()
+            .is_some_and(|observed| observed.state == RunState::Running);
+        let overlaps = !self.config.migration.overlap_limit.is_zero();
+        if runs && overlaps && !record.is_exclusive() {
+            Way::MakeBeforeBreak
+        } else {
+            Way::BreakBeforeMake
+        }
     }
 
     /// A new leader finds a copy that its predecessor ordered, above the stored one: the move goes on, so that the stored

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use streamkeeper_protocol::{StreamId, WorkerId};
 
 use super::{Coordinator, Proposal};
-use crate::cluster::{MoveReason, Slot};
+use crate::cluster::MoveReason;
 use crate::directive::{DirectiveWrite, Directives, Key, Kind, MAX_DIRECTIVES};
 use crate::forecast::{self, Step};
 use crate::request::{ApplyError, Order};
@@ -33,6 +33,7 @@ impl Coordinator {
         for order in orders {
             self.plan_order(now, order, &mut planned)?;
         }
+        self.check_planned(planned.moves.len())?;
         let writes = &planned.writes;
         let standing = self.cluster.directives.count();
         if !writes.is_empty() && standing + writes.len() > MAX_DIRECTIVES {
@@ -134,54 +135,6 @@ impl Coordinator {
             return Err(ApplyError::Impossible(detail));
         }
         Ok(())
-    }
-
-    /// Whether a stream can go there, and why not.
-    fn check_move(&self, stream: &StreamId, to: &WorkerId) -> Result<(), ApplyError> {
-        let (Some(record), Some(worker)) = (self.cluster.streams.get(stream), self.cluster.workers.get(to))
-        else {
-            return Ok(());
-        };
-        let spec = &record.spec;
-        let lacks = spec
-            .requires
-            .iter()
-            .find(|(key, value)| worker.labels.get(*key) != Some(*value));
-        let problem = if !matches!(record.slot, Slot::Held(_)) {
-            "it is not held by a worker at present; wait until it is, `streamkeeper streams show` tells"
-                .to_owned()
-        } else if !worker.takes_streams() {
-            format!("worker {to} takes no streams at present; `streamkeeper workers show {to}` tells why")
-        } else if let Some((key, value)) = lacks {
-            format!("worker {to} lacks the label {key}={value} that it requires")
-        } else if !worker.may_run(record.is_exclusive()) {
-            format!("it is exclusive, and worker {to} does not guard such streams")
-        } else if record.slot.worker() != Some(to) && !worker.has_room(spec.weight) {
-            format!("worker {to} has no room for its weight of {}", spec.weight)
-        } else {
-            return Ok(());
-        };
-        Err(ApplyError::Impossible(format!(
-            "stream {stream} cannot move: {problem}"
-        )))
-    }
-
-    /// Streams that a user moves: begun at once where there is room, else they stay; whoever asked sees it in the list of
-    /// moves, and is there to ask again.
-    pub(super) fn move_asked(&mut self, now: Timestamp, moves: &[Step], reason: MoveReason) {
-        for Step { stream, to, .. } in moves {
-            let record = self.cluster.streams.get(stream);
-            let epoch = record
-                .and_then(|record| record.slot.assignment())
-                .map(|owner| owner.epoch);
-            let proposal = Proposal {
-                stream: stream.clone(),
-                planned_on: epoch,
-                to: to.clone(),
-                reason,
-            };
-            self.propose(now, &proposal);
-        }
     }
 
     /// Whether operators want the stream to stay where it is.

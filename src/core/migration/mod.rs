@@ -22,6 +22,8 @@ use crate::time::Timestamp;
 
 /// Most moves that ended and are remembered.
 pub const MAX_RECENT: usize = 1_000;
+/// Most moves that were asked for and wait to begin.
+pub const MAX_PLANNED: usize = 10_000;
 /// Most workers on which streams failed after a move and that are remembered.
 const MAX_BARRED: usize = 1_000;
 
@@ -88,6 +90,8 @@ struct Bar {
 #[derive(Debug, Clone, Default)]
 pub struct Migrations {
     active: OrdMap<StreamId, Arc<Migration>>,
+    /// Asked for, and not begun.
+    planned: OrdMap<StreamId, Arc<Migration>>,
     recent: Vector<Arc<Migration>>,
     /// Where streams failed after a move.
     barred: Vector<Bar>,
@@ -105,9 +109,37 @@ impl Migrations {
         self.active.get(stream).map(|migration| &**migration)
     }
 
+    /// Moves that were asked for and have not begun, by stream.
+    pub fn planned(&self) -> impl Iterator<Item = &Migration> {
+        self.planned.values().map(|migration| &**migration)
+    }
+
+    /// The move that was asked for of a stream, and has not begun.
+    #[must_use]
+    pub fn planned_of(&self, stream: &StreamId) -> Option<&Migration> {
+        self.planned.get(stream).map(|migration| &**migration)
+    }
+
+    /// One was asked for; what was asked before for its stream is forgotten.
+    pub(crate) fn plan(&mut self, migration: Migration) {
+        self.planned.insert(migration.stream.clone(), Arc::new(migration));
+    }
+
+    /// One that was asked for has become one that is under way, or is wanted no more.
+    pub(crate) fn unplan(&mut self, stream: &StreamId) -> Option<Arc<Migration>> {
+        self.planned.remove(stream)
+    }
+
     /// Moves that ended, the newest last.
     pub fn recent(&self) -> impl DoubleEndedIterator<Item = &Migration> {
         self.recent.iter().map(|migration| &**migration)
+    }
+
+    /// Whether no other may begin, wherever it goes.
+    #[must_use]
+    pub fn is_full(&self, config: &Config) -> bool {
+        let taking = self.active().filter(|migration| migration.takes_room());
+        taking.count() >= config.max_in_fleet
     }
 
     /// Whether one more may begin. A stream that is only watched where it went takes nobody's room.
@@ -188,6 +220,7 @@ impl Migrations {
     /// Nothing is under way any more; what ended is remembered.
     pub(crate) fn new_term(&mut self) -> Self {
         self.active.clear();
+        self.planned.clear();
         std::mem::take(self)
     }
 

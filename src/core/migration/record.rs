@@ -36,7 +36,7 @@ impl Way {
 /// How far a move is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// It waits for room.
+    /// It was asked for, and waits until it can begin.
     Planned,
     /// The target is told; where the source stops first, its new assignment is being stored.
     Preparing,
@@ -152,6 +152,12 @@ impl Migration {
             overlap: None,
             detail: None,
         }
+    }
+
+    /// One that was asked for, and begins when it can.
+    pub(crate) fn planned(mut self) -> Self {
+        self.state = State::Planned;
+        self
     }
 
     /// Its state changes.

@@ -1,5 +1,6 @@
 //! What the coordinator promises, against a small world.
 
+mod asked;
 mod blame;
 mod guarantees;
 mod lead;

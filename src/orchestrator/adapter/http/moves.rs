@@ -70,7 +70,7 @@ pub(super) async fn rebalance(request: HttpRequest, shared: Data<Shared>) -> Res
     Ok(HttpResponse::Ok().json(RebalanceView::new(&cluster, now, Times(&*shared.context.clock))))
 }
 
-/// Lists moves: those under way, then those that ended under this leader, the newest first.
+/// Lists moves: those under way, those that wait to begin, then those that ended under this leader, the newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/migrations",
@@ -95,7 +95,8 @@ pub(super) async fn migrations(request: HttpRequest, shared: Data<Shared>) -> Re
     let cluster = shared.cluster();
     let times = Times(&*shared.context.clock);
     let migrations = &cluster.migrations;
-    let all = migrations.active().chain(migrations.recent().rev());
+    let open = migrations.active().chain(migrations.planned());
+    let all = open.chain(migrations.recent().rev());
     let found = all.filter(|migration| {
         let concerns = |worker: &WorkerId| migration.from == *worker || migration.to == *worker;
         stream.as_ref().is_none_or(|stream| migration.stream == *stream)
@@ -122,6 +123,7 @@ pub(super) async fn plan(request: HttpRequest, shared: Data<Shared>) -> Result<H
     let cluster = shared.cluster();
     let now = shared.context.clock.now();
     let times = Times(&*shared.context.clock);
+    let migrations = &cluster.migrations;
     let next = off_thread(cluster.clone(), move |cluster| {
         forecast::even_out(now, balancer::Config::default(), &cluster, 0)
     })
@@ -132,9 +134,9 @@ pub(super) async fn plan(request: HttpRequest, shared: Data<Shared>) -> Result<H
         .filter(|(_, drain)| drain.state == DrainState::Running);
     Ok(HttpResponse::Ok().json(PlanView {
         rebalance: RebalanceView::new(&cluster, now, times),
-        migrations: cluster
-            .migrations
+        migrations: migrations
             .active()
+            .chain(migrations.planned())
             .map(|migration| MigrationView::new(migration, times))
             .collect(),
         drains: running

@@ -300,7 +300,8 @@ impl<'a> ExplanationView<'a> {
         let worker = record.slot.worker();
         let frozen = cluster.directives.get(now, &Key::freeze(stream));
         let migrations = &cluster.migrations;
-        let history = migrations.active().chain(migrations.recent().rev());
+        let open = migrations.active().chain(migrations.planned());
+        let history = open.chain(migrations.recent().rev());
         let candidate = |seen: &'a Seen| CandidateView {
             worker: &seen.worker,
             here: worker == Some(&seen.worker),
