@@ -2,6 +2,7 @@
 //! mid-move, one listener is left.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -68,9 +69,24 @@ impl Scene {
 
     fn agent(&mut self, id: &str) {
         let data = self.orchestrator.data().to_string_lossy().into_owned();
-        let command = "ffmpeg -nostdin -loglevel error -i {source} -f null -";
-        let agent = Agent::start(&self.world, id, &["--exec", command, "--data", &data]);
+        let reader = self.world.folder().join("reader.sh");
+        let overlaps = self.overlaps();
+        // Icecast counts a listener that has gone until it next writes to it; a lock is given up when its holder ends.
+        let script = format!(
+            "if [ \"$1\" = {EXCLUSIVE} ]; then\n  exec 9>'{0}.lock'\n  \
+             flock -n 9 || {{ echo second reader >>'{0}'; exit 1; }}\nfi\n\
+             exec ffmpeg -nostdin -loglevel error -i \"$2\" -f null -\n",
+            overlaps.display()
+        );
+        std::fs::write(&reader, script).unwrap();
+        let command = format!("sh {} {{stream}} {{source}}", reader.display());
+        let agent = Agent::start(&self.world, id, &["--exec", &command, "--data", &data]);
         self.agents.push(agent);
+    }
+
+    /// Where a reader of the exclusive channel writes that it was not the only one.
+    fn overlaps(&self) -> PathBuf {
+        self.world.folder().join("overlaps")
     }
 
     async fn send(&self, method: Method, path: &str, body: &Value, status: u16) -> Value {
@@ -168,6 +184,9 @@ async fn a_drain_takes_no_available_channel_off_and_measures_the_gap_of_an_exclu
     for (mount, (fewest, _)) in seen.iter().filter(|(mount, _)| *mount != EXCLUSIVE) {
         assert!(*fewest >= 1, "{mount} had no listener for a moment: {seen:?}");
     }
+    let locked = scene.overlaps().with_extension("lock");
+    assert!(locked.exists(), "the exclusive channel was never locked");
+    assert!(!scene.overlaps().exists(), "{EXCLUSIVE} had two readers");
     let owners = scene.orchestrator.api().assignments().await.unwrap();
     assert!(owners.values().all(|owner| owner.worker == "b"), "{owners:?}");
 
@@ -186,8 +205,6 @@ async fn a_drain_takes_no_available_channel_off_and_measures_the_gap_of_an_exclu
     });
     for one in moves.await.unwrap_or_else(|reason| panic!("{reason}")) {
         assert_eq!(one["reason"], "drain", "{one}");
-        // Icecast counts a listener that has gone until it next writes to it: of an exclusive channel it cannot say
-        // that there was never a second one. That it was ended first, and for how long nobody ran it, is measured.
         let (way, measured) = if one["stream"] == EXCLUSIVE {
             ("break_before_make", "gap_ms")
         } else {
