@@ -5,6 +5,7 @@ mod backend;
 mod bad;
 mod contract;
 mod faults;
+mod moved;
 mod opening;
 mod plans;
 mod pool;

@@ -62,6 +62,9 @@ impl Target {
 
     /// Makes one connection and closes it. A pool would only say that it had none in time.
     async fn reach(&self, url: &str, timeout: Duration) -> Result<(), OpenError> {
+        if let Self::Sqlite(options) = self {
+            check_log(url, options.get_filename())?;
+        }
         let reached = tokio::time::timeout(timeout, async {
             match self {
                 Self::Postgres(options, _) => PgConnection::connect_with(options).await?.close().await,
@@ -151,6 +154,26 @@ async fn connect(
     };
     let database = database.map_err(|error| OpenError::of_open(url, &error))?;
     Ok((database, target))
+}
+
+/// A log without its database holds what was committed to a file that was moved away: SQLite would delete it with the first
+/// look at a new one.
+fn check_log(url: &str, path: &Path) -> Result<(), OpenError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let log = PathBuf::from(log);
+    let holds = log.metadata().is_ok_and(|found| found.len() > 0);
+    if !holds || path.metadata().is_ok_and(|found| found.len() > 0) {
+        return Ok(());
+    }
+    Err(OpenError::Refused {
+        url: redact_url(url),
+        reason: format!(
+            "there is a log of changes, {}, and the database that it belongs to is missing",
+            log.display()
+        ),
+        suggestion: "put the file back that was moved away, or move the log away as well to begin anew",
+    })
 }
 
 /// An empty file is a database without tables. Not left to the pool: a connection that it makes later, while the file is moved
