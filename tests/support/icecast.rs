@@ -137,11 +137,17 @@ impl Icecast {
 
     async fn listeners_of(&self, mount: &str) -> Result<BTreeSet<String>, String> {
         let url = format!("http://127.0.0.1:{}/admin/listclients?mount=/{mount}", self.port);
-        let request = self.client.get(url).basic_auth("admin", Some(PASSWORD));
-        let response = request
-            .send()
-            .await
-            .map_err(|error| format!("{mount}: {error:?}"))?;
+        // A page that comes late on a busy machine says nothing about listeners.
+        let mut tries = 0;
+        let response = loop {
+            let request = self.client.get(&url).basic_auth("admin", Some(PASSWORD));
+            tries += 1;
+            match request.send().await {
+                Ok(response) => break response,
+                Err(error) if error.is_timeout() && tries < 3 => {}
+                Err(error) => return Err(format!("{mount}: {error:?}")),
+            }
+        };
         let text = response
             .error_for_status()
             .map_err(|error| format!("{mount}: {error}"))?
