@@ -94,7 +94,7 @@ pub(crate) async fn next(subscriber: &mut Subscriber) -> Message {
     message.await.expect("no message came").unwrap()
 }
 
-async fn connected(bus: &NatsBus, wanted: bool) {
+pub(crate) async fn connected(bus: &NatsBus, wanted: bool) {
     until(GENEROUS, async || {
         (bus.connected() == wanted)
             .then_some(())

@@ -1,5 +1,6 @@
 //! A worker whose streams do what their source says, and what was seen of them.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -101,6 +102,7 @@ pub(crate) struct TestWorker {
     pub(crate) streams: Arc<Streams>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) task: JoinHandle<Result<(), WorkerError>>,
+    state_dir: Option<PathBuf>,
 }
 
 impl TestWorker {
@@ -134,12 +136,14 @@ impl TestWorker {
             unleased: AtomicU32::new(0),
         });
         let shutdown = CancellationToken::new();
+        let state_dir = options.state_dir.clone();
         let worker = Worker::new(options, streams.clone());
         let task = tokio::spawn(worker.run(shutdown.clone()));
         Self {
             streams,
             shutdown,
             task,
+            state_dir,
         }
     }
 
@@ -152,6 +156,14 @@ impl TestWorker {
     pub(crate) async fn crash(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
+        // A write to the state folder that has begun cannot be aborted and holds its lock; a process would end with it.
+        if let Some(folder) = &self.state_dir {
+            let lock = File::open(folder.join("worker.lock")).unwrap();
+            let free = until(GENEROUS, async || {
+                lock.try_lock().map_err(|error| error.to_string())
+            });
+            free.await.unwrap();
+        }
     }
 }
 
