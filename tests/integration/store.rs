@@ -4,8 +4,9 @@ mod admin;
 mod backend;
 mod bad;
 mod contract;
+mod durable;
 mod faults;
-mod moved;
+
 mod opening;
 mod plans;
 mod pool;

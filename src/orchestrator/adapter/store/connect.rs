@@ -195,6 +195,12 @@ fn settings(url: &str, options: &StoreOptions) -> ConnectOptions {
         .idle_timeout(options.idle_timeout)
         .max_lifetime(options.max_lifetime)
         .sqlx_logging(false)
+        .map_sqlx_sqlite_pool_opts(|pool| {
+            // A commit that fails, of a full disk say, ends the transaction, and the driver goes on to count it as open. It
+            // would make a savepoint of each later one, and of the first that is rolled back a transaction that nobody
+            // commits: whatever was acknowledged then would be gone with the process.
+            pool.before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+        })
         .map_sqlx_sqlite_opts(|sqlite| {
             sqlite
                 .create_if_missing(false)

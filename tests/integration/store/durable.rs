@@ -1,11 +1,12 @@
-//! A file of SQLite that was moved away for a while: what was acknowledged before and after outlives a crash.
+//! What was acknowledged outlives a crash, also after the file of SQLite was moved away, or its disk was full.
 
 use std::path::Path;
 
-use streamkeeper_core::record::{StreamWrite, WriteBatch};
+use streamkeeper_core::record::{Persisted, StreamWrite, WriteBatch};
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_orchestrator::adapter::store::{SeaStore, StoreOptions};
 use streamkeeper_orchestrator::port::Store;
+use streamkeeper_tests::disk::SmallDisk;
 use tempfile::TempDir;
 
 use super::backend::{Backend, committed, fence, lead, stream, streams};
@@ -81,4 +82,35 @@ async fn the_log_of_a_file_that_is_missing_is_kept() {
     }
     std::fs::rename(&away, &file).unwrap();
     assert_eq!(after_a_crash(&file).await, ["a"]);
+}
+
+/// A commit that the disk refuses ends its transaction, and the driver counts it as open: it would make savepoints from
+/// then on, which are never committed once one of them was rolled back.
+#[tokio::test]
+async fn what_is_written_after_the_disk_was_full_is_committed() {
+    let folder = TempDir::with_prefix("streamkeeper-full-").unwrap();
+    let disk = SmallDisk::mount(folder.path(), 4);
+    let file = disk.folder().join("test.db");
+    let url = format!("sqlite://{}", file.display());
+    let store = SeaStore::open(&url, &StoreOptions::default()).await.unwrap();
+    lead(&store, 1).await;
+    assert_eq!(store.persist(fence(1), &put("before")).await, committed());
+    disk.fill();
+    for _ in 0..3 {
+        let outcome = store.persist(fence(1), &put("refused")).await;
+        assert!(matches!(outcome, Persisted::Failed { .. }), "{outcome:?}");
+    }
+    disk.free();
+    // Connections take turns.
+    for _ in 0..4 {
+        let outcome = store.persist(fence(9), &put("fenced")).await;
+        assert!(matches!(outcome, Persisted::Fenced { .. }), "{outcome:?}");
+    }
+    for name in ["after-1", "after-2", "after-3"] {
+        assert_eq!(store.persist(fence(1), &put(name)).await, committed());
+    }
+    assert_eq!(
+        after_a_crash(&file).await,
+        ["after-1", "after-2", "after-3", "before"]
+    );
 }
