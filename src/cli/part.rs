@@ -20,10 +20,12 @@ const TAIL_BYTES: u64 = 16 * 1024;
 /// Longest wait for an orderly end.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
-/// A child process that is this same program.
+/// A child process: this same program, or one that it needs.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) name: String,
+    /// None for this one.
+    program: Option<OsString>,
     args: Vec<OsString>,
     log: PathBuf,
     child: Option<Child>,
@@ -35,10 +37,19 @@ impl Part {
     pub(crate) fn new(name: &str, args: Vec<OsString>, logs: &Path) -> Self {
         Self {
             name: name.to_owned(),
+            program: None,
             args,
             log: logs.join(format!("{name}.log")),
             child: None,
             down: None,
+        }
+    }
+
+    /// Another program.
+    pub(crate) fn of(name: &str, program: OsString, args: Vec<OsString>, logs: &Path) -> Self {
+        Self {
+            program: Some(program),
+            ..Self::new(name, args, logs)
         }
     }
 
@@ -48,9 +59,10 @@ impl Part {
         let failed =
             |error: std::io::Error| Failure::failed(format!("{}: cannot be started: {error}", self.name));
         let mut command = own_program()?;
+        let program = self.program.clone().map_or_else(crate::program, Ok)?;
         command
             .args(["tether", "KILL", &std::process::id().to_string(), "--"])
-            .arg(crate::program()?)
+            .arg(program)
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(log().map_err(failed)?)

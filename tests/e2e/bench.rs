@@ -1,6 +1,7 @@
 //! The benches say what they measured, in the form that programs read; and they leave nothing behind.
 
 use serde_json::Value;
+use streamkeeper_tests::postgres::Postgres;
 use streamkeeper_tests::program::program;
 use streamkeeper_tests::wait;
 use streamkeeper_tests::world::World;
@@ -10,11 +11,13 @@ const STREAMS: &str = "8";
 /// What half of the streams cannot be lost without.
 const LOST: f64 = 4.0;
 
-async fn failover(fault: &str) -> Value {
+async fn failover(fault: &str, more: &[&str]) -> Value {
     let world = World::new(&format!("bench-{fault}"));
     let mut bench = world.spawn("bench", program(), |command| {
         command.args(["bench", "failover", "--workers", "2", "--streams", STREAMS]);
-        command.args(["--fault", fault, "--runs", "1", "--json"]);
+        command
+            .args(["--fault", fault, "--runs", "1", "--json"])
+            .args(more);
         // The frozen are found by silence.
         command.args(["--set", "heartbeat.timeout=4s", "--set", "heartbeat.warning=3s"]);
     });
@@ -31,7 +34,7 @@ async fn failover(fault: &str) -> Value {
 
 #[tokio::test]
 async fn a_killed_worker_costs_its_own_streams_and_no_others() {
-    let report = failover("kill").await;
+    let report = failover("kill", &[]).await;
     assert_eq!(report["fault"], "kill", "{report}");
     assert_eq!(report["ownership"], "available", "{report}");
     assert_eq!(report["runs"], 1, "{report}");
@@ -59,11 +62,62 @@ async fn a_killed_worker_costs_its_own_streams_and_no_others() {
 
 #[tokio::test]
 async fn a_frozen_worker_still_reads_when_another_one_begins() {
-    let report = failover("freeze").await;
+    let report = failover("freeze", &[]).await;
     assert_eq!(report["lost"], LOST, "{report}");
     assert_eq!(report["needless_moves"], 0, "{report}");
     // It was thawed only after the others had begun.
     assert!(report["overlap_ms_max"].as_f64() > Some(1_000.0), "{report}");
+}
+
+#[tokio::test]
+async fn a_change_of_leaders_costs_no_stream() {
+    let postgres = Postgres::start().await;
+    for fault in ["leader", "step-down"] {
+        let database = fault.replace('-', "_");
+        postgres.create_database(&database);
+        let url = postgres.url_of(&database);
+        let report = failover(fault, &["--calm", "1s", "--database", &url]).await;
+        assert_eq!(report["fault"], fault.replace('-', "_"), "{report}");
+        for figure in ["lost", "needless_moves", "overlap_ms_max"] {
+            assert_eq!(report[figure].as_f64(), Some(0.0), "{figure}: {report}");
+        }
+        let number = |name: &str| report[name].as_f64().unwrap_or_default();
+        let (written, heard) = (number("first_ms_p50"), number("last_ms_p50"));
+        assert!(0.0 < written && written <= heard, "{report}");
+        let settings = &report["settings"]["serve"];
+        assert_eq!(settings["leadership.backend"], "\"nats\"", "{report}");
+        // Who hands over waits for no lease, who was killed cannot hand over.
+        let lease_ms = 6_000.0;
+        assert!(fault == "step-down" || written > lease_ms / 2.0, "{report}");
+    }
+    let used = World::new("bench-used");
+    let url = postgres.url_of("leader");
+    let said = used
+        .run(&["bench", "failover", "--fault", "leader", "--database", &url])
+        .await;
+    assert_eq!(said.code, Some(USAGE), "{said:?}");
+    assert!(said.stderr.contains("holds streams already"), "{said:?}");
+}
+
+#[tokio::test]
+async fn faults_of_leaders_need_a_database_that_two_can_share() {
+    let world = World::new("bench-alone");
+    for (args, part) in [
+        (&["--fault", "leader"][..], "--database postgres://"),
+        (
+            &["--fault", "step-down", "--database", "sqlite://x"],
+            "--database postgres://",
+        ),
+        (
+            &["--fault", "kill", "--database", "postgres://h/x"],
+            "--set database.url",
+        ),
+    ] {
+        let words: Vec<&str> = ["bench", "failover"].iter().chain(args).copied().collect();
+        let said = world.run(&words).await;
+        assert_eq!(said.code, Some(USAGE), "{said:?}");
+        assert!(said.stderr.contains(part), "{said:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
-//! An orchestrator with its own nats-server and database, and agents whose streams read from a judge: real processes,
-//! begun and ended anew for each run.
+//! One orchestrator with its own nats-server and database, or two that share them, and agents whose streams read from a
+//! judge: real processes.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use streamkeeper_orchestrator::adapter::nats::locate_server;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
@@ -33,8 +34,50 @@ pub(super) struct Plan {
     pub(super) streams: u32,
     /// As the API has it.
     pub(super) ownership: &'static str,
-    /// Settings of the orchestrator.
+    /// Settings of every orchestrator.
     pub(super) set: Vec<(String, String)>,
+    /// What two orchestrators share, beside the database that the settings name; one orchestrator needs nothing.
+    pub(super) shared: Option<Shared>,
+}
+
+/// A message server for several orchestrators.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    program: PathBuf,
+    port: u16,
+}
+
+impl Shared {
+    pub(super) async fn new() -> Result<Self, Failure> {
+        let program = locate_server(None).map_err(|error| Failure::failed(format!("bench: {error}")))?;
+        let port = free_port().await?;
+        Ok(Self { program, port })
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    fn server(&self, folder: &Path, logs: &Path) -> Part {
+        let port = self.port.to_string();
+        let mut args = words(&[
+            "--addr",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--jetstream",
+            "--store_dir",
+        ]);
+        args.push(folder.join("jetstream").into());
+        Part::of("nats-server", self.program.clone().into(), args, logs)
+    }
+}
+
+/// One of them, and where its API answers.
+#[derive(Debug)]
+pub(super) struct Orchestrator {
+    pub(super) part: Part,
+    pub(super) api: Api,
 }
 
 /// All of them.
@@ -42,9 +85,11 @@ pub(super) struct Plan {
 pub(super) struct Cluster {
     pub(super) judge: Judge,
     pub(super) agents: Vec<Part>,
+    /// One, or two of which one leads.
+    pub(super) orchestrators: Vec<Orchestrator>,
     streams: u32,
-    api: Api,
-    orchestrator: Part,
+    /// The message server that two of them share; it ends when this is dropped.
+    server: Option<Part>,
 }
 
 impl Cluster {
@@ -57,15 +102,6 @@ impl Cluster {
         std::fs::create_dir_all(&logs).map_err(|error| {
             Failure::failed(format!("bench: {}: cannot be made: {error}", logs.display()))
         })?;
-        let address = format!("127.0.0.1:{}", free_port().await?);
-        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-        let mut serve = words(&["serve", "--bind", &address, "--data"]);
-        serve.push(folder.into());
-        // Nothing is left behind by a bench that is killed.
-        serve.extend(words(&["--set", "nats.linger=0s"]));
-        for (key, value) in &plan.set {
-            serve.extend(words(&["--set", &format!("{key}={value}")]));
-        }
         let program = crate::program()?;
         let program = program.to_str().ok_or_else(|| {
             Failure::failed("bench: the path of this program is not UTF-8; copy it to another folder")
@@ -73,8 +109,15 @@ impl Cluster {
         let command = shell_words(&[program, READER, "{source}"]);
         let agents = (1..=plan.workers).map(|number| {
             let name = format!("agent-{number}");
-            let mut agent = words(&["agent", "--id", &name, "--exec", &command, "--data"]);
-            agent.push(folder.into());
+            let mut agent = words(&["agent", "--id", &name, "--exec", &command, "--state"]);
+            agent.push(folder.join(format!("state-{name}")).into());
+            match &plan.shared {
+                Some(shared) => agent.extend(words(&["--nats", &shared.url()])),
+                None => {
+                    agent.push("--data".into());
+                    agent.push(folder.into());
+                }
+            }
             // Any one of them could carry all.
             let all = plan.streams.to_string();
             agent.extend(words(&["--max-streams", &all, "--weight", &all]));
@@ -83,21 +126,36 @@ impl Cluster {
         let mut cluster = Self {
             judge,
             agents: agents.collect(),
+            orchestrators: orchestrators(plan, folder, &logs).await?,
             streams: plan.streams,
-            api: Api::new(&format!("http://{address}"))?,
-            orchestrator: Part::new("orchestrator", serve, &logs),
+            server: plan.shared.as_ref().map(|shared| shared.server(folder, &logs)),
         };
         cluster.begin(plan).await?;
         Ok(cluster)
     }
 
     async fn begin(&mut self, plan: &Plan) -> Result<(), Failure> {
-        self.orchestrator.start()?;
-        self.ask("a ready orchestrator", async |api| {
-            let ready = api.get::<Value>("/readyz").await;
-            ready.map(drop).map_err(|error| error.to_string())
-        })
-        .await?;
+        if let Some(server) = &mut self.server {
+            server.start()?;
+        }
+        for index in 0..self.orchestrators.len() {
+            self.start_orchestrator(index).await?;
+        }
+        if plan.shared.is_some() {
+            self.ask("an answer of the leader", async |api| {
+                api.get::<Value>("/api/v1/workers")
+                    .await
+                    .map(drop)
+                    .map_err(|error| error.to_string())
+            })
+            .await?;
+            let api = &self.first()?.api;
+            if !streams::all(api, "").await?.is_empty() {
+                return Err(Failure::usage(
+                    "bench: the database holds streams already; name an empty one of its own with --database",
+                ));
+            }
+        }
         for agent in &mut self.agents {
             agent.start()?;
         }
@@ -122,9 +180,8 @@ impl Cluster {
                     })
                 })
                 .collect();
-            self.api
-                .put("/api/v1/streams", &json!({ "streams": streams }))
-                .await?;
+            let api = &self.first()?.api;
+            api.put("/api/v1/streams", &json!({ "streams": streams })).await?;
         }
         self.one_reader_each().await?;
         self.ask("every stream known as running", async |api| {
@@ -136,6 +193,24 @@ impl Cluster {
             }
         })
         .await
+    }
+
+    /// Starts one, again or for the first time, and waits until it is ready.
+    pub(super) async fn start_orchestrator(&mut self, index: usize) -> Result<(), Failure> {
+        if let Some(orchestrator) = self.orchestrators.get_mut(index) {
+            orchestrator.part.start()?;
+        }
+        self.ask_at(index, "a ready orchestrator", async |api| {
+            let ready = api.get::<Value>("/readyz").await;
+            ready.map(drop).map_err(|error| error.to_string())
+        })
+        .await
+    }
+
+    fn first(&self) -> Result<&Orchestrator, Failure> {
+        self.orchestrators
+            .first()
+            .ok_or_else(|| Failure::failed("bench: there is no orchestrator"))
     }
 
     /// Waits until every stream has exactly one reader.
@@ -172,36 +247,67 @@ impl Cluster {
         }
     }
 
-    /// Asks the API again and again until it says what is waited for.
+    /// Asks again and again until the API says what is waited for. A standby sends on to the leader.
     async fn ask(
         &mut self,
         what: &str,
         ask: impl AsyncFn(&Api) -> Result<(), String>,
     ) -> Result<(), Failure> {
+        self.ask_at(0, what, ask).await
+    }
+
+    /// The same, of one orchestrator.
+    pub(super) async fn ask_at(
+        &mut self,
+        index: usize,
+        what: &str,
+        ask: impl AsyncFn(&Api) -> Result<(), String>,
+    ) -> Result<(), Failure> {
+        self.poll(index, what, ASK, ask).await
+    }
+
+    /// The same, as often as this.
+    pub(super) async fn poll<T>(
+        &mut self,
+        index: usize,
+        what: &str,
+        every: Duration,
+        ask: impl AsyncFn(&Api) -> Result<T, String>,
+    ) -> Result<T, Failure> {
         let deadline = Instant::now() + PATIENCE;
+        let orchestrator = self.orchestrators.get(index);
+        let api = orchestrator.map(|orchestrator| orchestrator.api.clone());
+        let api = api.ok_or_else(|| Failure::failed("bench: there is no such orchestrator"))?;
         loop {
-            let Err(last) = ask(&self.api).await else {
-                return Ok(());
+            let last = match ask(&api).await {
+                Ok(found) => return Ok(found),
+                Err(last) => last,
             };
             self.go_on(what, &last, deadline)?;
-            sleep(ASK).await;
+            sleep(every).await;
         }
     }
 
     /// Refuses to wait for what cannot come any more.
     fn go_on(&mut self, what: &str, last: &str, deadline: Instant) -> Result<(), Failure> {
-        if let Some(status) = self.orchestrator.ended() {
-            return Err(Failure::failed(format!(
-                "bench: the orchestrator ended by itself ({status})\n{}",
-                self.orchestrator.tail()
-            )));
+        let orchestrators = self.orchestrators.iter_mut().map(|one| &mut one.part);
+        let mut parts: Vec<&mut Part> = orchestrators.chain(&mut self.server).collect();
+        for part in &mut parts {
+            if let Some(status) = part.ended() {
+                return Err(Failure::failed(format!(
+                    "bench: {} ended by itself ({status})\n{}",
+                    part.name,
+                    part.tail()
+                )));
+            }
         }
         if Instant::now() < deadline {
             return Ok(());
         }
+        let tails: Vec<String> = parts.iter().map(|part| part.tail()).collect();
         Err(Failure::failed(format!(
             "bench: {what} did not come to be within {PATIENCE:?}: {last}\n{}",
-            self.orchestrator.tail()
+            tails.join("\n")
         )))
     }
 
@@ -216,10 +322,45 @@ impl Cluster {
             (open == 0).then_some(()).ok_or_else(|| format!("{open} read"))
         });
         none.await?;
-        self.orchestrator.terminate();
-        self.orchestrator.join().await;
+        for orchestrator in &mut self.orchestrators {
+            orchestrator.part.terminate();
+            orchestrator.part.join().await;
+        }
         Ok(())
     }
+}
+
+/// One, or two where they share a message server; each with a data folder of its own.
+async fn orchestrators(plan: &Plan, folder: &Path, logs: &Path) -> Result<Vec<Orchestrator>, Failure> {
+    let names: &[&str] = match plan.shared {
+        Some(_) => &["orchestrator-1", "orchestrator-2"],
+        None => &["orchestrator"],
+    };
+    let mut all = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        let address = format!("127.0.0.1:{}", free_port().await?);
+        let mut serve = words(&["serve", "--bind", &address, "--data"]);
+        // Nothing is left behind by a bench that is killed.
+        let mut set = vec![("nats.linger".to_owned(), "0s".to_owned())];
+        if plan.shared.is_some() {
+            serve.push(folder.join(name).into());
+            set.push(("leadership.number".to_owned(), number.to_string()));
+        } else {
+            serve.push(folder.into());
+        }
+        for (key, value) in set.iter().chain(&plan.set) {
+            serve.extend(words(&["--set", &format!("{key}={value}")]));
+        }
+        all.push(Orchestrator {
+            part: Part::new(name, serve, logs),
+            api: Api::new(&format!("http://{address}"))?,
+        });
+    }
+    Ok(all)
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
 }
 
 /// Words as a command line that is split into the same words again.

@@ -11,7 +11,7 @@ const TOLD: &[&str] = &[
     "lease.",
     "balancer.",
     "detection.",
-    "election.",
+    "leadership.",
     "database.url",
 ];
 

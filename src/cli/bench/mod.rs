@@ -3,6 +3,7 @@
 mod cluster;
 mod failover;
 mod judge;
+mod lead;
 mod machine;
 mod placement;
 mod reader;
@@ -18,7 +19,7 @@ use crate::failure::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Measures how long streams are away when their worker dies, freezes or leaves
+    /// Measures how long streams are away when their worker dies, freezes or leaves, or their leader changes
     Failover(failover::FailoverArgs),
     /// Measures how long changes of assignments take to be stored
     Store(store::StoreArgs),

@@ -1,4 +1,4 @@
-//! One run: a cluster, one fault, what it cost.
+//! One run: a cluster, one fault on one of its agents, what it cost.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use super::tally::{self, Blow, Cost};
 use crate::failure::Failure;
 
 /// How long nothing more may happen before a run is over: long enough for the balancer's next round.
-const CALM: Duration = Duration::from_secs(3);
+pub(super) const CALM: Duration = Duration::from_secs(3);
 /// Time between two heartbeats: faults of many runs are spread evenly over it.
 const BEAT: Duration = Duration::from_secs(2);
 /// The golden section spreads any number of points evenly.
 const SPREAD: f64 = 0.618_033_988_749_895;
 
-/// What is done to one agent.
+/// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Fault {
@@ -30,11 +30,32 @@ pub(super) enum Fault {
     Freeze,
     /// SIGTERM to the agent: an orderly end
     Leave,
+    /// SIGKILL to the leader of two orchestrators
+    Leader,
+    /// The leader of two orchestrators is asked to give the lead up
+    StepDown,
+}
+
+impl Fault {
+    /// Whether it hits the leader of two orchestrators, not an agent.
+    pub(super) const fn is_of_leaders(self) -> bool {
+        matches!(self, Self::Leader | Self::StepDown)
+    }
+}
+
+/// The time from a heartbeat at which run `number` of many does it.
+pub(super) fn moment(number: u32) -> Duration {
+    BEAT.mul_f64((f64::from(number) * SPREAD).fract())
 }
 
 /// Run `number` of many, from 0.
-pub(super) async fn run(cluster: &mut Cluster, fault: Fault, number: u32) -> Result<Cost, Failure> {
-    sleep(BEAT.mul_f64((f64::from(number) * SPREAD).fract())).await;
+pub(super) async fn run(
+    cluster: &mut Cluster,
+    fault: Fault,
+    number: u32,
+    calm: Duration,
+) -> Result<Cost, Failure> {
+    sleep(moment(number)).await;
     let index = number as usize % cluster.agents.len().max(1);
     let agent = cluster
         .agents
@@ -55,6 +76,9 @@ pub(super) async fn run(cluster: &mut Cluster, fault: Fault, number: u32) -> Res
         }
         Fault::Freeze => agent.signal(Signal::STOP),
         Fault::Leave => agent.signal(Signal::TERM),
+        Fault::Leader | Fault::StepDown => {
+            return Err(Failure::failed("bench: that fault hits no agent"));
+        }
     }
     let times = cluster
         .look("every lost stream read elsewhere", |visits, _| {
@@ -67,7 +91,7 @@ pub(super) async fn run(cluster: &mut Cluster, fault: Fault, number: u32) -> Res
             }
         })
         .await?;
-    sleep(CALM).await;
+    sleep(calm).await;
     let needless_moves = tally::needless_moves(&cluster.judge.visits(), &blow);
     if fault == Fault::Freeze
         && let Some(agent) = cluster.agents.get(index)
@@ -111,10 +135,11 @@ pub(super) async fn alone(
     plan: &Plan,
     fault: Fault,
     number: u32,
+    calm: Duration,
     folder: &std::path::Path,
 ) -> Result<Cost, Failure> {
     let mut cluster = Cluster::start(plan, folder).await?;
-    let cost = run(&mut cluster, fault, number).await?;
+    let cost = run(&mut cluster, fault, number, calm).await?;
     cluster.end().await?;
     Ok(cost)
 }

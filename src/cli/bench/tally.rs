@@ -1,6 +1,6 @@
 //! What the judge's log says of one fault, and many of them together. Pure: visits in, figures out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -76,6 +76,15 @@ pub(super) fn needless_moves(visits: &[Visit], blow: &Blow) -> usize {
         moves += usize::from(healthy && visit.from_us > blow.at_us);
     }
     moves
+}
+
+/// Streams whose reading was broken off, or begun anew, since then.
+pub(super) fn disturbed(visits: &[Visit], since_us: u64) -> usize {
+    let touched = visits
+        .iter()
+        .filter(|visit| visit.from_us >= since_us || visit.to_us.is_some_and(|to| to >= since_us));
+    let streams: BTreeSet<&str> = touched.map(|visit| visit.stream.as_str()).collect();
+    streams.len()
 }
 
 /// The longest time for which a stream had two readers.
@@ -183,6 +192,14 @@ mod tests {
             ("s", "c", 170, None),
         ];
         assert_eq!(needless(&again), 1);
+    }
+
+    #[test]
+    fn streams_that_end_or_begin_are_disturbed() {
+        let disturbed = |visits: &[(&str, &str, u64, Option<u64>)]| disturbed(&log(visits), 100_000);
+        assert_eq!(disturbed(&[("s", "a", 1, None), ("t", "a", 1, Some(99))]), 0);
+        assert_eq!(disturbed(&[("s", "a", 1, Some(104)), ("s", "a", 105, None)]), 1);
+        assert_eq!(disturbed(&[("s", "a", 1, Some(104)), ("t", "b", 105, None)]), 2);
     }
 
     #[test]

@@ -17,4 +17,4 @@ pub use address::{NatsError, NatsSettings};
 pub use advisories::watch_advisories;
 pub use bus::NatsBus;
 pub use leader_key::NatsLeaderKey;
-pub use managed::{ManagedError, ManagedNats, ManagedOptions, linger_main};
+pub use managed::{ManagedError, ManagedNats, ManagedOptions, linger_main, locate_server};

@@ -16,7 +16,10 @@ const FOLDERS: &[&str] = &[
 ];
 
 /// The given program, or the first one found.
-pub(super) fn locate(given: Option<&Path>) -> Result<PathBuf, ManagedError> {
+///
+/// # Errors
+/// When it is no program, or none is found.
+pub fn locate(given: Option<&Path>) -> Result<PathBuf, ManagedError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     match given {
         // A bare name is searched for on the PATH, as in a shell.

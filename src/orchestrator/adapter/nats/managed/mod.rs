@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use linger::linger_main;
+pub use locate::locate as locate_server;
 
 use self::config::Credentials;
 use self::launch::Launcher;
