@@ -19,6 +19,7 @@ mod owner_lost;
 mod refusals;
 mod restored;
 mod secured;
+mod silent_database;
 mod start;
 mod survival;
 mod writes;

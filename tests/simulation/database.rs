@@ -22,6 +22,8 @@ pub(crate) struct Transaction {
     pub(crate) life: u64,
     /// Nobody waits for the answer any more.
     pub(crate) abandoned: bool,
+    /// Grants in it that no worker had been told of when it was sent, where it hangs.
+    pub(crate) untold: Vec<(StreamId, Epoch)>,
     pub(crate) wish: Wish,
 }
 

@@ -63,6 +63,7 @@ const MUST_HAPPEN: &[&str] = &[
     "ambiguous commit that was not made",
     "transaction without an answer",
     "transaction that hangs",
+    "stream started before a silent database answered",
     "transaction after everybody gave it up",
     "change of which nobody knows",
     "change refused",

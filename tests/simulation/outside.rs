@@ -3,9 +3,9 @@
 use streamkeeper_core::consistency_checker::{self, Part};
 use streamkeeper_core::coordinator::{self, Event as CoordinatorEvent};
 use streamkeeper_core::election;
-use streamkeeper_core::record::{Fence, Persisted, WriteBatch};
+use streamkeeper_core::record::{AssignmentWrite, Fence, Persisted, WriteBatch};
 use streamkeeper_core::router::Input;
-use streamkeeper_protocol::Term;
+use streamkeeper_protocol::{Epoch, StreamId, Term};
 
 use crate::database::{Transaction, Wish};
 use crate::orchestrator::Work;
@@ -61,13 +61,29 @@ impl World {
             let event = unknown(&wish);
             self.answer(index, life, OPERATION_TIMEOUT_MS, event);
         }
+        let untold = if hangs { self.untold(&wish) } else { Vec::new() };
         let transaction = Transaction {
             orchestrator: index,
             life,
             abandoned,
+            untold,
             wish,
         };
         self.after(delay, Happening::Store(Box::new(transaction)));
+    }
+
+    /// Its grants under epochs that nobody has seen.
+    fn untold(&self, wish: &Wish) -> Vec<(StreamId, Epoch)> {
+        let Wish::Persist { batch, .. } = wish else {
+            return Vec::new();
+        };
+        let grants = batch.assignments.iter().filter_map(|write| match write {
+            AssignmentWrite::Put { stream, assignment } => Some((stream.clone(), assignment.epoch)),
+            AssignmentWrite::Restore { .. } | AssignmentWrite::Clear { .. } => None,
+        });
+        grants
+            .filter(|(stream, epoch)| !self.is_known(stream, *epoch))
+            .collect()
     }
 
     /// A transaction reaches the database.
@@ -76,8 +92,13 @@ impl World {
             orchestrator: index,
             life,
             abandoned,
+            untold,
             wish,
         } = transaction;
+        if untold.iter().any(|(stream, epoch)| self.is_known(stream, *epoch)) {
+            self.sometimes
+                .saw("stream started before a silent database answered");
+        }
         if abandoned {
             self.sometimes.saw("transaction after everybody gave it up");
         }

@@ -1,13 +1,46 @@
-//! Transactions without an answer: memory may be wrong about the database until everything was read again.
+//! Transactions without an answer: memory may be wrong about the database until everything was read again. A database that
+//! only takes long is waited for, but not by streams whose worker is gone.
+
+use streamkeeper_protocol::StreamId;
 
 use super::apply::Planned;
 use super::{Command, Coordinator};
 use crate::cluster::Slot;
-use crate::record::AssignmentWrite;
+use crate::record::{Assignment, AssignmentWrite};
 use crate::request::ApplyError;
 use crate::time::Timestamp;
 
 impl Coordinator {
+    /// When the database has said nothing for so long that streams fail over without it.
+    pub(super) fn silent_at(&self) -> Option<Timestamp> {
+        let since = self.writes.waits_since().filter(|_| !self.silent);
+        since.map(|since| since + self.config.silent_after)
+    }
+
+    /// The database may have died without a word. The transaction is waited for as before, and its answer counts, whatever
+    /// it is: a grant that took effect and was not stored is stored later, and one that nobody can tell of is read again.
+    /// That a database is slow takes nothing from anybody else: no term ends, and no change is given up.
+    pub(super) fn fell_silent(&mut self, now: Timestamp) {
+        self.silent = true;
+        self.outage(now, "no answer yet");
+        let flying = self.writes.in_flight.as_ref();
+        let flying = flying.map_or(&[][..], |in_flight| &in_flight.batch.assignments);
+        let all = flying.iter().chain(self.writes.assignments.values());
+        let grants: Vec<(StreamId, Assignment)> = all
+            .filter_map(|write| match write {
+                AssignmentWrite::Put { stream, assignment } => Some((stream.clone(), assignment.clone())),
+                AssignmentWrite::Restore { .. } | AssignmentWrite::Clear { .. } => None,
+            })
+            .collect();
+        for (stream, assignment) in grants {
+            let slot = self.cluster.streams.get(&stream).map(|record| &record.slot);
+            let waits = matches!(slot, Some(Slot::Committing { next, .. }) if *next == assignment);
+            if waits && self.fails_over_from_memory(&stream) {
+                self.granted(now, &stream, assignment);
+            }
+        }
+    }
+
     /// A transaction has no answer, and is waited for no longer.
     pub(super) fn unanswered(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         match self.writes.in_flight.take_if(|flying| flying.batch.is_empty()) {

@@ -143,6 +143,7 @@ impl Coordinator {
         self.fence = None;
         self.taking = None;
         self.doubtful = false;
+        self.silent = false;
         self.seats.clear();
         self.homing.clear();
         self.behind.clear();

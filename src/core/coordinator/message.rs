@@ -30,6 +30,8 @@ pub struct Config {
     pub drift: f64,
     /// Added to every wait for a lease to end.
     pub margin: Duration,
+    /// After this time without an answer to a transaction, available streams fail over from memory.
+    pub silent_after: Duration,
     /// After this time a transaction without an answer counts as ambiguous.
     pub persist_timeout: Duration,
     /// Pause after a failed transaction or takeover.
@@ -57,6 +59,7 @@ impl Default for Config {
             kill_margin: Duration::from_millis(DEFAULT_KILL_MARGIN_MS),
             drift: 0.01,
             margin: Duration::from_millis(500),
+            silent_after: Duration::from_millis(1_500),
             persist_timeout: Duration::from_secs(10),
             retry_delay: Duration::from_secs(1),
             calm_after_failure: Duration::from_secs(60),

@@ -87,6 +87,8 @@ pub struct Coordinator {
     failed_at: Option<Timestamp>,
     /// A transaction got no answer: memory may be wrong about the database, until everything is read again.
     doubtful: bool,
+    /// A transaction has waited for its answer for long, and none was stored since.
+    silent: bool,
     /// Transactions that failed since one succeeded.
     failures: u32,
     /// When workers that are gone are looked through next.
@@ -130,6 +132,7 @@ impl Coordinator {
             moves_at: None,
             failed_at: None,
             doubtful: false,
+            silent: false,
             failures: 0,
             forget_at: None,
             highest_term: Term::ZERO,
@@ -237,6 +240,7 @@ impl Machine for Coordinator {
             self.retry_at,
             self.forget_at,
             self.writes.deadline(),
+            self.silent_at(),
             check,
             in_grace,
             snapshot,
@@ -336,6 +340,9 @@ impl Coordinator {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
             self.ask_again(out);
+        }
+        if self.silent_at().is_some_and(|at| at <= now) {
+            self.fell_silent(now);
         }
         if self.writes.deadline().is_some_and(|at| at <= now) {
             self.unanswered(now, out);

@@ -233,7 +233,7 @@ impl Coordinator {
         let Some(mut next) = self.next_assignment(to) else {
             return;
         };
-        if mutant::on(Mutant::MemoryKeepsEpoch) && (self.doubtful || self.failures > 0) {
+        if mutant::on(Mutant::MemoryKeepsEpoch) && (self.doubtful || self.silent || self.failures > 0) {
             let record = self.cluster.streams.get(stream);
             let last = record.and_then(|record| record.slot.assignment());
             next.epoch = last.map_or(next.epoch, |last| last.epoch);
@@ -252,7 +252,8 @@ impl Coordinator {
         if unstored {
             self.update_stream(stream, |record| record.claimed = true);
         }
-        if self.doubtful || mutant::on(Mutant::TellBeforeStore) {
+        let told = self.doubtful || (self.silent && self.fails_over_from_memory(stream));
+        if told || mutant::on(Mutant::TellBeforeStore) {
             self.granted(now, stream, next);
         }
     }

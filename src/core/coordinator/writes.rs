@@ -41,6 +41,7 @@ pub(super) struct Writes {
 #[derive(Debug)]
 pub(super) struct InFlight {
     ticket: u64,
+    since: Timestamp,
     deadline: Timestamp,
     pub(super) batch: WriteBatch,
     pub(super) planned: Vec<Planned>,
@@ -61,6 +62,11 @@ impl Writes {
     pub(super) fn clear(&mut self, stream: StreamId, epoch: Epoch) {
         self.assignments
             .insert(stream.clone(), AssignmentWrite::Clear { stream, epoch });
+    }
+
+    /// Since when an answer is waited for.
+    pub(super) fn waits_since(&self) -> Option<Timestamp> {
+        self.in_flight.as_ref().map(|in_flight| in_flight.since)
     }
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {
@@ -114,6 +120,7 @@ impl Coordinator {
                 });
                 self.writes.in_flight = Some(InFlight {
                     ticket,
+                    since: now,
                     deadline,
                     batch,
                     planned,
@@ -180,6 +187,7 @@ impl Coordinator {
     fn committed(&mut self, now: Timestamp, in_flight: InFlight, out: &mut Vec<Command>) {
         self.outage_over();
         self.failures = 0;
+        self.silent = false;
         if !in_flight.batch.is_empty() {
             self.writes.committed += 1;
         }
@@ -266,10 +274,10 @@ impl Coordinator {
     }
 
     /// Whether a grant takes effect although the database does not take it: it is stored later, unless a successor decides
-    /// otherwise (OWNERSHIP rule 16). Once may be chance; then a stream is better started under a stored epoch.
+    /// otherwise (OWNERSHIP rule 16). A failure may be chance; then a stream is better started under a stored epoch.
     pub(super) fn fails_over_from_memory(&self, stream: &StreamId) -> bool {
         let record = self.cluster.streams.get(stream);
-        (self.doubtful || self.failures >= FAILURES_OF_AN_OUTAGE)
+        (self.doubtful || self.silent || self.failures >= FAILURES_OF_AN_OUTAGE)
             && record.is_some_and(|record| {
                 let allowed = !record.is_exclusive() || mutant::on(Mutant::ExclusiveFromMemory);
                 allowed && record.spec.enabled && !record.reason.is_given_up()

@@ -114,6 +114,7 @@ pub(super) fn actors(config: &Config) -> Settings {
             disconnect_grace: config.heartbeat.disconnect_grace,
             check_interval: config.heartbeat.check_interval,
             mass_failure_share: config.heartbeat.mass_failure_share,
+            silent_after: config.database.silent_after,
             mass_failure_count: config.heartbeat.mass_failure_count,
             mass_failure_max_hold: config.heartbeat.mass_failure_max_hold,
         },

@@ -50,7 +50,7 @@ pub(super) fn check(
 }
 
 fn durations(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], Duration); 24] = [
+    let above_zero: [(&'static [&'static str], Duration); 25] = [
         (&["http.change_timeout"], config.http.change_timeout),
         (&["nats.connect_timeout"], config.nats.connect_timeout),
         (&["database.start_timeout"], config.database.start_timeout),
@@ -60,6 +60,7 @@ fn durations(config: &Config, broken: &mut Vec<Broken>) {
         (&["database.max_lifetime"], config.database.max_lifetime),
         (&["database.read_timeout"], config.database.read_timeout),
         (&["database.operation_timeout"], config.database.operation_timeout),
+        (&["database.silent_after"], config.database.silent_after),
         (&["database.bulk_timeout"], config.database.bulk_timeout),
         (&["database.migration_timeout"], config.database.migration_timeout),
         (&["database.long_transaction"], config.database.long_transaction),

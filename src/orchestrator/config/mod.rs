@@ -108,6 +108,9 @@ pub struct Database {
     /// How long one write may take.
     #[serde(with = "humantime_serde")]
     pub operation_timeout: Duration,
+    /// Without an answer to a write for so long, `available` streams fail over before it is stored.
+    #[serde(with = "humantime_serde")]
+    pub silent_after: Duration,
     /// How long reading or writing whole tables may take.
     #[serde(with = "humantime_serde")]
     pub bulk_timeout: Duration,

@@ -60,6 +60,11 @@ impl Epochs {
 }
 
 impl World {
+    /// Whether a stream was ever started, or stored, under this epoch.
+    pub(crate) fn is_known(&self, stream: &StreamId, epoch: Epoch) -> bool {
+        self.watch.epochs.named.contains_key(&(stream.clone(), epoch))
+    }
+
     pub(super) fn check_start(&mut self, index: usize, stream: &StreamId, epoch: Epoch, exclusive: bool) {
         let node = &mut self.nodes[index];
         let (worker, session) = (&node.id, node.session_id);

@@ -13,6 +13,7 @@ mod performance;
 mod repairs;
 mod restored;
 mod returns;
+mod silence;
 mod world;
 
 use super::*;

@@ -17,7 +17,7 @@ impl World {
         }
     }
 
-    fn try_again(&mut self, to: &str) {
+    pub(super) fn try_again(&mut self, to: &str) {
         self.now += 2_000;
         self.send(Event::Tick);
         self.place_all(to);

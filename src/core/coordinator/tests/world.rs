@@ -34,7 +34,7 @@ pub(super) struct World {
     pub(super) away: bool,
     /// The database says nothing, until `answer` speaks for it.
     pub(super) silent: bool,
-    unanswered: Option<(Fence, u64)>,
+    pub(super) unanswered: Option<(Fence, u64, Vec<AssignmentWrite>)>,
     /// Transactions that wrote something under the present fence.
     pub(super) transactions: u64,
     /// Whom the failure detector was asked for.
@@ -124,8 +124,8 @@ impl World {
                     },
                 })
             }
-            Command::Persist { ticket, fence, .. } if self.silent => {
-                self.unanswered = Some((fence, ticket));
+            Command::Persist { ticket, fence, batch } if self.silent => {
+                self.unanswered = Some((fence, ticket, batch.assignments));
                 None
             }
             Command::Persist { ticket, fence, .. } if self.away && self.broken.is_empty() => {
@@ -178,7 +178,7 @@ impl World {
 
     /// What the database says at last to the transaction that it was silent about.
     pub(super) fn answer(&mut self, outcome: Persisted) {
-        let (fence, ticket) = self.unanswered.take().unwrap();
+        let (fence, ticket, _) = self.unanswered.take().unwrap();
         self.transactions += u64::from(matches!(outcome, Persisted::Committed { .. }));
         self.send(Event::Persisted {
             fence,
