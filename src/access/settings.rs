@@ -17,6 +17,9 @@ pub enum Naming {
     Field,
     /// `nats.password_file`, as in the orchestrator's configuration.
     Setting,
+    /// `nats.system_password_file`: the orchestrator's login to the server's system account. What is not of the login has
+    /// its usual name.
+    System,
     /// `STREAMKEEPER_NATS_PASSWORD_FILE`, as the agent's variable.
     Variable,
 }
@@ -29,6 +32,10 @@ impl Naming {
         match self {
             Self::Field => field.to_owned(),
             Self::Setting => setting.to_owned(),
+            Self::System if LOGINS.contains(&setting) || PASSWORDS.contains(&setting) => {
+                format!("nats.system_{field}")
+            }
+            Self::System => setting.to_owned(),
             Self::Variable => format!("STREAMKEEPER_NATS_{}", field.to_uppercase()),
         }
     }
@@ -212,6 +219,13 @@ impl Access {
         let urls = name("nats.urls");
         match trouble {
             Trouble::Passing => None,
+            Trouble::Refused if self.naming == Naming::System => Some(format!(
+                "refuses {who} of the system account; give what it asks for: {} with {}, {} or {}",
+                name("nats.user"),
+                name("nats.password_file"),
+                name("nats.nkey_seed_file"),
+                name("nats.credentials_file"),
+            )),
             Trouble::Refused => Some(format!(
                 "refuses {who}; give what it asks for: {} with {}, {}, {}, {} (it may be expired or revoked), or a \
                  login in {urls} (nats://user:password@host:4222)",
@@ -295,6 +309,7 @@ mod tests {
         for (naming, user, password) in [
             (Naming::Field, "user", "password_file"),
             (Naming::Setting, "nats.user", "nats.password_file"),
+            (Naming::System, "nats.system_user", "nats.system_password_file"),
             (
                 Naming::Variable,
                 "STREAMKEEPER_NATS_USER",

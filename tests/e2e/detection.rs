@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
 use streamkeeper_tests::http::{self, Api};
 use streamkeeper_tests::nats::NatsServer;
+use streamkeeper_tests::ports::free_port;
+use streamkeeper_tests::process::{Process, find_program};
 use streamkeeper_tests::wait;
 use streamkeeper_tests::world::World;
 use tokio::net::{TcpListener, TcpStream};
@@ -87,6 +89,51 @@ async fn the_managed_server_tells_whose_connection_ended() {
     kill_without_proof(&world, &mut a);
     all_run_on(&world, &b).await;
     assert_eq!(losses(&api).await, BTreeMap::from([("advisory".to_owned(), 1)]));
+}
+
+/// A server with accounts, as somebody else runs it: everybody of ours in one, the system in another.
+fn foreign_server(world: &World) -> (Process, String) {
+    let port = free_port();
+    let config = format!(
+        "listen: \"127.0.0.1:{port}\"\n\
+         accounts {{\n\
+           OURS {{ users: [ {{ user: keeper, password: k-secret }}, {{ user: worker, password: w-secret }} ] }}\n\
+           SYS {{ users: [ {{ user: watcher, password: s-secret }} ] }}\n\
+         }}\nsystem_account: SYS\n"
+    );
+    let config = world.write("nats.conf", &config);
+    let server = world.spawn("nats", &find_program("nats-server"), |command| {
+        command.arg("-c").arg(config);
+    });
+    (server, format!("127.0.0.1:{port}"))
+}
+
+#[tokio::test]
+async fn a_foreign_server_tells_it_to_who_knows_its_system_account() {
+    let world = World::new("foreign");
+    let (_server, address) = foreign_server(&world);
+    let password = world.write("system.password", "s-secret\n");
+    let set = format!("nats.system_password_file={}", password.display());
+    let ours = format!("nats://keeper:k-secret@{address}");
+    let known = [
+        "--nats",
+        &ours,
+        "--set",
+        "nats.system_user=watcher",
+        "--set",
+        &set,
+    ];
+    let orchestrator = Orchestrator::start(&world, &[&known, PATIENT].concat()).await;
+    let api = orchestrator.api();
+    let url = format!("nats://worker:w-secret@{address}");
+    let [mut a, b] = ["foreign-a", "foreign-b"]
+        .map(|id| Agent::start(&world, id, &["--exec", "sleep {source}", "--nats", &url]));
+    declare_sleepers(&api).await;
+    kill_without_proof(&world, &mut a);
+    all_run_on(&world, &b).await;
+    assert_eq!(losses(&api).await, BTreeMap::from([("advisory".to_owned(), 1)]));
+    let log = orchestrator.process().output();
+    assert!(!log.contains("s-secret"), "{log}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use streamkeeper_access::without_login;
 use streamkeeper_core::consistency_checker::{FindingKind, Policies, Policy};
 use streamkeeper_core::{
     alert_manager, balancer, consistency_checker, coordinator, election, heartbeat_tracker, migration,
@@ -82,6 +83,27 @@ pub(super) fn nats(config: &Config, managed: Option<&ManagedNats>, id: &Orchestr
     }
 }
 
+/// How the ends of connections are heard; nothing where nobody tells them, or nobody wants to know.
+pub(super) fn advisories(
+    config: &Config,
+    managed: Option<&ManagedNats>,
+    id: &OrchestratorId,
+) -> Option<NatsSettings> {
+    let name = format!("streamkeeper {id} advisories");
+    match managed {
+        _ if !config.heartbeat.advisories => None,
+        Some(managed) => Some(managed.system_settings(name)),
+        None => config.nats.system_access().map(|access| NatsSettings {
+            // A login in the URL is that of another account.
+            urls: config.nats.urls.iter().map(|url| without_login(url)).collect(),
+            access,
+            prefix: config.nats.prefix.clone(),
+            name,
+            connect_timeout: config.nats.connect_timeout,
+        }),
+    }
+}
+
 pub(super) fn actors(config: &Config) -> Settings {
     Settings {
         election: election(config),
@@ -92,6 +114,7 @@ pub(super) fn actors(config: &Config) -> Settings {
             margin: config.lease.margin,
             stop_budget: config.lease.stop_budget,
             kill_margin: config.lease.kill_margin,
+            silent_after: config.database.silent_after,
             // The store gives up first, so that this one is only for answers that never come.
             persist_timeout: config.database.operation_timeout * 3,
             balancer: balancer(config),
@@ -114,7 +137,6 @@ pub(super) fn actors(config: &Config) -> Settings {
             disconnect_grace: config.heartbeat.disconnect_grace,
             check_interval: config.heartbeat.check_interval,
             mass_failure_share: config.heartbeat.mass_failure_share,
-            silent_after: config.database.silent_after,
             mass_failure_count: config.heartbeat.mass_failure_count,
             mass_failure_max_hold: config.heartbeat.mass_failure_max_hold,
         },

@@ -143,7 +143,8 @@ pub struct Heartbeat {
     /// How long a worker that does not listen any more may take to come back before it is lost.
     #[serde(with = "humantime_serde")]
     pub disconnect_grace: Duration,
-    /// Whether the managed message server tells which workers' connections end.
+    /// Whether the message server tells which workers' connections end: the managed one, or one whose system account is
+    /// given.
     pub advisories: bool,
     /// Time between two looks.
     #[serde(with = "humantime_serde")]

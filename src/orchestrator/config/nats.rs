@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use streamkeeper_access::{Access, Naming};
+use streamkeeper_access::{Access, Naming, without_login};
 
 use super::check::Broken;
 
@@ -45,6 +45,21 @@ pub struct Nats {
     /// The private key of `tls_cert_file` (PEM).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_key_file: Option<PathBuf>,
+    /// User of the server's system account, which tells which workers' connections end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_user: Option<String>,
+    /// Password of that user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_password: Option<Secret>,
+    /// File with that password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_password_file: Option<PathBuf>,
+    /// Credentials file (`.creds`) of a user of the system account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_credentials_file: Option<PathBuf>,
+    /// File with the seed of an nkey of the system account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_nkey_seed_file: Option<PathBuf>,
     /// First tokens of every subject.
     pub prefix: String,
     /// The `nats-server` program for the managed one; found on the usual paths where it is not set.
@@ -59,7 +74,15 @@ pub struct Nats {
 }
 
 /// Settings that are never shown.
-pub(super) const SECRETS: &[&str] = &["nats.password", "nats.token"];
+pub(super) const SECRETS: &[&str] = &["nats.password", "nats.token", "nats.system_password"];
+/// Who we are in the system account.
+const SYSTEM: &[&str] = &[
+    "nats.system_user",
+    "nats.system_password",
+    "nats.system_password_file",
+    "nats.system_credentials_file",
+    "nats.system_nkey_seed_file",
+];
 /// What is shown in place of a secret.
 const HIDDEN: &str = "***";
 
@@ -92,12 +115,11 @@ impl Nats {
     /// Login and certificates.
     #[must_use]
     pub fn access(&self) -> Access {
-        let reveal = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
         Access {
             user: self.user.clone(),
-            password: reveal(&self.password),
+            password: reveal(self.password.as_ref()),
             password_file: self.password_file.clone(),
-            token: reveal(&self.token),
+            token: reveal(self.token.as_ref()),
             token_file: self.token_file.clone(),
             credentials_file: self.credentials_file.clone(),
             nkey_seed_file: self.nkey_seed_file.clone(),
@@ -107,10 +129,46 @@ impl Nats {
             naming: Naming::Setting,
         }
     }
+
+    /// Login to the system account, with the same certificates; none where it is not given.
+    #[must_use]
+    pub fn system_access(&self) -> Option<Access> {
+        let login = self.system_login();
+        let none = Access {
+            naming: Naming::System,
+            ..Access::default()
+        };
+        (login != none).then(|| Access {
+            tls_ca_file: self.tls_ca_file.clone(),
+            tls_cert_file: self.tls_cert_file.clone(),
+            tls_key_file: self.tls_key_file.clone(),
+            ..login
+        })
+    }
+
+    fn system_login(&self) -> Access {
+        Access {
+            user: self.system_user.clone(),
+            password: reveal(self.system_password.as_ref()),
+            password_file: self.system_password_file.clone(),
+            credentials_file: self.system_credentials_file.clone(),
+            nkey_seed_file: self.system_nkey_seed_file.clone(),
+            naming: Naming::System,
+            ..Access::default()
+        }
+    }
+}
+
+fn reveal(secret: Option<&Secret>) -> Option<String> {
+    secret.map(|secret| secret.reveal().to_owned())
 }
 
 /// Logins and certificates that contradict each other.
 pub(super) fn check(nats: &Nats, broken: &mut Vec<Broken>) {
     let problems = nats.access().problems(&nats.urls).into_iter();
     broken.extend(problems.map(|problem| (problem.settings, problem.text)));
+    // A login in the URL is that of another account.
+    let urls: Vec<String> = nats.urls.iter().map(|url| without_login(url)).collect();
+    let problems = nats.system_login().problems(&urls).into_iter();
+    broken.extend(problems.map(|problem| (SYSTEM, problem.text)));
 }

@@ -10,7 +10,12 @@ use super::load::ConfigError;
 /// What a reference begins with; the path follows.
 const SCHEME: &str = "file:";
 /// Settings whose value may be a reference.
-const SECRET: &[&str] = &["database.url", "nats.password", "nats.token"];
+const SECRET: &[&str] = &[
+    "database.url",
+    "nats.password",
+    "nats.token",
+    "nats.system_password",
+];
 /// Most bytes of a secret; a path that names something else is no secret.
 const MAX_BYTES: u64 = 64 * 1024;
 

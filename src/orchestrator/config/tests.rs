@@ -242,6 +242,7 @@ fn a_missing_file_is_named() {
 /// Settings without a default; the second list contradicts the first.
 const OPTIONAL: [&str; 2] = [
     "[http]\nprobe_bind = \"127.0.0.1:1\"\napi_url = \"http://o\"\n[leadership]\nnumber = 3\n[nats]\nserver = \"/x\"\nurls = [\"tls://h\"]\nuser = \"u\"\npassword = \"s3cret\"\n\
+     system_user = \"u\"\nsystem_password = \"s3cret\"\n\
      tls_ca_file = \"/ca\"\ntls_cert_file = \"/cert\"\ntls_key_file = \"/key\"\n",
     "[nats]\nurls = [\"nats://u@h\"]\npassword_file = \"/p\"\ntoken_file = \"/t\"\n",
 ];
@@ -252,7 +253,12 @@ fn every_optional_setting_is_known() {
     let external =
         |login: &str| load(&format!("[nats]\nurls = [\"nats://h\"]\n{login}\n"), &[], &[]).unwrap();
     let third = external("token = \"s3cret\"");
-    let [fourth, fifth] = ["credentials_file = \"/c\"", "nkey_seed_file = \"/n\""].map(external);
+    let [fourth, fifth, sixth] = [
+        "credentials_file = \"/c\"\nsystem_credentials_file = \"/c\"",
+        "nkey_seed_file = \"/n\"\nsystem_nkey_seed_file = \"/n\"",
+        "system_user = \"u\"\nsystem_password_file = \"/p\"",
+    ]
+    .map(external);
     // A new optional setting has to be set above: this fails to compile until it is named here.
     let super::Http {
         bind: _,
@@ -277,6 +283,11 @@ fn every_optional_setting_is_known() {
         token_file: _,
         credentials_file: _,
         nkey_seed_file: _,
+        system_user,
+        system_password,
+        system_password_file: _,
+        system_credentials_file: _,
+        system_nkey_seed_file: _,
         tls_ca_file,
         tls_cert_file,
         tls_key_file,
@@ -286,11 +297,17 @@ fn every_optional_setting_is_known() {
         connect_timeout: _,
     } = &first.config.nats;
     assert!(probe_bind.is_some() && server.is_some() && user.is_some() && password.is_some());
+    assert!(system_user.is_some() && system_password.is_some());
+    let system = |loaded: &super::Loaded| loaded.config.nats.system_access();
+    assert!(system(&fourth).is_some_and(|access| access.credentials_file.is_some()));
+    assert!(system(&fifth).is_some_and(|access| access.nkey_seed_file.is_some()));
+    assert!(system(&sixth).is_some_and(|access| access.password_file.is_some()));
+    assert!(system(&third).is_none() && system(&first).is_some_and(|access| access.tls_ca_file.is_some()));
     assert!(tls_ca_file.is_some() && tls_cert_file.is_some() && tls_key_file.is_some());
     assert!(second.config.nats.password_file.is_some() && second.config.nats.token_file.is_some());
     assert!(third.config.nats.token.is_some());
     assert!(fourth.config.nats.credentials_file.is_some() && fifth.config.nats.nkey_seed_file.is_some());
-    for loaded in [first, second, third, fourth, fifth] {
+    for loaded in [first, second, third, fourth, fifth, sixth] {
         let written = toml::Value::try_from(&loaded.config).unwrap();
         let mut keys = BTreeSet::new();
         for (section, value) in written.as_table().unwrap() {
@@ -328,6 +345,20 @@ fn logins_of_the_message_server_must_agree() {
                 "nats.user, nats.credentials_file and nats.nkey_seed_file are set",
                 "nats.user: a user needs a password",
                 ":6: nats.tls_cert_file",
+            ],
+        ),
+        (
+            "system_password = \"s3cret\"\nsystem_password_file = \"/p\"",
+            &[
+                "nats.system_password and nats.system_password_file are both set",
+                "set nats.system_user",
+            ],
+        ),
+        (
+            "system_nkey_seed_file = \"/n\"\nsystem_user = \"u\"",
+            &[
+                "nats.system_user and nats.system_nkey_seed_file are set",
+                ":4: nats.system_user",
             ],
         ),
         (

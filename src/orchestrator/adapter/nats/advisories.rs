@@ -47,6 +47,9 @@ pub fn watch_advisories(
         settings.access.clone(),
         settings.name.clone(),
     );
+    for warning in access.warnings() {
+        tracing::warn!("{warning}");
+    }
     Ok(async move {
         let mut attempt = 0_u32;
         let mut told = false;
