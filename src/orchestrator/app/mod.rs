@@ -185,7 +185,7 @@ impl Parts {
         let api_url = config.http.api_url.clone().unwrap_or_else(own_url);
         let cluster = actors.view().cluster;
         let mut tasks = JoinSet::new();
-        if let Some(system) = settings::advisories(&config, managed.as_ref(), &id) {
+        if let Some(system) = settings::advisories(config, managed.as_ref(), &id) {
             tasks.spawn(watch_advisories(&system, inbox)?);
         }
         tasks.spawn(beacons(bus.clone(), cluster, id, api_url.clone()));
