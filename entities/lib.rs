@@ -1,5 +1,6 @@
 //! sea-orm entities, without logic.
 
+pub mod alert;
 pub mod assignment;
 pub mod directive;
 pub mod leadership;

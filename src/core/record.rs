@@ -2,6 +2,7 @@
 
 use streamkeeper_protocol::{Epoch, SessionId, StreamId, Term, WorkerId};
 
+use crate::alert_manager::Inherited;
 use crate::directive::DirectiveWrite;
 use crate::spec::StreamSpec;
 
@@ -130,6 +131,8 @@ pub struct Loaded {
     pub assignments: Vec<(StreamId, Assignment)>,
     /// Directives that stand, as they would be ordered now.
     pub directives: Vec<DirectiveWrite>,
+    /// Alerts of the leaderships before.
+    pub inherited: Inherited,
 }
 
 /// A part of what is stored, in the order of the streams' names. Read without a lock, so that it may be older than what

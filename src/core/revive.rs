@@ -24,6 +24,8 @@ pub struct Outliving {
     pub cluster: ClusterState,
     /// The newest findings.
     pub findings: Vec<Finding>,
+    /// The term under which alerts were told last.
+    pub alerts_of: Option<Term>,
     /// Alerts that fire.
     pub alerts: Vec<ActiveAlert>,
 }
@@ -88,7 +90,10 @@ impl Revive for RecoveryManager {
 impl Revive for AlertManager {
     fn revive(outliving: Outliving) -> Vec<alert_manager::Event> {
         vec![
-            alert_manager::Event::Restore(outliving.alerts),
+            alert_manager::Event::Restore {
+                term: outliving.alerts_of,
+                alerts: outliving.alerts,
+            },
             alert_manager::Event::Findings(outliving.findings),
             alert_manager::Event::Snapshot(outliving.cluster),
         ]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use streamkeeper_protocol::{Assign, ControlKind, Heartbeat, LeaderRecord, SessionId, Term, WorkerId};
 
-use crate::alert_manager::{self, ActiveAlert, AlertManager};
+use crate::alert_manager::{self, ActiveAlert, Adopted, AlertManager};
 use crate::balancer::{self, Balancer};
 use crate::cluster::ClusterState;
 use crate::consistency_checker::{self, Checks, ConsistencyChecker, Finding, Part};
@@ -115,6 +115,8 @@ pub enum Effect {
     },
     /// Tell whoever listens.
     Notice(Notice),
+    /// A new leadership goes on with these alerts.
+    Adopt(Adopted),
     /// Tell that an alert fires.
     Fire(ActiveAlert),
     /// Tell that an alert is over.
@@ -128,7 +130,7 @@ impl Effect {
     pub const fn is_a_leaders(&self) -> bool {
         matches!(
             self,
-            Self::Order { .. } | Self::Notice(_) | Self::Fire(_) | Self::Resolve(_)
+            Self::Order { .. } | Self::Notice(_) | Self::Adopt(_) | Self::Fire(_) | Self::Resolve(_)
         )
     }
 }
@@ -390,6 +392,7 @@ impl Routed for AlertManager {
 
     fn route(command: alert_manager::Command) -> Vec<Route> {
         vec![Route::Do(match command {
+            alert_manager::Command::Adopt(adopted) => Effect::Adopt(adopted),
             alert_manager::Command::Fire(alert) => Effect::Fire(alert),
             alert_manager::Command::Resolve(alert) => Effect::Resolve(alert),
         })]

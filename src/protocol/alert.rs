@@ -48,6 +48,15 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// All of them, the least urgent first.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    /// The severity of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|severity| severity.as_str() == name)
+    }
+
     /// The subject token and label value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

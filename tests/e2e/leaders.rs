@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use streamkeeper_protocol::{Alert, AlertStatus};
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
 use streamkeeper_tests::http::{Answer, client};
 use streamkeeper_tests::nats::NatsServer;
@@ -25,7 +27,7 @@ struct Fleet {
     orchestrators: Vec<Orchestrator>,
     agents: Vec<Agent>,
     nats: NatsServer,
-    _postgres: Postgres,
+    postgres: Postgres,
     /// Who led under which term.
     terms: BTreeMap<u64, String>,
     watermark: Watermark,
@@ -60,7 +62,7 @@ impl Fleet {
             orchestrators,
             agents: agents.into(),
             nats,
-            _postgres: postgres,
+            postgres,
             terms: BTreeMap::new(),
             watermark: Watermark::default(),
             world,
@@ -288,4 +290,57 @@ async fn a_leader_that_was_frozen_finds_that_it_leads_no_more() {
             .unwrap();
         assert!(text.contains(leads), "{leads}: {text}");
     }
+}
+
+#[tokio::test]
+async fn alerts_pass_on_with_the_lead() {
+    let mut fleet = Fleet::start("alerted").await;
+    let client = async_nats::connect(fleet.nats.url()).await.unwrap();
+    let mut told = client
+        .subscribe("sk.v1.alert.critical.worker_lost")
+        .await
+        .unwrap();
+    client.flush().await.unwrap();
+    let first = fleet.leader().await;
+    let second = 1 - first;
+    fleet.agents[0].kill9();
+    let fired = fleet.orchestrators[first].api().told_alert("worker_lost").await;
+    // The successor never hears that worker: all its streams are elsewhere by then.
+    fleet.all_running(first).await;
+    fleet.orchestrators[first].kill9();
+    fleet.becomes(second, "leading").await;
+    let known = fleet.orchestrators[second].api().told_alert("worker_lost").await;
+    assert_eq!(
+        (&known["fingerprint"], &known["since"]),
+        (&fired["fingerprint"], &fired["since"])
+    );
+
+    let world = &fleet.world;
+    fleet.agents[0].restart(world);
+    let expected = [AlertStatus::Firing, AlertStatus::Resolved];
+    for status in expected {
+        let message = tokio::time::timeout(wait::GENEROUS, told.next()).await;
+        let message = message
+            .unwrap_or_else(|_| panic!("nobody is told {status:?}"))
+            .unwrap();
+        let alert: Alert = streamkeeper_protocol::decode(&message.payload, None).unwrap();
+        assert_eq!(alert.status, status, "{alert:?}");
+        assert_eq!(fired["fingerprint"].as_str(), Some(&*alert.fingerprint));
+    }
+    let api = fleet.orchestrators[second].api();
+    let over = wait::until(wait::GENEROUS, async || {
+        let alerts = api.list("alerts").await?;
+        match alerts.iter().any(|alert| alert["rule"] == "worker_lost") {
+            false => Ok(()),
+            true => Err(format!("{alerts:?}")),
+        }
+    });
+    over.await.unwrap();
+    let rows =
+        "SELECT count(*), count(*) FILTER (WHERE resolved_ms > 0) FROM alert WHERE rule = 'worker_lost'";
+    let stored = wait::until(wait::GENEROUS, async || match fleet.postgres.sql(rows) {
+        rows if rows == "1|1" => Ok(()),
+        rows => Err(rows),
+    });
+    stored.await.unwrap();
 }

@@ -121,7 +121,7 @@ async fn a_lost_worker_is_alerted_replaced_and_resolved(kind: DatabaseKind) {
         "--set",
         "heartbeat.timeout=6s",
     ];
-    let orchestrator = Orchestrator::start(&world, &settings).await;
+    let mut orchestrator = Orchestrator::start(&world, &settings).await;
     let api = orchestrator.api();
     let agents = ["lost-a", "lost-b"]
         .map(|id| Agent::start(&world, id, &["--exec", "sleep {source}", "--nats", &url]));
@@ -146,9 +146,16 @@ async fn a_lost_worker_is_alerted_replaced_and_resolved(kind: DatabaseKind) {
         .await
         .unwrap_or_else(|reason| panic!("not replaced: {reason}"));
 
+    // A new life goes on with the alert, though it has never heard the worker, and tells it to nobody again.
+    api.told_alert("worker_lost").await;
+    orchestrator.restart(&world).await;
+    let known = api.told_alert("worker_lost").await;
+    assert_eq!(known["fingerprint"].as_str(), Some(&*fired.fingerprint));
+
     a.process().signal(Signal::CONT);
     let resolved = next_alert(&mut alerts, AlertStatus::Resolved).await;
     assert_eq!(resolved.fingerprint, fired.fingerprint);
+    assert_eq!(resolved.starts_at, fired.starts_at);
     assert!(resolved.ends_at.is_some(), "{resolved:?}");
     // Its old copies end: the higher epoch wins.
     api.all_running(STREAMS).await;
@@ -161,7 +168,8 @@ async fn next_alert(alerts: &mut async_nats::Subscriber, status: AlertStatus) ->
         loop {
             let message = alerts.next().await.expect("the subscription lives");
             let alert: Alert = streamkeeper_protocol::decode(&message.payload, None).unwrap();
-            if message.subject.as_str() == "sk.v1.alert.critical.worker_lost" && alert.status == status {
+            if message.subject.as_str() == "sk.v1.alert.critical.worker_lost" {
+                assert_eq!(alert.status, status, "{alert:?}");
                 return alert;
             }
         }

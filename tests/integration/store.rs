@@ -1,6 +1,7 @@
 //! The store's contract, on real databases of both kinds.
 
 mod admin;
+mod alerts;
 mod backend;
 mod bad;
 mod contract;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use streamkeeper_core::alert_manager::{ActiveAlert, Inherited};
 use streamkeeper_core::record::{
     Assignment, AssignmentWrite, Fence, Loaded, Page, Persisted, StreamWrite, WriteBatch,
 };
@@ -48,6 +49,19 @@ struct Stored {
     /// Transactions that wrote something under the fence.
     transactions: u64,
     longest_lease: Duration,
+    /// What fires.
+    alerts: Vec<ActiveAlert>,
+}
+
+/// What became of alerts that were to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// They are stored.
+    Stored,
+    /// Another one leads.
+    Fenced,
+    /// The database is out of reach.
+    Away,
 }
 
 /// Terms that a restore goes ahead.
@@ -83,6 +97,7 @@ impl Database {
             return None;
         }
         let before = self.stored.longest_lease;
+        let from = self.stored_term();
         if !mutant::on(Mutant::LazyFence) {
             self.stored.fence = Some(fence);
         }
@@ -93,8 +108,24 @@ impl Database {
             assignments: self.stored.rows.clone().into_iter().collect(),
             // The simulated user gives no orders that stand.
             directives: Vec::new(),
+            inherited: Inherited {
+                from,
+                alerts: self.stored.alerts.clone(),
+            },
         };
         Some((before, loaded))
+    }
+
+    /// Stores what fires, if this term is the one that may write.
+    pub(crate) fn keep_alerts(&mut self, term: Term, alerts: &[ActiveAlert]) -> Kept {
+        if self.away {
+            return Kept::Away;
+        }
+        if self.stored_term() != term {
+            return Kept::Fenced;
+        }
+        self.stored.alerts = alerts.to_vec();
+        Kept::Stored
     }
 
     pub(crate) fn persist(

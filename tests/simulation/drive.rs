@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use streamkeeper_core::alert_manager::Adopted;
 use streamkeeper_core::cluster::Role;
 use streamkeeper_core::coordinator;
 use streamkeeper_core::recovery_manager;
@@ -89,6 +90,8 @@ impl World {
                 self.later(index, BEACON_MS, Work::Beacon);
                 let leadership = self.orchestrators[index].cluster().leadership;
                 if leadership.role != Role::Standby {
+                    // What could not be stored when it was told.
+                    self.keep_alerts(index);
                     for other in (0..self.orchestrators.len()).filter(|other| *other != index) {
                         let (from, to) = (Party::Orchestrator(index), Party::Orchestrator(other));
                         self.send(from, to, Message::Beacon(leadership.term));
@@ -291,6 +294,13 @@ impl World {
             }
             Effect::Ping { worker, session, way } => self.ping(index, worker, session, way),
             Effect::Notice(notice) => self.noticed(index, &notice),
+            Effect::Adopt(Adopted { term, alerts, .. }) => {
+                if let Some(process) = self.orchestrators[index].process.as_mut() {
+                    process.outliving.alerts_of = Some(term);
+                    process.outliving.alerts = alerts;
+                }
+                self.keep_alerts(index);
+            }
             Effect::Fire(alert) => {
                 self.trace(format_args!(
                     "o{index} alert {} {:?} fires",
@@ -298,8 +308,9 @@ impl World {
                 ));
                 self.sometimes.saw(alert.rule);
                 if let Some(process) = self.orchestrators[index].process.as_mut() {
-                    process.outliving.alerts.push(alert);
+                    process.outliving.alerts.push(alert.clone());
                 }
+                self.tell_alert(index, &alert, true);
             }
             Effect::Resolve(alert) => {
                 self.trace(format_args!(
@@ -310,6 +321,7 @@ impl World {
                     let alerts = &mut process.outliving.alerts;
                     alerts.retain(|other| other.fingerprint != alert.fingerprint);
                 }
+                self.tell_alert(index, &alert, false);
             }
         }
     }

@@ -50,6 +50,24 @@ impl Api {
             .collect())
     }
 
+    /// Waits until an alert of this rule fires and every sink was told of it, for good; says what is shown of it.
+    ///
+    /// # Panics
+    /// Panics with the last picture where that does not happen.
+    pub async fn told_alert(&self, rule: &str) -> Value {
+        let told = wait::until(wait::GENEROUS, async || {
+            let alerts = self.list("alerts").await?;
+            let told = alerts.iter().find(|alert| {
+                let delivery = alert["delivery"].as_object();
+                alert["rule"] == rule
+                    && delivery.is_some_and(|sinks| sinks.values().all(|told| told == "delivered"))
+            });
+            told.cloned()
+                .ok_or_else(|| format!("no alert {rule} that was told: {alerts:?}"))
+        });
+        told.await.unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
     /// Waits until exactly `count` streams are declared and all of them run.
     ///
     /// # Panics

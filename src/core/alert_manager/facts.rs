@@ -1,6 +1,7 @@
 //! What the alert manager was told by others, until it is over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use streamkeeper_protocol::{SessionId, WorkerId};
 
@@ -18,6 +19,10 @@ pub(super) struct Rival {
     pub(super) refused: SessionId,
 }
 
+/// How long a new leadership misses a worker that it never heard, and of which it only knows that it was lost. As long as
+/// the leader that lost it knows it (`coordinator::Config::forget_after`).
+pub(super) const MISSED_FOR: Duration = Duration::from_secs(600);
+
 /// The told facts; at most one of each kind for a worker.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -26,6 +31,8 @@ pub(super) struct Facts {
     pub(super) mass_failure: Option<(usize, usize)>,
     /// The silent session; none where only the alert survived a restart.
     pub(super) emergencies: BTreeMap<WorkerId, Option<SessionId>>,
+    /// Workers that an alert from before calls lost, and that may be unknown otherwise: since when they are missed.
+    pub(super) missed: BTreeMap<WorkerId, Timestamp>,
     pub(super) rivals: BTreeMap<WorkerId, Rival>,
     /// When a guarantee was seen broken last, and how, in words.
     pub(super) violations: BTreeMap<Invariant, (Timestamp, String)>,
@@ -35,14 +42,20 @@ pub(super) struct Facts {
 
 impl Facts {
     /// Takes the facts that a stored alert stands for: the failure detector does not tell an emergency twice.
-    pub(super) fn restore(&mut self, alert: &ActiveAlert) {
-        if alert.rule == Rule::WorkerEmergency.as_str()
-            && let Some(worker) = alert
-                .labels
-                .get("worker")
-                .and_then(|name| WorkerId::new(name).ok())
-        {
-            self.emergencies.entry(worker).or_insert(None);
+    pub(super) fn restore(&mut self, now: Timestamp, alert: &ActiveAlert) {
+        let label = alert.labels.get("worker");
+        let Some(worker) = label.and_then(|name| WorkerId::new(name).ok()) else {
+            return;
+        };
+        match Rule::named(alert.rule) {
+            Some(Rule::WorkerEmergency) => {
+                self.missed.entry(worker.clone()).or_insert(now);
+                self.emergencies.entry(worker).or_insert(None);
+            }
+            Some(Rule::WorkerLost) => {
+                self.missed.entry(worker).or_insert(now);
+            }
+            _ => {}
         }
     }
 
@@ -71,9 +84,12 @@ impl Facts {
             .retain(|_, rival| now.since(rival.last) < config.rival_for);
         self.violations
             .retain(|_, (last, _)| now.since(*last) < config.violated_for);
+        self.missed
+            .retain(|worker, since| !cluster.workers.contains_key(worker) && now.since(*since) < MISSED_FOR);
+        let missed = &self.missed;
         self.emergencies.retain(|worker, session| {
             let record = cluster.workers.get(worker);
-            record.is_some_and(|record| is_silent(record, *session))
+            record.map_or(missed.contains_key(worker), |record| is_silent(record, *session))
         });
     }
 }

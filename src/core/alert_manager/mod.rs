@@ -10,15 +10,17 @@ mod facts;
 mod failing;
 mod rule;
 mod rules;
+mod stored;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use streamkeeper_protocol::{SessionId, Severity, Term, WorkerId};
 
-use crate::cluster::{ClusterState, Role};
+use crate::cluster::{ClusterState, Leadership, Role};
 use crate::consistency_checker::Finding;
 use crate::invariant::Invariant;
 use crate::machine::Machine;
@@ -27,6 +29,7 @@ use evaluation::{Evaluation, Outcome};
 use facts::Facts;
 use failing::Failing;
 pub use rule::{Fingerprint, Rule, fingerprint};
+pub use stored::{Acknowledged, StoredAlert};
 
 /// When a condition becomes an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +61,13 @@ impl Default for Config {
 /// What the manager is told.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// Alerts that fired when this manager started: it goes on with them, so that each is resolved some day.
-    Restore(Vec<ActiveAlert>),
+    /// What a manager before this one told: it goes on with that, so that each alert is resolved some day.
+    Restore {
+        /// The term under which it was told; none where there was none yet.
+        term: Option<Term>,
+        /// Alerts that fire.
+        alerts: Vec<ActiveAlert>,
+    },
     /// The state changed.
     Snapshot(ClusterState),
     /// The confirmed findings; the list replaces the one before.
@@ -112,6 +120,8 @@ pub enum Event {
 /// What the manager wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
+    /// A new leadership judges these alerts from now on; nobody has to be told of them again.
+    Adopt(Adopted),
     /// Tell that this alert fires.
     Fire(ActiveAlert),
     /// Tell that this alert is over.
@@ -133,6 +143,26 @@ pub struct ActiveAlert {
     pub since: Timestamp,
     /// Names the alert over all its changes: 16 hexadecimal digits of rule, severity and labels.
     pub fingerprint: String,
+}
+
+/// What a new leadership finds of the alerts before it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inherited {
+    /// The last leadership before it.
+    pub from: Term,
+    /// Alerts that fired then, as they are stored.
+    pub alerts: Vec<ActiveAlert>,
+}
+
+/// What a new leadership goes on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// Its term.
+    pub term: Term,
+    /// Whether the alerts are this orchestrator's own: nobody else has led since. Otherwise they are what was stored.
+    pub own: bool,
+    /// Alerts that fire.
+    pub alerts: Vec<ActiveAlert>,
 }
 
 /// Most alerts of one rule; the rest is one alert with the label `overflow="true"`.
@@ -189,11 +219,29 @@ impl AlertManager {
         for alert in alerts {
             let labels = alert.labels.iter().map(|(name, value)| (&**name, &**value));
             let key = fingerprint(alert.rule, alert.severity, labels);
-            self.facts.restore(&alert);
+            self.facts.restore(now, &alert);
             self.failing.restore(&alert);
             self.active.entry(key).or_insert(alert);
         }
-        self.doubt(now + SETTLING_TIME);
+    }
+
+    /// Begins a leadership: with what its predecessor stored, unless nobody else has led since this one led last. Its own
+    /// memory is newer then than what is stored.
+    fn adopt(&mut self, now: Timestamp) -> Command {
+        let Leadership { term, since, .. } = self.cluster.leadership;
+        let inherited = Arc::clone(&self.cluster.inherited);
+        let own = self.term == Some(inherited.from);
+        if !own {
+            self.active.clear();
+            self.restore(now, inherited.alerts.clone());
+        }
+        self.term = Some(term);
+        self.doubt(since + SETTLING_TIME);
+        Command::Adopt(Adopted {
+            term,
+            own,
+            alerts: self.active.values().cloned().collect(),
+        })
     }
 
     fn doubt(&mut self, until: Timestamp) {
@@ -208,9 +256,7 @@ impl AlertManager {
         if leadership.role != Role::Leading {
             return Vec::new();
         }
-        if self.term.replace(leadership.term) != Some(leadership.term) {
-            self.doubt(leadership.since + SETTLING_TIME);
-        }
+        let adopted = (self.term != Some(leadership.term)).then(|| self.adopt(now));
         if std::mem::take(&mut self.fresh) {
             self.failing.update(now, &self.cluster);
         }
@@ -219,13 +265,14 @@ impl AlertManager {
         let inhibited = self.facts.mass_failure.is_some();
         let mut evaluation = Evaluation::new(now, &self.active, inhibited);
         rules::workers(&mut evaluation, &self.cluster, &self.config);
+        rules::missed(&mut evaluation, &self.facts);
         rules::streams(&mut evaluation, &self.cluster, &self.config);
         rules::failing(&mut evaluation, &self.failing, &self.cluster, &self.config);
         rules::blamed(&mut evaluation, &self.cluster);
         rules::database(&mut evaluation, &self.cluster, &self.config);
         rules::told(&mut evaluation, &self.facts, &self.config);
         let outcome = evaluation.finish();
-        self.apply(now, outcome)
+        adopted.into_iter().chain(self.apply(now, outcome)).collect()
     }
 
     /// Makes the active alerts what the conditions say.
@@ -276,7 +323,11 @@ impl Machine for AlertManager {
     fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
         match event {
             Event::Tick => return self.evaluate(now),
-            Event::Restore(alerts) => self.restore(now, alerts),
+            Event::Restore { term, alerts } => {
+                self.term = term;
+                self.restore(now, alerts);
+                self.doubt(now + SETTLING_TIME);
+            }
             Event::Snapshot(cluster) => {
                 self.cluster = cluster;
                 self.fresh = true;

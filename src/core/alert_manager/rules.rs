@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use streamkeeper_protocol::{Phase, WorkerId};
 
 use super::evaluation::{Evaluation, Words};
-use super::facts::Facts;
+use super::facts::{Facts, MISSED_FOR};
 use super::failing::{Failing, steady_after};
 use super::{Config, Rule};
 use crate::cluster::{Availability, ClusterState, Slot, WorkerRecord};
@@ -14,6 +14,8 @@ use crate::directive::{self, SUSPECTED};
 
 /// Most names in one description.
 const MAX_NAMES: usize = 5;
+/// What to do about a lost worker.
+const LOST: &str = "Look at its machine, its network and its log, and start it again.";
 
 /// Workers that are silent, lost or dead.
 pub(super) fn workers(evaluation: &mut Evaluation<'_>, cluster: &ClusterState, config: &Config) {
@@ -47,6 +49,23 @@ pub(super) fn workers(evaluation: &mut Evaluation<'_>, cluster: &ClusterState, c
                 evaluation.add(Rule::WorkerLost, label, || lost(record, owned, what));
             }
             Availability::Alive | Availability::Dead => {}
+        }
+    }
+}
+
+/// Workers that were lost under a former leadership, and that nothing else is known of.
+pub(super) fn missed(evaluation: &mut Evaluation<'_>, facts: &Facts) {
+    for (worker, since) in &facts.missed {
+        evaluation.wake_at(*since + MISSED_FOR);
+        let label = Some(("worker", worker.as_str()));
+        if evaluation.is_active(Rule::WorkerLost, label) {
+            evaluation.add(Rule::WorkerLost, label, || Words {
+                summary: format!("Worker {worker} is lost"),
+                description: format!(
+                    "Worker {worker} was not heard since this orchestrator took over; it owns no stream."
+                ),
+                suggestion: LOST,
+            });
         }
     }
 }
@@ -85,7 +104,7 @@ fn lost(record: &WorkerRecord, owned: usize, what: &str) -> Words {
             record.session,
             counted(owned, "stream still counts", "streams still count")
         ),
-        suggestion: "Look at its machine, its network and its log, and start it again.",
+        suggestion: LOST,
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use streamkeeper_protocol::{StreamId, Term, WorkerId};
 
+use crate::alert_manager::Inherited;
 use crate::blame::Quarantine;
 use crate::directive::Directives;
 use crate::migration::Migrations;
@@ -44,6 +45,8 @@ pub struct ClusterState {
     pub quarantined: Arc<BTreeMap<StreamId, Quarantine>>,
     /// Set while the database does not take what is to be stored.
     pub outage: Option<Arc<Outage>>,
+    /// Alerts as this leadership found them.
+    pub inherited: Arc<Inherited>,
 }
 
 /// The database does not take what is to be stored.

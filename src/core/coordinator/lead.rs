@@ -10,6 +10,7 @@ use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{StreamId, Term};
 
 use super::{Command, Coordinator, MAX_TERM_JUMP};
+use crate::alert_manager::Inherited;
 use crate::blame::Blame;
 use crate::cluster::{ClusterState, Leadership, MoveReason, Role, Slot};
 use crate::notice::Notice;
@@ -124,6 +125,7 @@ impl Coordinator {
     /// Another may lead from now on: nothing is sent or written any more, and nothing is known.
     fn stand_by(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.drop_term(out);
+        self.led = None;
         self.until = Timestamp::ZERO;
         self.wanted.clear();
         self.deleted.clear();
@@ -182,6 +184,14 @@ impl Coordinator {
         }
     }
 
+    /// Alerts of the leaderships before. Where nobody else has led since this coordinator did, its term is the last one,
+    /// whatever an older copy of the database says.
+    fn inherit(&mut self, stored: Inherited) -> Inherited {
+        let from = self.led.unwrap_or(stored.from);
+        self.led = self.fence.map(|fence| fence.term);
+        Inherited { from, ..stored }
+    }
+
     pub(super) fn took_over(
         &mut self,
         now: Timestamp,
@@ -205,6 +215,7 @@ impl Coordinator {
         self.cluster = ClusterState {
             revision,
             migrations: Arc::new(self.migrations().new_term()),
+            inherited: Arc::new(self.inherit(std::mem::take(&mut loaded.inherited))),
             ..ClusterState::default()
         };
         self.leases.new_term(now);

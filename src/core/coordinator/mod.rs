@@ -93,6 +93,8 @@ pub struct Coordinator {
     failures: u32,
     /// When workers that are gone are looked through next.
     forget_at: Option<Timestamp>,
+    /// The last term that was led, if nobody else can have led since.
+    led: Option<Term>,
     highest_term: Term,
     /// Workers whose desired set changed since they were told last.
     behind: BTreeSet<WorkerId>,
@@ -135,6 +137,7 @@ impl Coordinator {
             silent: false,
             failures: 0,
             forget_at: None,
+            led: None,
             highest_term: Term::ZERO,
             behind: BTreeSet::new(),
             notices: Vec::new(),

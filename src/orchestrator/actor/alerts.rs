@@ -1,158 +1,181 @@
-//! Alerts on their way out: what fires is kept for readers and for a restarted alert manager, and every change waits
-//! here until the message server has it.
+//! Alerts on their way out: each change is stored first, and then waits for each sink until that has it. So a new
+//! leadership knows what was told, and what was not.
 //!
-//! What fires is sent again whenever a connection comes to stand: the server may have lost what it kept. One that has
-//! kept it knows the change by its name, and keeps it once.
+//! A database that fails holds up no alert. What fires is told again to a sink that may have lost it, whenever its
+//! connection comes to stand.
 
+mod book;
+mod keep;
+mod lane;
+mod nats;
+mod send;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use streamkeeper_core::alert_manager::ActiveAlert;
-use streamkeeper_protocol::{Alert, AlertStatus, PROTOCOL_VERSION, Severity};
-use streamkeeper_resilience::{Backoff, BreakerState};
+use streamkeeper_core::alert_manager::{ActiveAlert, Adopted, StoredAlert};
+use streamkeeper_core::record::Fence;
+use streamkeeper_core::time::Timestamp;
+use streamkeeper_protocol::Term;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::port::breakers::ALERTS_NATS;
-use crate::port::{Breakers, Bus, BusError, Clock};
+use crate::port::alert_sink::AlertSink;
+use crate::port::{Breakers, Clock, Store};
 use crate::telemetry::metrics as names;
-
-/// Most changes that wait for the message server; the newest per alert counts.
-const MAX_PENDING: usize = 10_000;
-/// Between attempts to hand over what waits.
-const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+use book::{Book, Key};
+pub(super) use nats::NatsSink;
 
 /// The outbox.
 pub(super) struct AlertOutbox {
-    clock: Arc<dyn Clock>,
-    active: watch::Sender<Vec<Arc<ActiveAlert>>>,
-    queue: Arc<Queue>,
+    desk: Arc<Desk>,
     _stop_on_drop: DropGuard,
 }
 
-/// One change as it is sent.
-#[derive(Clone)]
-struct Change {
-    severity: Severity,
-    rule: &'static str,
-    message: Arc<Alert>,
+/// What the outbox and its tasks share.
+struct Desk {
+    clock: Arc<dyn Clock>,
+    breakers: Breakers,
+    book: Mutex<Book>,
+    active: watch::Sender<Vec<Arc<StoredAlert>>>,
+    /// Something is to be stored.
+    changed: Notify,
+    bells: Vec<Bell>,
 }
 
-/// Changes that wait, and what wakes their sender.
+/// What wakes the sender of one sink.
 #[derive(Default)]
-struct Queue {
-    state: Mutex<State>,
-    /// Something waits.
+struct Bell {
+    /// Something waits, or was stored.
     filled: Notify,
     /// A connection came to stand: no need to wait any longer.
     connected: Notify,
-}
-
-#[derive(Default)]
-struct State {
-    next: u64,
-    /// In the order in which they are sent.
-    waiting: BTreeMap<u64, Change>,
-    /// The place of each alert in `waiting`, by fingerprint.
-    places: BTreeMap<String, u64>,
-    /// What fires, as it was sent first, by fingerprint.
-    firing: BTreeMap<String, Change>,
+    forgets: bool,
 }
 
 impl AlertOutbox {
-    /// An empty outbox, whose sender runs on the present runtime.
-    pub(super) fn new(bus: Arc<dyn Bus>, clock: Arc<dyn Clock>, breakers: Breakers) -> Self {
-        let queue = Arc::new(Queue::default());
-        let stopping = CancellationToken::new();
-        let sink = Sink {
-            breakers,
-            clock: Arc::clone(&clock),
-        };
-        let sender = send(bus, Arc::clone(&queue), sink);
-        tokio::spawn(stopping.clone().run_until_cancelled_owned(sender));
-        Self {
+    /// An empty outbox, whose tasks run on the present runtime.
+    pub(super) fn new(
+        sinks: Vec<Arc<dyn AlertSink>>,
+        store: &Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        breakers: Breakers,
+        retention: Duration,
+    ) -> Self {
+        let desk = Arc::new(Desk {
             clock,
+            breakers,
+            book: Mutex::new(Book::new(sinks.iter().map(|sink| sink.name()))),
             active: watch::Sender::new(Vec::new()),
-            queue,
+            changed: Notify::new(),
+            bells: sinks
+                .iter()
+                .map(|sink| Bell {
+                    forgets: sink.forgets(),
+                    ..Bell::default()
+                })
+                .collect(),
+        });
+        let stopping = CancellationToken::new();
+        for (lane, sink) in sinks.into_iter().enumerate() {
+            let sender = send::send(Arc::clone(&desk), lane, sink);
+            tokio::spawn(stopping.clone().run_until_cancelled_owned(sender));
+        }
+        let writer = keep::write(Arc::clone(&desk), Arc::clone(store));
+        tokio::spawn(stopping.clone().run_until_cancelled_owned(writer));
+        let pruner = keep::prune(Arc::clone(&desk), Arc::clone(store), retention);
+        tokio::spawn(stopping.clone().run_until_cancelled_owned(pruner));
+        Self {
+            desk,
             _stop_on_drop: stopping.drop_guard(),
         }
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<Vec<Arc<ActiveAlert>>> {
-        self.active.subscribe()
+    pub(super) fn watch(&self) -> watch::Receiver<Vec<Arc<StoredAlert>>> {
+        self.desk.active.subscribe()
     }
 
-    /// What fires now.
-    pub(super) fn active(&self) -> Vec<ActiveAlert> {
-        self.active
-            .borrow()
+    /// The term under which alerts were told last, and those that fire.
+    pub(super) fn told(&self) -> (Option<Term>, Vec<ActiveAlert>) {
+        let book = self.desk.book();
+        let firing = book.firing().filter_map(|(alert, since)| alert.active(since));
+        (book.term(), firing.collect())
+    }
+
+    /// Keeps what a takeover read. Says what of it fires.
+    pub(super) fn found(&self, fence: Fence, stored: Vec<StoredAlert>) -> Vec<ActiveAlert> {
+        let (now, wall_ms) = (self.desk.clock.now(), self.desk.wall_ms());
+        let since = |alert: &StoredAlert| {
+            let age = u64::try_from(wall_ms.saturating_sub(alert.began_ms)).unwrap_or(0);
+            now - Duration::from_millis(age)
+        };
+        let rows: Vec<(StoredAlert, Timestamp)> = stored
+            .into_iter()
+            .map(|alert| {
+                let since = since(&alert);
+                (alert, since)
+            })
+            .collect();
+        let firing = rows
             .iter()
-            .map(|alert| (**alert).clone())
-            .collect()
+            .filter_map(|(alert, since)| alert.active(*since))
+            .collect();
+        self.desk.book().found(fence, rows);
+        firing
+    }
+
+    /// A leadership begins, in which these fire.
+    pub(super) fn adopt(&self, adopted: Adopted) {
+        let (term, count) = (adopted.term, adopted.alerts.len());
+        let now = self.desk.clock.now();
+        let adopted = self.desk.book().adopt(adopted, now, self.desk.wall_ms());
+        if adopted {
+            tracing::info!(%term, alerts = count, "alerts go on");
+        } else {
+            tracing::debug!(%term, "this leadership is over already");
+        }
+        self.desk.note();
     }
 
     pub(super) fn fire(&self, alert: ActiveAlert) {
         let summary = alert.annotations.get("summary").cloned().unwrap_or_default();
         tracing::warn!(rule = alert.rule, severity = %alert.severity, summary, "alert fires");
         count(&alert, "firing");
-        let alert = Arc::new(alert);
-        self.active.send_modify(|active| {
-            active.retain(|other| other.fingerprint != alert.fingerprint);
-            active.push(Arc::clone(&alert));
-            active.sort_by(|a, b| a.fingerprint.cmp(&b.fingerprint));
-        });
-        let starts_at = self.clock.wall(alert.since).to_rfc3339();
-        let change = Change::new(&alert, starts_at, None);
-        let mut state = self.queue.state();
-        state.firing.insert(alert.fingerprint.clone(), change.clone());
-        state.put(change);
-        drop(state);
-        self.queue.filled.notify_one();
+        let now = self.desk.clock.now();
+        self.desk.book().fire(alert, now, self.desk.wall_ms());
+        self.desk.note();
     }
 
-    pub(super) fn resolve(&self, alert: ActiveAlert) {
+    pub(super) fn resolve(&self, alert: &ActiveAlert) {
         tracing::info!(rule = alert.rule, severity = %alert.severity, "alert is over");
-        count(&alert, "resolved");
-        self.active
-            .send_modify(|active| active.retain(|other| other.fingerprint != alert.fingerprint));
-        let ended = self.clock.wall(self.clock.now()).to_rfc3339();
-        let mut state = self.queue.state();
-        // As it was told first: the wall clock may have been set since.
-        let starts_at = match state.firing.remove(&alert.fingerprint) {
-            Some(fired) => fired.message.starts_at.clone(),
-            None => self.clock.wall(alert.since).to_rfc3339(),
-        };
-        state.put(Change::new(&alert, starts_at, Some(ended)));
-        drop(state);
-        self.queue.filled.notify_one();
+        count(alert, "resolved");
+        let now = self.desk.clock.now();
+        let resolved = self
+            .desk
+            .book()
+            .resolve(&alert.fingerprint, now, self.desk.wall_ms());
+        if !resolved {
+            tracing::debug!(rule = alert.rule, "it did not fire");
+        }
+        self.desk.note();
     }
 
     /// Another leads now: what was not sent is not ours to send any more.
     pub(super) fn drop_waiting(&self) {
-        let mut state = self.queue.state();
-        state.waiting.clear();
-        state.places.clear();
+        self.desk.book().silence();
     }
 
     /// A connection came to stand: what waits is sent at once, and what fires is sent again.
     pub(super) fn flush(&self) {
-        let mut state = self.queue.state();
-        let again: Vec<Change> = state
-            .firing
-            .iter()
-            .filter(|(fingerprint, _)| !state.places.contains_key(*fingerprint))
-            .map(|(_, change)| change.clone())
-            .collect();
-        for change in again {
-            state.put(change);
+        for (lane, bell) in self.desk.bells.iter().enumerate() {
+            if bell.forgets {
+                self.desk.book().again(lane);
+                bell.filled.notify_one();
+                bell.connected.notify_one();
+            }
         }
-        drop(state);
-        self.queue.filled.notify_one();
-        self.queue.connected.notify_one();
     }
 }
 
@@ -160,138 +183,47 @@ fn count(alert: &ActiveAlert, status: &'static str) {
     metrics::counter!(names::ALERTS, "rule" => alert.rule, "status" => status).increment(1);
 }
 
-impl Change {
-    fn new(alert: &ActiveAlert, starts_at: String, ends_at: Option<String>) -> Self {
-        let mut labels = alert.labels.clone();
-        labels.insert("alertname".to_owned(), alert.rule.to_owned());
-        labels.insert("severity".to_owned(), alert.severity.to_string());
-        let message = Alert {
-            v: PROTOCOL_VERSION,
-            status: if ends_at.is_some() {
-                AlertStatus::Resolved
-            } else {
-                AlertStatus::Firing
-            },
-            labels,
-            annotations: alert.annotations.clone(),
-            starts_at,
-            ends_at,
-            fingerprint: alert.fingerprint.clone(),
-        };
-        Self {
-            severity: alert.severity,
-            rule: alert.rule,
-            message: Arc::new(message),
-        }
-    }
-}
-
-impl Queue {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Desk {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The change that is to be sent next, and its place.
-    async fn first(&self) -> (u64, Change) {
-        loop {
-            let first = self.state().first();
-            match first {
-                Some(first) => return first,
-                None => self.filled.notified().await,
-            }
-        }
+    fn wall_ms(&self) -> i64 {
+        self.clock.wall(self.clock.now()).timestamp_millis()
     }
-}
 
-impl State {
-    /// Puts a change at the end; an older one of the same alert is no longer worth sending.
-    fn put(&mut self, change: Change) {
-        let fingerprint = change.message.fingerprint.clone();
-        if let Some(older) = self.places.insert(fingerprint, self.next) {
-            self.waiting.remove(&older);
-        }
-        self.waiting.insert(self.next, change);
-        self.next += 1;
-        if self.waiting.len() > MAX_PENDING
-            && let Some((_, oldest)) = self.waiting.pop_first()
-        {
-            self.places.remove(&oldest.message.fingerprint);
-            tracing::error!(
-                rule = oldest.rule,
-                "more than {MAX_PENDING} alert changes wait for the message server; the oldest is dropped"
-            );
+    /// Something changed: readers see it, it is stored, and senders look again.
+    fn note(&self) {
+        self.changed.notify_one();
+        self.show();
+    }
+
+    /// Readers see what there is, and senders look again.
+    fn show(&self) {
+        let book = self.book();
+        self.active
+            .send_replace(book.firing().map(|(alert, _)| Arc::clone(alert)).collect());
+        drop(book);
+        for bell in &self.bells {
+            bell.filled.notify_one();
         }
     }
 
-    fn first(&self) -> Option<(u64, Change)> {
-        let (place, change) = self.waiting.first_key_value()?;
-        Some((*place, change.clone()))
+    /// A sink has taken a change. Readers see that when it is stored: then nobody will tell it again.
+    fn taken(&self, lane: usize, key: &Key, change: u64) {
+        self.book().taken(lane, key, change);
+        self.changed.notify_one();
     }
 
-    /// Takes out what was sent, unless something newer has taken its place.
-    fn take(&mut self, place: u64) -> Option<Change> {
-        let change = self.waiting.remove(&place)?;
-        self.places.remove(&change.message.fingerprint);
-        Some(change)
-    }
-}
-
-/// The way out, as its circuit breaker: the delay between two attempts is its open time.
-struct Sink {
-    breakers: Breakers,
-    clock: Arc<dyn Clock>,
-}
-
-impl Sink {
-    fn stands(&self, state: BreakerState, reason: Option<&str>) {
-        self.breakers.set(ALERTS_NATS, state, reason, self.clock.now());
-    }
-}
-
-/// Sends what waits, one change at a time, so that the changes of an alert arrive in their order.
-async fn send(bus: Arc<dyn Bus>, queue: Arc<Queue>, sink: Sink) {
-    let mut attempt = 0;
-    loop {
-        let (place, change) = queue.first().await;
-        if attempt > 0 {
-            sink.stands(BreakerState::HalfOpen, None);
+    async fn filled(&self, lane: usize) {
+        if let Some(bell) = self.bells.get(lane) {
+            bell.filled.notified().await;
         }
-        let outcome = bus
-            .keep_alert(change.severity, change.rule, &change.message)
-            .await;
-        match outcome {
-            Ok(()) => {
-                queue.state().take(place);
-                attempt = 0;
-                sink.stands(BreakerState::Closed, None);
-                continue;
-            }
-            Err(error @ BusError::Unsendable(_)) => {
-                queue.state().take(place);
-                tracing::error!(rule = change.rule, %error, "an alert is dropped");
-                continue;
-            }
-            // The bus itself logs that.
-            Err(error @ BusError::Disconnected) => {
-                sink.stands(BreakerState::Open, Some(&error.to_string()));
-            }
-            Err(error) => {
-                sink.stands(BreakerState::Open, Some(&error.to_string()));
-                let mut state = queue.state();
-                // Behind the others, so that one that is never kept holds up none of them.
-                if let Some(change) = state.take(place) {
-                    state.put(change);
-                }
-                if attempt == 0 {
-                    tracing::warn!(rule = change.rule, waiting = state.waiting.len(), %error, "alerts wait");
-                }
-            }
-        }
-        let delay = RETRY.delay(attempt, rand::random());
-        attempt = attempt.saturating_add(1);
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = queue.connected.notified() => attempt = 0,
+    }
+
+    async fn connected(&self, lane: usize) {
+        if let Some(bell) = self.bells.get(lane) {
+            bell.connected.notified().await;
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use streamkeeper_core::alert_manager::Inherited;
 use streamkeeper_core::cluster::{ClusterState, Role};
 use streamkeeper_core::coordinator::Event;
 use streamkeeper_core::election;
@@ -11,6 +12,7 @@ use streamkeeper_protocol::epoch::MAX_ORCHESTRATORS;
 use streamkeeper_protocol::{Beacon, LeaderRecord, Term};
 use tokio::sync::watch;
 
+use super::alerts::AlertOutbox;
 use super::mailbox::Mailbox;
 use super::shell::{Ports, Shell};
 use crate::port::{LeaderKey, LeaderSeen, StoreError};
@@ -125,21 +127,28 @@ impl Shell {
         let (ports, coordinator) = (self.ports.clone(), self.mailboxes.coordinator.clone());
         let lease = self.settings.coordinator.lease;
         let failure = self.takeover_failure.clone();
+        let alerts = Arc::clone(&self.alerts);
         self.io.spawn(async move {
             coordinator
-                .deliver(take_over(&ports, term, lease, &failure).await)
+                .deliver(take_over(&ports, term, lease, &failure, &alerts).await)
                 .await;
         });
     }
 }
 
 /// Raises the fence with the term that was won, and reads everything (OWNERSHIP rule 6).
-async fn take_over(ports: &Ports, term: Term, lease: Duration, failure: &watch::Sender<String>) -> Event {
+async fn take_over(
+    ports: &Ports,
+    term: Term,
+    lease: Duration,
+    failure: &watch::Sender<String>,
+    alerts: &AlertOutbox,
+) -> Event {
     let fence = Fence {
         term,
         nonce: rand::random(),
     };
-    let taken = match ports.store.take_over(fence, lease).await {
+    let mut taken = match ports.store.take_over(fence, lease).await {
         Ok(taken) => taken,
         Err(StoreError::TermTaken(stored)) => {
             tracing::warn!(%term, %stored, "the database knows this term or a higher one; a higher one is taken");
@@ -162,8 +171,13 @@ async fn take_over(ports: &Ports, term: Term, lease: Duration, failure: &watch::
         %term,
         streams = taken.loaded.streams.len(),
         assignments = taken.loaded.assignments.len(),
+        alerts = taken.alerts.len(),
         "leading"
     );
+    taken.loaded.inherited = Inherited {
+        from: taken.before,
+        alerts: alerts.found(fence, taken.alerts),
+    };
     Event::TookOver {
         fence,
         longest_lease: taken.longest_lease,

@@ -35,6 +35,8 @@ pub struct Settings {
     pub recovery_manager: recovery_manager::Config,
     /// Alerts.
     pub alert_manager: alert_manager::Config,
+    /// How long alerts that are over are kept in the database.
+    pub alert_retention: Duration,
     /// Restarts of actors.
     pub supervision: Supervision,
     /// How long a change of the streams may wait for the database.
@@ -88,7 +90,7 @@ pub struct Shell {
     pub(super) checks: watch::Sender<Checks>,
     /// Why the last takeover failed.
     pub(super) takeover_failure: watch::Sender<String>,
-    pub(super) alerts: AlertOutbox,
+    pub(super) alerts: Arc<AlertOutbox>,
     pub(super) replies: Replies,
     pub(super) fatal: Fatal,
 }
@@ -96,11 +98,13 @@ pub struct Shell {
 impl Shell {
     /// What a machine that begins anew is told.
     pub(super) fn outliving(&self) -> Outliving {
+        let (alerts_of, alerts) = self.alerts.told();
         Outliving {
             remembered: *self.remembered.borrow(),
             cluster: self.cluster.borrow().clone(),
             findings: self.findings.borrow().clone(),
-            alerts: self.alerts.active(),
+            alerts_of,
+            alerts,
         }
     }
 

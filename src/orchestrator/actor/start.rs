@@ -18,7 +18,7 @@ use streamkeeper_protocol::Term;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::alerts::AlertOutbox;
+use super::alerts::{AlertOutbox, NatsSink};
 use super::breakers;
 use super::gateway::{ActorGateway, Member, Replies};
 use super::host::{Deliver, Host, Panic};
@@ -72,11 +72,13 @@ impl Actors {
             id,
             settings,
             clock: Arc::clone(&ports.clock),
-            alerts: AlertOutbox::new(
-                Arc::clone(&ports.bus),
+            alerts: Arc::new(AlertOutbox::new(
+                vec![Arc::new(NatsSink(Arc::clone(&ports.bus)))],
+                &ports.store,
                 Arc::clone(&ports.clock),
                 ports.breakers.clone(),
-            ),
+                settings.alert_retention,
+            )),
             ports,
             mailboxes,
             io: tokio::runtime::Handle::current(),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use streamkeeper_core::alert_manager::StoredAlert;
 use streamkeeper_core::record::{Fence, Page, Persisted, WriteBatch};
 use streamkeeper_protocol::{StreamId, Term};
 use streamkeeper_resilience::{Breaker, BreakerState};
@@ -166,6 +167,18 @@ impl Store for BreakerStore {
             .await
     }
 
+    async fn write_alerts(&self, fence: Fence, alerts: &[StoredAlert]) -> Result<(), StoreError> {
+        self.writes
+            .call("write_alerts", self.store.write_alerts(fence, alerts))
+            .await
+    }
+
+    async fn prune_alerts(&self, fence: Fence, before_ms: i64, limit: u32) -> Result<u64, StoreError> {
+        self.writes
+            .call("prune_alerts", self.store.prune_alerts(fence, before_ms, limit))
+            .await
+    }
+
     async fn ping(&self) -> Result<Duration, StoreError> {
         self.store.ping().await
     }
@@ -236,6 +249,14 @@ mod tests {
         async fn read_page(&self, _after: Option<&StreamId>, _limit: u32) -> Result<Page, StoreError> {
             self.calls.fetch_add(1, Ordering::SeqCst);
             Ok(Page::default())
+        }
+
+        async fn write_alerts(&self, _fence: Fence, _alerts: &[StoredAlert]) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        async fn prune_alerts(&self, _fence: Fence, _before_ms: i64, _limit: u32) -> Result<u64, StoreError> {
+            Ok(0)
         }
 
         async fn ping(&self) -> Result<Duration, StoreError> {

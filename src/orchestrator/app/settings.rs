@@ -150,6 +150,7 @@ pub(super) fn actors(config: &Config) -> Settings {
             rival_for: config.alerts.rival_for,
             ..alert_manager::Config::default()
         },
+        alert_retention: config.alerts.retention,
         supervision: Supervision {
             max_restarts: config.supervision.max_restarts,
             window: config.supervision.window,

@@ -269,6 +269,9 @@ pub struct Alerts {
     /// How long a refused second process stays an alert.
     #[serde(with = "humantime_serde")]
     pub rival_for: Duration,
+    /// How long alerts that are over are kept.
+    #[serde(with = "humantime_serde")]
+    pub retention: Duration,
 }
 
 /// Supervision of the actors.

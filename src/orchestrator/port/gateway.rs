@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use streamkeeper_core::alert_manager::ActiveAlert;
+use streamkeeper_core::alert_manager::StoredAlert;
 use streamkeeper_core::cluster::ClusterState;
 use streamkeeper_core::consistency_checker::{Checks, Finding};
 use streamkeeper_core::election;
@@ -50,7 +50,7 @@ pub struct View {
     /// The cluster.
     pub cluster: watch::Receiver<ClusterState>,
     /// Alerts that fire, sorted by fingerprint.
-    pub alerts: watch::Receiver<Vec<Arc<ActiveAlert>>>,
+    pub alerts: watch::Receiver<Vec<Arc<StoredAlert>>>,
     /// Confirmed inconsistencies.
     pub findings: watch::Receiver<Vec<Finding>>,
     /// How far the checks for them are.

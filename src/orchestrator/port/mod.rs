@@ -1,5 +1,6 @@
 //! What actors and adapters may ask of each other: traits and plain values, no implementation.
 
+pub mod alert_sink;
 pub mod breakers;
 pub mod bus;
 pub mod clock;
@@ -9,6 +10,7 @@ pub mod start;
 pub mod store;
 pub mod terms;
 
+pub use alert_sink::{AlertSink, SinkError};
 pub use breakers::{BreakerStatus, Breakers};
 pub use bus::{Bus, BusError, Inbox};
 pub use clock::Clock;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use streamkeeper_core::alert_manager::StoredAlert;
 use streamkeeper_core::record::{Fence, Loaded, Page, Persisted, WriteBatch};
 use streamkeeper_protocol::{StreamId, Term};
 
@@ -13,6 +14,9 @@ pub enum StoreError {
     /// The fence row carries this term or a higher one already.
     #[error("term {0} is stored already")]
     TermTaken(Term),
+    /// Another leadership has raised the fence.
+    #[error("the leadership of term {0} may write, and no other")]
+    Fenced(Term),
     /// The database cannot be reached, or refused.
     #[error("{operation}: {reason}")]
     Unavailable {
@@ -40,8 +44,12 @@ pub enum StoreError {
 pub struct TakenOver {
     /// The longest lease that any earlier leadership used; zero when there was none.
     pub longest_lease: Duration,
-    /// Everything that is stored, read after the fence stood.
+    /// The last leadership before this one.
+    pub before: Term,
+    /// Everything that is stored, read after the fence stood; without alerts.
     pub loaded: Loaded,
+    /// Alerts that fire, and those of which somebody has not been told yet.
+    pub alerts: Vec<StoredAlert>,
     /// Rows that could not be read and were left out, each with the reason. They stay in the database.
     pub bad_rows: Vec<String>,
 }
@@ -82,6 +90,20 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the database does not answer.
     async fn read_page(&self, after: Option<&StreamId>, limit: u32) -> Result<Page, StoreError>;
+
+    /// Writes alerts in one transaction, over older rows, if the stored fence equals `fence`.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when another leadership may write; otherwise when the database does not answer, and then they
+    /// may be written nevertheless.
+    async fn write_alerts(&self, fence: Fence, alerts: &[StoredAlert]) -> Result<(), StoreError>;
+
+    /// Removes at most `limit` alerts that were over before this moment, in milliseconds since 1970, and of which
+    /// everybody was told, if the stored fence equals `fence`. Says how many those were.
+    ///
+    /// # Errors
+    /// As for [`Store::write_alerts`].
+    async fn prune_alerts(&self, fence: Fence, before_ms: i64, limit: u32) -> Result<u64, StoreError>;
 
     /// Asks the database for a sign of life and says how long the answer took.
     ///

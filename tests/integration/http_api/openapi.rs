@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use streamkeeper_core::alert_manager::ActiveAlert;
 use streamkeeper_core::cluster::{Availability, Slot, StreamRecord, UnplacedReason};
 use streamkeeper_core::consistency_checker::{Finding, FindingKind, Policy, Repair};
 use streamkeeper_core::request::ApplyError;
 use streamkeeper_orchestrator::adapter::http::openapi_json;
 use streamkeeper_orchestrator::port::{BusError, OrderError, StepDownError};
-use streamkeeper_protocol::{HostMetrics, Severity};
+use streamkeeper_protocol::HostMetrics;
 
 use super::lines::reply;
-use super::samples::{assignment, cluster, performance, record, running, stream_id, worker, worker_id};
+use super::samples::{
+    assignment, cluster, performance, record, running, stored_alert, stream_id, worker, worker_id,
+};
 use super::schema::Described;
 use super::world::{NOW, World};
 
@@ -67,14 +68,8 @@ fn full(fault_injection: bool) -> World {
     orders::drained(&mut known);
     orders::moving(&mut known);
     world.cluster.send_replace(known);
-    world.alerts.send_replace(vec![Arc::new(ActiveAlert {
-        rule: "worker_lost",
-        severity: Severity::Critical,
-        labels: BTreeMap::from([("worker".to_owned(), "agent-2".to_owned())]),
-        annotations: BTreeMap::from([("summary".to_owned(), "it is away".to_owned())]),
-        since: NOW,
-        fingerprint: "00000000000000aa".to_owned(),
-    })]);
+    let alert = stored_alert("00000000000000aa", "it is away");
+    world.alerts.send_replace(vec![Arc::new(alert)]);
     world.findings.send_replace(vec![Finding {
         kind: FindingKind::Ghost,
         stream: Some(stream_id("radio")),

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use streamkeeper_core::alert_manager::ActiveAlert;
 use streamkeeper_core::cluster::{Availability, MoveReason, Observed, Slot, StreamRecord, UnplacedReason};
 use streamkeeper_core::consistency_checker::{Finding, FindingKind, Policy};
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_core::time::Timestamp;
-use streamkeeper_protocol::{RunState, Severity};
+use streamkeeper_protocol::RunState;
 
-use super::samples::{assignment, cluster, performance, record, running, stream_id, worker, worker_id};
+use super::samples::{
+    assignment, cluster, performance, record, running, stored_alert, stream_id, worker, worker_id,
+};
 use super::world::{NOW, World};
 
 /// One stream of each sort, sorted by name.
@@ -283,14 +284,9 @@ async fn alerts_and_findings_are_shown() {
     let world = World::new();
     world.cluster.send_replace(cluster(samples(), Vec::new()));
     let alert = |fingerprint: &str| {
-        Arc::new(ActiveAlert {
-            rule: "worker_lost",
-            severity: Severity::Critical,
-            labels: BTreeMap::from([("worker".to_owned(), "agent-2".to_owned())]),
-            annotations: BTreeMap::from([("summary".to_owned(), "http://u:s3cret@h is away".to_owned())]),
-            since: Timestamp::from_ms(2_000),
-            fingerprint: fingerprint.to_owned(),
-        })
+        let mut alert = stored_alert(fingerprint, "http://u:s3cret@h is away");
+        alert.delivered = BTreeMap::from([("alerts_nats".to_owned(), 1), ("other".to_owned(), 0)]);
+        Arc::new(alert)
     };
     world
         .alerts
@@ -305,6 +301,7 @@ async fn alerts_and_findings_are_shown() {
         "annotations": {"summary": "http://u:***@h is away"},
         "since": "2026-01-01T00:00:02.000Z",
         "fingerprint": "00000000000000aa",
+        "delivery": {"alerts_nats": "delivered", "other": "waiting"},
     }]);
     assert_eq!(page["alerts"], expected);
     let page = world.get("/api/v1/alerts?after=00000000000000aa").await;

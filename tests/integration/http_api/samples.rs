@@ -1,8 +1,10 @@
 //! Streams and workers as the leader knows them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use streamkeeper_core::alert_manager::StoredAlert;
 use streamkeeper_core::cluster::{
     Availability, ClusterState, Observed, Role, Slot, StreamRecord, WorkerRecord,
 };
@@ -10,8 +12,8 @@ use streamkeeper_core::record::Assignment;
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_protocol::{
-    Capacity, Epoch, Mode, Performance, Phase, RunState, RunningStream, SessionId, StreamId, Term, Version,
-    WorkerId,
+    Capacity, Epoch, Mode, Performance, Phase, RunState, RunningStream, SessionId, Severity, StreamId, Term,
+    Version, WorkerId,
 };
 
 use super::world::NOW;
@@ -109,4 +111,22 @@ pub(super) fn cluster(streams: Vec<StreamRecord>, workers: Vec<WorkerRecord>) ->
         cluster.workers.insert(worker.id.clone(), Arc::new(worker));
     }
     cluster
+}
+
+/// A worker is lost, since 2026-01-01 00:00:02.
+pub(super) fn stored_alert(fingerprint: &str, summary: &str) -> StoredAlert {
+    StoredAlert {
+        fingerprint: fingerprint.to_owned(),
+        rule: "worker_lost".to_owned(),
+        severity: Severity::Critical,
+        labels: BTreeMap::from([("worker".to_owned(), "agent-2".to_owned())]),
+        annotations: BTreeMap::from([("summary".to_owned(), summary.to_owned())]),
+        began_ms: 1_767_225_602_000,
+        changed_ms: 1_767_225_602_000,
+        resolved_ms: None,
+        acknowledged: None,
+        change: 1,
+        delivered: BTreeMap::from([("alerts_nats".to_owned(), 1)]),
+        pending: false,
+    }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeZone, Utc};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use streamkeeper_core::alert_manager::ActiveAlert;
+use streamkeeper_core::alert_manager::StoredAlert;
 use streamkeeper_core::cluster::ClusterState;
 use streamkeeper_core::consistency_checker::{Checks, Finding};
 use streamkeeper_core::election;
@@ -130,6 +130,14 @@ impl Store for Behind {
         unreachable!("the API does not compare")
     }
 
+    async fn write_alerts(&self, _fence: Fence, _alerts: &[StoredAlert]) -> Result<(), StoreError> {
+        unreachable!("the API stores no alert")
+    }
+
+    async fn prune_alerts(&self, _fence: Fence, _before_ms: i64, _limit: u32) -> Result<u64, StoreError> {
+        unreachable!("the API stores no alert")
+    }
+
     async fn ping(&self) -> Result<Duration, StoreError> {
         if self.database_down.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable {
@@ -209,7 +217,7 @@ pub(super) struct World {
     pub(super) behind: Arc<Behind>,
     pub(super) cluster: watch::Sender<ClusterState>,
     pub(super) leader: watch::Sender<Option<LeaderSeen>>,
-    pub(super) alerts: watch::Sender<Vec<Arc<ActiveAlert>>>,
+    pub(super) alerts: watch::Sender<Vec<Arc<StoredAlert>>>,
     pub(super) findings: watch::Sender<Vec<Finding>>,
     pub(super) checks: watch::Sender<Checks>,
     pub(super) start: watch::Sender<Start>,

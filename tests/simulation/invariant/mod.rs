@@ -30,6 +30,7 @@ pub(crate) struct Watch {
     writers: s4_fenced_leader::Writers,
     holders: s4_fenced_leader::Holders,
     ends: s6_no_empty_plan::Ends,
+    told: l4_alerts_resolve::Told,
 }
 
 impl Watch {
@@ -77,6 +78,7 @@ impl Watch {
     pub(crate) fn restored(&mut self, term: Term, rows: &BTreeMap<StreamId, Assignment>) {
         self.epochs.restored(rows);
         self.ends.restored(term);
+        self.told.restored();
     }
 }
 

@@ -8,6 +8,16 @@ fn lost(world: &mut World) {
     assert_eq!(world.news(), ["+worker_lost worker=a"]);
 }
 
+/// The same orchestrator takes a higher term, and nobody else has led since.
+fn lead_on(cluster: &mut ClusterState) {
+    let from = cluster.leadership.term;
+    cluster.inherited = Arc::new(Inherited {
+        from,
+        alerts: Vec::new(),
+    });
+    cluster.leadership.term = Term::new(from.get() + 16).unwrap();
+}
+
 /// A new manager that goes on with the alerts of `old`, told of a healthy state.
 fn restarted(old: &World) -> World {
     let alerts: Vec<ActiveAlert> = old.firing.values().cloned().collect();
@@ -18,8 +28,12 @@ fn restarted(old: &World) -> World {
         firing: old.firing.clone(),
         news: Vec::new(),
         over: None,
+        adopted: Vec::new(),
     };
-    world.tell(Event::Restore(alerts));
+    world.tell(Event::Restore {
+        term: Some(world.cluster.leadership.term),
+        alerts,
+    });
     world
 }
 
@@ -128,7 +142,7 @@ fn a_takeover_resolves_nothing_before_workers_could_be_heard() {
     let now = at(world.now);
     world.change(|c| {
         turn(c, "a", 0, Availability::Alive);
-        c.leadership.term = Term::new(17).unwrap();
+        lead_on(c);
         c.leadership.since = now;
     });
     world.wait(10 * SECOND - 1);
@@ -249,4 +263,101 @@ fn a_stream_whose_source_is_at_fault_is_told_once_and_a_suspected_worker_until_i
     assert_eq!(world.news(), ["+worker_suspected worker=a"]);
     apply(&mut world, DirectiveWrite::Delete(Key::cordon(&worker)));
     assert_eq!(world.news(), ["-worker_suspected worker=a"]);
+}
+
+/// What another orchestrator stored, and leads now under a higher term, from `now` on.
+fn led_by_another(world: &mut World, alerts: Vec<ActiveAlert>) {
+    let now = at(world.now);
+    world.change(|c| {
+        let term = c.leadership.term.get();
+        let from = Term::new(term + 1).unwrap();
+        c.inherited = Arc::new(Inherited { from, alerts });
+        c.leadership.term = Term::new(term + 16).unwrap();
+        c.leadership.since = now;
+    });
+}
+
+#[test]
+fn a_new_leader_goes_on_with_what_its_predecessor_stored() {
+    let mut old = World::new();
+    lost(&mut old);
+    old.change(|c| observe(c, "s1", RunState::Failing, 3));
+    old.wait(61 * SECOND);
+    assert_eq!(old.news(), ["+stream_failing stream=s1"]);
+    let stored: Vec<ActiveAlert> = old.firing.values().cloned().collect();
+
+    let mut world = World::new();
+    led_by_another(&mut world, stored.clone());
+    // The worker is late still, the stream runs.
+    availability(&mut world, Availability::Lost);
+    world.wait(9 * SECOND);
+    assert_eq!(world.news, [""; 0], "told once, by the predecessor");
+    assert_eq!(world.adopted, [false]);
+    assert_eq!(world.firing.values().cloned().collect::<Vec<_>>(), stored);
+    world.wait(30 * SECOND);
+    assert_eq!(world.news(), ["-stream_failing stream=s1"]);
+    back(&mut world);
+    assert_eq!(world.news(), ["-worker_lost worker=a"]);
+}
+
+#[test]
+fn a_worker_that_only_the_predecessor_knew_is_missed_until_it_comes_or_is_forgotten() {
+    let stored = {
+        let mut old = World::new();
+        lost(&mut old);
+        let (worker, session) = (worker_id("a"), session(1));
+        old.tell(Event::Emergency { worker, session });
+        old.wait(SECOND);
+        assert_eq!(old.news(), ["+worker_emergency worker=a"]);
+        old.firing.into_values().collect::<Vec<ActiveAlert>>()
+    };
+    let alone = || {
+        let mut world = World::new();
+        world.change(|c| {
+            c.workers.remove(&worker_id("a"));
+        });
+        led_by_another(&mut world, stored.clone());
+        world.wait(300 * SECOND);
+        assert_eq!(world.news(), [""; 0]);
+        world
+    };
+    let over = ["-worker_emergency worker=a", "-worker_lost worker=a"];
+    let mut world = alone();
+    world.change(|c| {
+        *c = ClusterState {
+            leadership: c.leadership,
+            inherited: c.inherited.clone(),
+            ..healthy()
+        }
+    });
+    assert_eq!(world.news(), over);
+    let mut world = alone();
+    world.wait(300 * SECOND);
+    assert_eq!(world.news(), over);
+    assert_eq!(world.manager.next_deadline(), None);
+}
+
+#[test]
+fn alerts_of_a_leader_that_was_deposed_and_leads_again_are_those_that_are_stored() {
+    let mut world = World::new();
+    lost(&mut world);
+    world.change(|c| c.leadership.role = Role::Standby);
+    // Its successor resolved that one meanwhile.
+    world.cluster.leadership.role = Role::Leading;
+    led_by_another(&mut world, Vec::new());
+    back(&mut world);
+    world.wait(60 * SECOND);
+    assert_eq!(world.news(), [""; 0]);
+    assert!(world.firing.is_empty(), "{:?}", world.firing);
+    assert_eq!(world.adopted, [false, false]);
+    // Its own memory counts as long as nobody else led.
+    lost(&mut world);
+    let now = at(world.now);
+    world.change(|c| {
+        lead_on(c);
+        c.leadership.since = now;
+    });
+    world.wait(60 * SECOND);
+    assert_eq!(world.news(), [""; 0], "the condition holds");
+    assert_eq!(world.adopted, [false, false, true]);
 }

@@ -111,7 +111,12 @@ fn change(c: &mut ClusterState, now: u64, happening: &Happening) {
             c.leadership.role = [Role::Standby, Role::TakingOver, Role::Leading][usize::from(*role)];
         }
         Happening::Term => {
-            c.leadership.term = Term::new(c.leadership.term.get() + 16).unwrap();
+            let from = c.leadership.term;
+            c.inherited = std::sync::Arc::new(Inherited {
+                from,
+                alerts: Vec::new(),
+            });
+            c.leadership.term = Term::new(from.get() + 16).unwrap();
             c.leadership.since = at(now);
         }
         _ => {}
@@ -149,7 +154,8 @@ fn perform(world: &mut World, happening: &Happening) {
         Happening::Restart => {
             world.manager = AlertManager::new(Config::default());
             let alerts = world.firing.values().cloned().collect();
-            world.tell(Event::Restore(alerts));
+            let term = Some(world.cluster.leadership.term);
+            world.tell(Event::Restore { term, alerts });
             world.show();
         }
         Happening::Wait(ms) => world.wait(u64::from(*ms)),

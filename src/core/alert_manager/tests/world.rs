@@ -16,6 +16,8 @@ pub(super) struct World {
     pub(super) news: Vec<String>,
     /// The last alert that was resolved.
     pub(super) over: Option<ActiveAlert>,
+    /// Of each leadership that began: whether it went on with the manager's own alerts.
+    pub(super) adopted: Vec<bool>,
 }
 
 impl World {
@@ -27,6 +29,7 @@ impl World {
             firing: BTreeMap::new(),
             news: Vec::new(),
             over: None,
+            adopted: Vec::new(),
         };
         world.show();
         world
@@ -63,6 +66,15 @@ impl World {
     fn consume(&mut self, commands: Vec<Command>) {
         for command in commands {
             match command {
+                Command::Adopt(Adopted { alerts, own, .. }) => {
+                    self.adopted.push(own);
+                    let named = alerts.into_iter().map(|alert| (alert.fingerprint.clone(), alert));
+                    let adopted: BTreeMap<String, ActiveAlert> = named.collect();
+                    // Words may be newer than those that were told.
+                    let same = adopted.keys().eq(self.firing.keys());
+                    assert!(!own || same, "its own are those that it told");
+                    self.firing = adopted;
+                }
                 Command::Fire(alert) => {
                     self.news.push(format!("+{}", short(&alert)));
                     assert_eq!(alert.fingerprint.len(), 16);

@@ -112,15 +112,14 @@ impl World {
                 };
                 self.fence = Some(fence);
                 self.transactions = 0;
-                let streams = self.streams.values().cloned().collect();
-                let assignments = self.rows.clone().into_iter().collect();
                 Some(Event::TookOver {
                     fence,
                     longest_lease,
                     loaded: Loaded {
-                        streams,
-                        assignments,
+                        streams: self.streams.values().cloned().collect(),
+                        assignments: self.rows.clone().into_iter().collect(),
                         directives: self.directives.clone(),
+                        ..Loaded::default()
                     },
                 })
             }

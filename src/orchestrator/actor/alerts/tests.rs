@@ -1,82 +1,14 @@
-//! What waits for the message server, and in which order it goes.
+//! What waits for the database and the message server, and in which order it goes.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+mod outside;
 
-use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
-use streamkeeper_core::time::Timestamp;
-use streamkeeper_protocol::{Assign, Beacon, Control, ControlReply, Event, LogReply, LogRequest};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use streamkeeper_protocol::Severity;
 
 use super::*;
-
-/// A message server that can be away or keep nothing of one rule, and a wall clock that can be set.
-#[derive(Default)]
-struct Outside {
-    away: AtomicBool,
-    clock_set_by: AtomicI64,
-    kept: Mutex<Vec<String>>,
-    starts: Mutex<Vec<String>>,
-}
-
-#[async_trait]
-impl Bus for Outside {
-    fn assign(&self, _assign: &Assign, _compressed: bool) -> Result<(), BusError> {
-        unreachable!("only alerts are sent")
-    }
-
-    fn beacon(&self, _beacon: &Beacon) -> Result<(), BusError> {
-        unreachable!("only alerts are sent")
-    }
-
-    fn alert(&self, _severity: Severity, _rule: &str, _alert: &Alert) -> Result<(), BusError> {
-        unreachable!("alerts are to be kept")
-    }
-
-    async fn keep_alert(&self, _severity: Severity, rule: &str, alert: &Alert) -> Result<(), BusError> {
-        if self.away.load(Ordering::SeqCst) {
-            return Err(BusError::Disconnected);
-        }
-        match rule {
-            "unkept" => return Err(BusError::NotKept("disk full".to_owned())),
-            "unsendable" => return Err(BusError::Unsendable("too large".to_owned())),
-            _ => {}
-        }
-        let status = alert.ends_at.as_ref().map_or("firing", |_| "resolved");
-        self.kept.lock().unwrap().push(format!("{rule} {status}"));
-        self.starts.lock().unwrap().push(alert.starts_at.clone());
-        Ok(())
-    }
-
-    fn event(&self, _event: &Event) -> Result<(), BusError> {
-        unreachable!("only alerts are sent")
-    }
-
-    async fn control(&self, _control: &Control, _timeout: Duration) -> Result<ControlReply, BusError> {
-        unreachable!("only alerts are sent")
-    }
-
-    async fn logs(&self, _request: &LogRequest, _timeout: Duration) -> Result<LogReply, BusError> {
-        unreachable!("only alerts are sent")
-    }
-
-    fn connected(&self) -> bool {
-        !self.away.load(Ordering::SeqCst)
-    }
-
-    async fn ping(&self) -> Result<Duration, BusError> {
-        unreachable!("only alerts are sent")
-    }
-}
-
-impl Clock for Outside {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_ms(1_000)
-    }
-
-    fn wall(&self, _at: Timestamp) -> DateTime<Utc> {
-        DateTime::UNIX_EPOCH + TimeDelta::seconds(self.clock_set_by.load(Ordering::SeqCst))
-    }
-}
+use outside::Outside;
 
 fn alert(rule: &'static str) -> ActiveAlert {
     ActiveAlert {
@@ -89,12 +21,39 @@ fn alert(rule: &'static str) -> ActiveAlert {
     }
 }
 
-fn outbox() -> (Arc<Outside>, AlertOutbox) {
-    let outside = Arc::new(Outside::default());
-    (
-        Arc::clone(&outside),
-        AlertOutbox::new(outside.clone(), outside, Breakers::default()),
+fn fence(term: u32) -> Fence {
+    Fence {
+        term: Term::new(term).unwrap(),
+        nonce: 7,
+    }
+}
+
+fn outbox_on(outside: &Arc<Outside>) -> AlertOutbox {
+    let store: Arc<dyn Store> = outside.clone();
+    AlertOutbox::new(
+        vec![Arc::new(NatsSink(outside.clone()))],
+        &store,
+        outside.clone(),
+        Breakers::default(),
+        Duration::from_secs(3_600),
     )
+}
+
+fn adopted(term: Term, own: bool, alerts: Vec<ActiveAlert>) -> Adopted {
+    Adopted { term, own, alerts }
+}
+
+/// Begins a leadership with what is stored.
+fn lead(outside: &Outside, outbox: &AlertOutbox, term: u32) {
+    let alerts = outbox.found(fence(term), outside.open());
+    outbox.adopt(adopted(fence(term).term, false, alerts));
+}
+
+fn outbox() -> (Arc<Outside>, AlertOutbox) {
+    let outside = Arc::new(Outside::new());
+    let outbox = outbox_on(&outside);
+    lead(&outside, &outbox, 1);
+    (outside, outbox)
 }
 
 /// Longer than all attempts take; time is virtual.
@@ -108,7 +67,7 @@ async fn the_newest_change_of_each_alert_waits_for_the_server() {
     outside.away.store(true, Ordering::SeqCst);
     outbox.fire(alert("b"));
     outbox.fire(alert("a"));
-    outbox.resolve(alert("a"));
+    outbox.resolve(&alert("a"));
     outbox.fire(alert("c"));
     settle().await;
     assert!(outside.kept.lock().unwrap().is_empty());
@@ -128,7 +87,7 @@ async fn what_fires_is_sent_again_to_a_server_that_comes_back() {
     outbox.fire(alert("b"));
     settle().await;
     outside.clock_set_by.store(3_600, Ordering::SeqCst);
-    outbox.resolve(alert("b"));
+    outbox.resolve(&alert("b"));
     settle().await;
     outbox.flush();
     settle().await;
@@ -149,22 +108,144 @@ async fn one_that_cannot_be_kept_holds_up_no_other() {
     }
     settle().await;
     assert_eq!(*outside.kept.lock().unwrap(), ["a firing", "b firing"]);
-    let state = outbox.queue.state();
-    let waiting: Vec<&str> = state.waiting.values().map(|change| change.rule).collect();
-    assert_eq!(waiting, ["unkept"]);
+    let book = outbox.desk.book();
+    assert_eq!(book.waiting(0), 1);
+    let pending = outside.stored().into_iter().filter(|(_, _, pending)| *pending);
+    assert_eq!(pending.map(|(rule, ..)| rule).collect::<Vec<_>>(), ["unkept"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_is_bounded() {
-    let mut state = State::default();
-    for number in 0..=MAX_PENDING {
+    let (outside, outbox) = outbox();
+    outside.away.store(true, Ordering::SeqCst);
+    for number in 0..=10_000 {
         let mut one = alert("a");
-        one.fingerprint = number.to_string();
-        state.put(Change::new(&one, String::new(), None));
+        one.fingerprint = format!("{number:05}");
+        outbox.desk.book().fire(one, Timestamp::ZERO, 1);
     }
+    let book = outbox.desk.book();
+    assert_eq!(book.waiting(0), 10_000);
+    assert!(!book.lanes[0].waits(&("00000".to_owned(), 1)));
+    assert!(book.lanes[0].waits(&("00001".to_owned(), 1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_leader_tells_what_its_predecessor_could_not() {
+    let (outside, old) = outbox();
+    old.fire(alert("told"));
+    settle().await;
+    outside.away.store(true, Ordering::SeqCst);
+    old.fire(alert("untold"));
+    old.fire(alert("over"));
+    old.resolve(&alert("told"));
+    settle().await;
+    assert_eq!(outside.kept(), ["told firing"]);
+    drop(old);
+    // A resolved one that nobody was told of is not forgotten.
+    let expected = [
+        ("over".to_owned(), true, true),
+        ("told".to_owned(), false, true),
+        ("untold".to_owned(), true, true),
+    ];
+    assert_eq!(outside.stored(), expected);
+    outside.away.store(false, Ordering::SeqCst);
+    let new = outbox_on(&outside);
+    let alerts = new.found(fence(2), outside.open());
+    let rules: Vec<&str> = alerts.iter().map(|alert| alert.rule).collect();
+    assert_eq!(rules, [""; 0], "rules of the tests are known to no version");
+    // The manager knows them all the same.
+    new.adopt(adopted(
+        fence(2).term,
+        false,
+        vec![alert("over"), alert("untold")],
+    ));
+    new.resolve(&alert("over"));
+    settle().await;
+    let mut kept = outside.kept();
+    kept.sort();
+    assert_eq!(kept, ["over resolved", "told resolved", "untold firing"]);
+    assert_eq!(new.watch().borrow().len(), 1);
+    assert_eq!(outside.writes.lock().unwrap().last(), Some(&fence(2).term));
+    let mut again = outside.stored();
+    again.retain(|(_, _, pending)| *pending);
+    assert_eq!(again, []);
+    assert_eq!(new.told().0, Some(fence(2).term));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_told_is_not_told_again_by_the_next_leader() {
+    let (outside, old) = outbox();
+    old.fire(alert("a"));
+    settle().await;
+    drop(old);
+    let new = outbox_on(&outside);
+    new.found(fence(2), outside.open());
+    new.adopt(adopted(fence(2).term, false, vec![alert("a")]));
+    settle().await;
+    assert_eq!(outside.kept(), ["a firing"]);
+    new.resolve(&alert("a"));
+    settle().await;
+    assert_eq!(outside.kept(), ["a resolved"]);
+    let starts = outside.starts.lock().unwrap().clone();
+    assert_eq!(starts[0], starts[1], "the same occurrence");
+    assert_eq!(outside.stored(), [("a".to_owned(), false, false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_own_memory_is_newer_than_the_database() {
+    let (outside, outbox) = outbox();
+    outside.fails.store(true, Ordering::SeqCst);
+    outbox.fire(alert("a"));
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(
-        (state.waiting.len(), state.places.len()),
-        (MAX_PENDING, MAX_PENDING)
+        outside.kept(),
+        ["a firing"],
+        "a database that fails holds up no alert"
     );
-    assert!(!state.places.contains_key("0"));
+    assert_eq!(outside.stored(), []);
+    outbox.found(fence(2), outside.open());
+    outside.fails.store(false, Ordering::SeqCst);
+    outbox.adopt(adopted(fence(2).term, true, vec![alert("a")]));
+    settle().await;
+    assert_eq!(outside.kept(), [""; 0]);
+    assert_eq!(outside.stored(), [("a".to_owned(), true, false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_stored_before_it_is_told_unless_the_database_hangs() {
+    let (outside, outbox) = outbox();
+    outside.hangs.store(true, Ordering::SeqCst);
+    outbox.fire(alert("a"));
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(outside.kept(), [""; 0]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(outside.kept(), ["a firing"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn alerts_that_are_long_over_are_removed() {
+    let (outside, outbox) = outbox();
+    for rule in ["a", "b"] {
+        outbox.fire(alert(rule));
+    }
+    settle().await;
+    outbox.resolve(&alert("a"));
+    settle().await;
+    assert_eq!(outside.stored().len(), 2);
+    tokio::time::sleep(Duration::from_secs(3_700)).await;
+    assert_eq!(outside.stored(), [("b".to_owned(), true, false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_deposed_tells_nothing_any_more() {
+    let (outside, outbox) = outbox();
+    outside.deposed.store(true, Ordering::SeqCst);
+    outbox.fire(alert("a"));
+    settle().await;
+    assert_eq!(outside.kept(), [""; 0]);
+    outside.deposed.store(false, Ordering::SeqCst);
+    outbox.found(fence(3), Vec::new());
+    outbox.adopt(adopted(fence(3).term, false, vec![alert("a")]));
+    settle().await;
+    assert_eq!(outside.kept(), ["a firing"]);
 }

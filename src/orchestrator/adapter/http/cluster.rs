@@ -141,9 +141,8 @@ pub(super) async fn alerts(request: HttpRequest, shared: Data<Shared>) -> Result
         .iter()
         .filter(|alert| after.is_none_or(|after| alert.fingerprint.as_str() > after));
     let (found, next) = page.cut(found, |alert| alert.fingerprint.clone());
-    let times = Times(&*shared.context.clock);
     Ok(HttpResponse::Ok().json(AlertsView {
-        alerts: found.iter().map(|alert| AlertView::new(alert, times)).collect(),
+        alerts: found.iter().map(|alert| AlertView::new(alert)).collect(),
         next,
     }))
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sea_orm::DbErr;
+use streamkeeper_core::alert_manager::StoredAlert;
 use streamkeeper_core::record::{Fence, Page, Persisted, WriteBatch};
 use streamkeeper_protocol::{StreamId, Term};
 
@@ -13,6 +14,7 @@ use options::Kind;
 use pool::Pool;
 
 pub mod admin;
+mod alert;
 mod connect;
 mod directive;
 mod fault;
@@ -86,6 +88,16 @@ impl Store for SeaStore {
     async fn read_page(&self, after: Option<&StreamId>, limit: u32) -> Result<Page, StoreError> {
         let work = page::read(&self.pool, after, limit);
         self.pool.limited(Kind::Read, page::OPERATION, work).await
+    }
+
+    async fn write_alerts(&self, fence: Fence, alerts: &[StoredAlert]) -> Result<(), StoreError> {
+        let work = alert::write(&self.pool, fence, alerts);
+        self.pool.limited(Kind::Write, alert::WRITE, work).await
+    }
+
+    async fn prune_alerts(&self, fence: Fence, before_ms: i64, limit: u32) -> Result<u64, StoreError> {
+        let work = alert::prune(&self.pool, fence, before_ms, limit);
+        self.pool.limited(Kind::Write, alert::PRUNE, work).await
     }
 
     async fn ping(&self) -> Result<Duration, StoreError> {

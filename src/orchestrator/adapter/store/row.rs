@@ -6,12 +6,13 @@ use std::time::Duration;
 use sea_orm::{
     ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryOrder, QueryResult, QueryTrait, Statement,
 };
+use streamkeeper_core::alert_manager::StoredAlert;
 use streamkeeper_core::record::{Assignment, Loaded};
 use streamkeeper_core::spec::{OnOwnerLost, StreamSpec};
 use streamkeeper_entities::{assignment, directive, leadership, stream};
 use streamkeeper_protocol::{Epoch, Ownership, StreamId, Term, WorkerId};
 
-use super::unavailable;
+use super::{alert, unavailable};
 use crate::port::StoreError;
 
 /// The fence row.
@@ -85,6 +86,7 @@ pub(super) struct Rows {
     streams: Vec<QueryResult>,
     assignments: Vec<QueryResult>,
     directives: Vec<QueryResult>,
+    alerts: Vec<QueryResult>,
 }
 
 /// Reads everything.
@@ -99,12 +101,13 @@ pub(super) async fn read(connection: &impl ConnectionTrait) -> Result<Rows, Stor
         streams: all("read streams", stream::Entity::find().build(backend)).await?,
         assignments: all("read assignments", assignment::Entity::find().build(backend)).await?,
         directives: all("read directives", directives.build(backend)).await?,
+        alerts: all("read alerts", Statement::from_string(backend, alert::OPEN)).await?,
     })
 }
 
 /// What the rows say. Those that make no sense are left out and named: one of them must not keep the rest of the fleet from
 /// being led.
-pub(super) fn understand(rows: &Rows) -> (Loaded, Vec<String>) {
+pub(super) fn understand(rows: &Rows) -> (Loaded, Vec<StoredAlert>, Vec<String>) {
     let mut bad_rows = Vec::new();
     let streams = good(&rows.streams, stream_of_row, &mut bad_rows);
     let assignments = good(&rows.assignments, assignment_of_row, &mut bad_rows);
@@ -113,8 +116,10 @@ pub(super) fn understand(rows: &Rows) -> (Loaded, Vec<String>) {
         streams,
         assignments,
         directives: directives.into_iter().flatten().collect(),
+        ..Loaded::default()
     };
-    (loaded, bad_rows)
+    let alerts = good(&rows.alerts, alert::of_row, &mut bad_rows);
+    (loaded, alerts, bad_rows)
 }
 
 /// The rows that make sense; the others are named.

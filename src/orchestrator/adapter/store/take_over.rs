@@ -49,10 +49,12 @@ pub(super) async fn take_over(pool: &Pool, fence: Fence, lease: Duration) -> Res
     in_place.map_err(|reason| StoreError::Unavailable { operation, reason })?;
     let committed = transaction.commit().await;
     committed.map_err(|error| unavailable(operation, &error))?;
-    let (loaded, bad_rows) = row::understand(&rows);
+    let (loaded, alerts, bad_rows) = row::understand(&rows);
     Ok(TakenOver {
         longest_lease: before.longest_lease,
+        before: before.term,
         loaded,
+        alerts,
         bad_rows,
     })
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use streamkeeper_core::alert_manager::ActiveAlert;
+use streamkeeper_core::alert_manager::StoredAlert;
 use streamkeeper_core::cluster::{Availability, ClusterState, Role, StreamState};
 use streamkeeper_protocol::{OrchestratorId, Severity, Term};
 use utoipa::ToSchema;
 
 use super::super::mask::mask;
-use super::Times;
+use super::{Times, moment};
 use crate::port::ActorStatus;
 
 /// How the whole is.
@@ -133,7 +133,7 @@ impl From<ActorStatus> for ActorView {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Alert)]
 pub(in super::super) struct AlertView<'a> {
-    rule: &'static str,
+    rule: &'a str,
     /// `info`, `warning` or `critical`.
     #[schema(value_type = String)]
     severity: Severity,
@@ -143,21 +143,37 @@ pub(in super::super) struct AlertView<'a> {
     annotations: BTreeMap<&'a str, String>,
     since: String,
     fingerprint: &'a str,
+    /// What each sink knows of it: `delivered`, or `waiting` for its newest change.
+    delivery: BTreeMap<&'a str, &'static str>,
 }
 
 impl<'a> AlertView<'a> {
-    pub(in super::super) fn new(alert: &'a ActiveAlert, times: Times<'_>) -> Self {
+    pub(in super::super) fn new(alert: &'a StoredAlert) -> Self {
         let annotations = alert.annotations.iter();
         Self {
-            rule: alert.rule,
+            rule: &alert.rule,
             severity: alert.severity,
             status: "firing",
             labels: &alert.labels,
             annotations: annotations
                 .map(|(key, text)| (key.as_str(), mask(text).into_owned()))
                 .collect(),
-            since: times.show(alert.since),
+            since: moment(alert.began_ms),
             fingerprint: &alert.fingerprint,
+            delivery: alert
+                .delivered
+                .iter()
+                .map(|(sink, change)| {
+                    (
+                        sink.as_str(),
+                        if *change == alert.change {
+                            "delivered"
+                        } else {
+                            "waiting"
+                        },
+                    )
+                })
+                .collect(),
         }
     }
 }

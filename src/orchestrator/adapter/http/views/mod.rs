@@ -11,7 +11,7 @@ pub(super) mod shape;
 pub(super) mod stream;
 pub(super) mod worker;
 
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 use streamkeeper_core::time::Timestamp;
 
@@ -31,6 +31,12 @@ impl Times<'_> {
     pub(super) fn known(self, at: Timestamp) -> Option<String> {
         (at > Timestamp::ZERO).then(|| self.show(at))
     }
+}
+
+/// A moment of the wall clock, in milliseconds since 1970.
+fn moment(ms: i64) -> String {
+    let moment = DateTime::<Utc>::from_timestamp_millis(ms).unwrap_or_default();
+    moment.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// Writes a text without the secrets in it.

@@ -1,0 +1,348 @@
+//! The alerts of one leadership: what fires, what is to be stored, and what each sink has not taken yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use streamkeeper_core::alert_manager::{ActiveAlert, Adopted, StoredAlert};
+use streamkeeper_core::record::Fence;
+use streamkeeper_core::time::Timestamp;
+use streamkeeper_protocol::Term;
+
+use super::lane::Lane;
+
+/// Most rows of one transaction.
+const MAX_BATCH: usize = 1_000;
+/// How long a change waits to be stored before sinks are told. Longer only where the database is slow, and then people are
+/// to hear of it.
+const STORED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Names one row: fingerprint and beginning.
+pub(super) type Key = (String, i64);
+
+/// One row.
+struct Entry {
+    alert: Arc<StoredAlert>,
+    since: Timestamp,
+    /// Counts the changes of the row, those that no consumer hears of included.
+    revision: u64,
+    /// Until when sinks wait for the row to be stored.
+    held_until: Timestamp,
+}
+
+/// A row that is to be written, and which version of it that is.
+pub(super) struct Dirty {
+    pub(super) key: Key,
+    pub(super) revision: u64,
+    pub(super) alert: Arc<StoredAlert>,
+}
+
+/// What a sink is to take next.
+pub(super) enum Next {
+    /// Nothing.
+    Nothing,
+    /// Something, at this moment: it is being stored.
+    At(Timestamp),
+    /// This change.
+    Take(Key, Arc<StoredAlert>),
+}
+
+/// What a takeover read.
+struct Found {
+    fence: Fence,
+    rows: Vec<(StoredAlert, Timestamp)>,
+}
+
+/// Everything.
+#[derive(Default)]
+pub(super) struct Book {
+    /// The right to write; none before the first leadership.
+    fence: Option<Fence>,
+    found: Option<Found>,
+    rows: BTreeMap<Key, Entry>,
+    /// The beginning of what fires, by fingerprint.
+    firing: BTreeMap<String, i64>,
+    dirty: BTreeSet<Key>,
+    /// The last write failed: nobody waits for the next one.
+    fails: bool,
+    pub(super) lanes: Vec<Lane>,
+}
+
+impl Book {
+    /// Nothing, for these sinks.
+    pub(super) fn new(sinks: impl Iterator<Item = &'static str>) -> Self {
+        Self {
+            lanes: sinks.map(Lane::new).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What was told under which term, for a manager that begins anew.
+    pub(super) fn term(&self) -> Option<Term> {
+        self.fence.map(|fence| fence.term)
+    }
+
+    pub(super) const fn fence(&self) -> Option<Fence> {
+        self.fence
+    }
+
+    /// What fires, sorted by fingerprint.
+    pub(super) fn firing(&self) -> impl Iterator<Item = (&Arc<StoredAlert>, Timestamp)> {
+        let rows = self
+            .firing
+            .iter()
+            .filter_map(|(name, began)| self.rows.get(&(name.clone(), *began)));
+        rows.map(|entry| (&entry.alert, entry.since))
+    }
+
+    /// Keeps what a takeover read until the alert manager begins that leadership.
+    pub(super) fn found(&mut self, fence: Fence, rows: Vec<(StoredAlert, Timestamp)>) {
+        self.found = Some(Found { fence, rows });
+    }
+
+    /// Begins a leadership. Afterwards exactly `alerts` fire. False when nothing was read for this term.
+    pub(super) fn adopt(&mut self, adopted: Adopted, now: Timestamp, wall_ms: i64) -> bool {
+        let Adopted { term, own, alerts } = adopted;
+        let Some(found) = self.found.take_if(|found| found.fence.term == term) else {
+            return false;
+        };
+        self.fence = Some(found.fence);
+        self.fails = false;
+        if own {
+            // Perhaps not stored yet, and nobody else writes.
+            self.dirty = self.rows.keys().cloned().collect();
+        } else {
+            self.take_over(found.rows);
+        }
+        let known: BTreeSet<&String> = alerts.iter().map(|alert| &alert.fingerprint).collect();
+        let over = self.firing.keys().filter(|name| !known.contains(name));
+        for name in over.cloned().collect::<Vec<_>>() {
+            self.resolve(&name, now, wall_ms);
+        }
+        for alert in alerts {
+            if !self.firing.contains_key(&alert.fingerprint) {
+                self.fire(alert, now, wall_ms);
+            }
+        }
+        // What the last leadership could not tell any more.
+        for (key, entry) in &self.rows {
+            for lane in &mut self.lanes {
+                if lane.lacks(&entry.alert) && !lane.waits(key) {
+                    lane.put(key.clone());
+                }
+            }
+        }
+        true
+    }
+
+    fn take_over(&mut self, found: Vec<(StoredAlert, Timestamp)>) {
+        self.rows.clear();
+        self.firing.clear();
+        self.dirty.clear();
+        self.lanes.iter_mut().for_each(Lane::clear);
+        for (alert, since) in found {
+            let key = (alert.fingerprint.clone(), alert.began_ms);
+            if alert.resolved_ms.is_none() {
+                self.firing.insert(key.0.clone(), key.1);
+            }
+            let entry = Entry {
+                alert: Arc::new(alert),
+                since,
+                revision: 0,
+                held_until: Timestamp::ZERO,
+            };
+            self.rows.insert(key, entry);
+        }
+    }
+
+    /// An alert fires. One that does already only has new words.
+    pub(super) fn fire(&mut self, alert: ActiveAlert, now: Timestamp, wall_ms: i64) {
+        if let Some(began) = self.firing.get(&alert.fingerprint) {
+            let key = (alert.fingerprint, *began);
+            self.change(&key, |row| row.annotations = alert.annotations);
+            return;
+        }
+        let mut key = (alert.fingerprint.clone(), wall_ms);
+        // A clock that was set back.
+        while self.rows.contains_key(&key) {
+            key.1 += 1;
+        }
+        let row = StoredAlert {
+            fingerprint: alert.fingerprint,
+            rule: alert.rule.to_owned(),
+            severity: alert.severity,
+            labels: alert.labels,
+            annotations: alert.annotations,
+            began_ms: key.1,
+            changed_ms: key.1,
+            resolved_ms: None,
+            acknowledged: None,
+            change: 0,
+            delivered: self.lanes.iter().map(|lane| (lane.name.to_owned(), 0)).collect(),
+            pending: true,
+        };
+        let entry = Entry {
+            alert: Arc::new(row),
+            since: alert.since,
+            revision: 0,
+            held_until: Timestamp::ZERO,
+        };
+        self.firing.insert(key.0.clone(), key.1);
+        self.rows.insert(key.clone(), entry);
+        self.tell(key, now, wall_ms, |_| {});
+    }
+
+    /// An alert is over. False when it does not fire.
+    pub(super) fn resolve(&mut self, fingerprint: &str, now: Timestamp, wall_ms: i64) -> bool {
+        let Some((name, began)) = self.firing.remove_entry(fingerprint) else {
+            return false;
+        };
+        let resolved = wall_ms.max(began);
+        self.tell((name, began), now, wall_ms, |row| {
+            row.resolved_ms = Some(resolved)
+        });
+        true
+    }
+
+    /// Changes a row so that every sink has to hear of it.
+    fn tell(&mut self, key: Key, now: Timestamp, wall_ms: i64, change: impl FnOnce(&mut StoredAlert)) {
+        let held_until = if self.fails { now } else { now + STORED_WITHIN };
+        self.change(&key, |row| {
+            change(row);
+            row.change += 1;
+            row.changed_ms = wall_ms.max(row.began_ms);
+        });
+        if let Some(entry) = self.rows.get_mut(&key) {
+            entry.held_until = held_until;
+        }
+        for lane in &mut self.lanes {
+            if let Some(dropped) = lane.put(key.clone()) {
+                tracing::error!(
+                    alert = dropped.0,
+                    sink = lane.name,
+                    "too many changes of alerts wait for a sink; the oldest is dropped until another leadership begins"
+                );
+            }
+        }
+    }
+
+    fn change(&mut self, key: &Key, change: impl FnOnce(&mut StoredAlert)) {
+        let Some(entry) = self.rows.get_mut(key) else {
+            return;
+        };
+        let row = Arc::make_mut(&mut entry.alert);
+        change(row);
+        row.pending = self.lanes.iter().any(|lane| lane.lacks(row));
+        entry.revision += 1;
+        self.dirty.insert(key.clone());
+    }
+
+    /// What is to be written next.
+    pub(super) fn batch(&self) -> Vec<Dirty> {
+        let keys = self.dirty.iter().take(MAX_BATCH);
+        let rows = keys.filter_map(|key| Some((key, self.rows.get(key)?)));
+        rows.map(|(key, entry)| Dirty {
+            key: key.clone(),
+            revision: entry.revision,
+            alert: Arc::clone(&entry.alert),
+        })
+        .collect()
+    }
+
+    /// These rows were written under this fence, or not.
+    pub(super) fn written(&mut self, fence: Fence, rows: Vec<Dirty>, stored: bool) {
+        if self.fence != Some(fence) {
+            return;
+        }
+        self.fails = !stored;
+        for Dirty { key, revision, .. } in rows {
+            let Some(entry) = self.rows.get_mut(&key) else {
+                continue;
+            };
+            entry.held_until = Timestamp::ZERO;
+            if stored && entry.revision == revision {
+                self.dirty.remove(&key);
+            }
+            self.retire(&key);
+        }
+    }
+
+    /// The leadership of this fence is over.
+    pub(super) fn fenced(&mut self, fence: Fence) {
+        if self.fence == Some(fence) {
+            self.dirty.clear();
+            self.silence();
+        }
+    }
+
+    /// What a sink is to take next.
+    pub(super) fn next(&self, lane: usize, now: Timestamp) -> Next {
+        let waiting = self.lanes.get(lane).and_then(Lane::first);
+        let Some((key, entry)) = waiting.and_then(|key| Some((key, self.rows.get(key)?))) else {
+            return Next::Nothing;
+        };
+        if !self.fails && entry.held_until > now {
+            return Next::At(entry.held_until);
+        }
+        Next::Take(key.clone(), Arc::clone(&entry.alert))
+    }
+
+    /// A sink has taken this change, or never will.
+    pub(super) fn taken(&mut self, lane: usize, key: &Key, change: u64) {
+        let Some(lane) = self.lanes.get_mut(lane) else {
+            return;
+        };
+        let name = lane.name;
+        let newest = self
+            .rows
+            .get(key)
+            .is_none_or(|entry| entry.alert.change == change);
+        if newest {
+            lane.remove(key);
+        }
+        self.change(key, |row| {
+            row.delivered.insert(name.to_owned(), change);
+        });
+        self.retire(key);
+    }
+
+    /// A sink has not taken it: others first.
+    pub(super) fn put_back(&mut self, lane: usize, key: &Key) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.put_back(key);
+        }
+    }
+
+    /// A sink may have lost what it took.
+    pub(super) fn again(&mut self, lane: usize) {
+        let Some(lane) = self.lanes.get_mut(lane) else {
+            return;
+        };
+        for (fingerprint, began) in &self.firing {
+            let key = (fingerprint.clone(), *began);
+            if !lane.waits(&key) {
+                lane.put(key);
+            }
+        }
+    }
+
+    pub(super) fn waiting(&self, lane: usize) -> usize {
+        self.lanes.get(lane).map_or(0, Lane::len)
+    }
+
+    /// Nothing is told any more.
+    pub(super) fn silence(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::clear);
+    }
+
+    /// Forgets a row that is over, stored, and told.
+    fn retire(&mut self, key: &Key) {
+        let over = self
+            .rows
+            .get(key)
+            .is_some_and(|entry| entry.alert.resolved_ms.is_some());
+        if over && !self.dirty.contains(key) && !self.lanes.iter().any(|lane| lane.waits(key)) {
+            self.rows.remove(key);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Hands alerts to one sink. Each has a task of its own, so that one that hangs delays no other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use streamkeeper_core::alert_manager::StoredAlert;
+use streamkeeper_protocol::{Alert, AlertStatus, PROTOCOL_VERSION};
+use streamkeeper_resilience::{Backoff, BreakerState};
+
+use super::Desk;
+use super::book::{Key, Next};
+use crate::port::alert_sink::{AlertSink, Change, SinkError};
+
+/// Between attempts to hand over what waits.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+
+/// Sends what waits, one change at a time, so that the changes of an alert arrive in their order. The circuit breaker of
+/// the sink: the delay between two attempts is its open time.
+pub(super) async fn send(desk: Arc<Desk>, lane: usize, sink: Arc<dyn AlertSink>) {
+    let stands =
+        |state, reason: Option<&str>| desk.breakers.set(sink.name(), state, reason, desk.clock.now());
+    let mut attempt = 0;
+    loop {
+        let (key, alert) = first(&desk, lane).await;
+        if attempt > 0 {
+            stands(BreakerState::HalfOpen, None);
+        }
+        let error = match sink.take(&change(&alert)).await {
+            Ok(()) => {
+                desk.taken(lane, &key, alert.change);
+                attempt = 0;
+                stands(BreakerState::Closed, None);
+                continue;
+            }
+            Err(error @ SinkError::Refused(_)) => {
+                desk.taken(lane, &key, alert.change);
+                tracing::error!(sink = sink.name(), rule = alert.rule, %error, "an alert is dropped");
+                continue;
+            }
+            Err(error) => error,
+        };
+        stands(BreakerState::Open, Some(&error.to_string()));
+        if matches!(error, SinkError::Failed(_)) {
+            let mut book = desk.book();
+            // Behind the others, so that one that is never taken holds up none of them.
+            book.put_back(lane, &key);
+            if attempt == 0 {
+                let waiting = book.waiting(lane);
+                tracing::warn!(sink = sink.name(), rule = alert.rule, waiting, %error, "alerts wait");
+            }
+        }
+        let delay = RETRY.delay(attempt, rand::random());
+        attempt = attempt.saturating_add(1);
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = desk.connected(lane) => attempt = 0,
+        }
+    }
+}
+
+/// The change that is to be sent next.
+async fn first(desk: &Desk, lane: usize) -> (Key, Arc<StoredAlert>) {
+    loop {
+        let now = desk.clock.now();
+        let next = desk.book().next(lane, now);
+        match next {
+            Next::Take(key, alert) => return (key, alert),
+            Next::Nothing => desk.filled(lane).await,
+            Next::At(moment) => {
+                tokio::select! {
+                    () = tokio::time::sleep(moment.since(now).max(Duration::from_millis(1))) => {}
+                    () = desk.filled(lane) => {}
+                }
+            }
+        }
+    }
+}
+
+fn change(alert: &StoredAlert) -> Change {
+    let mut labels = alert.labels.clone();
+    labels.insert("alertname".to_owned(), alert.rule.clone());
+    labels.insert("severity".to_owned(), alert.severity.to_string());
+    let message = Alert {
+        v: PROTOCOL_VERSION,
+        status: match alert.resolved_ms {
+            Some(_) => AlertStatus::Resolved,
+            None => AlertStatus::Firing,
+        },
+        labels,
+        annotations: alert.annotations.clone(),
+        starts_at: moment(alert.began_ms),
+        ends_at: alert.resolved_ms.map(moment),
+        fingerprint: alert.fingerprint.clone(),
+    };
+    Change {
+        severity: alert.severity,
+        rule: alert.rule.clone(),
+        message,
+    }
+}
+
+fn moment(ms: i64) -> String {
+    let moment = DateTime::<Utc>::from_timestamp_millis(ms).unwrap_or_default();
+    moment.to_rfc3339()
+}

@@ -1,0 +1,151 @@
+//! Alerts outlive the leader that told them.
+
+use std::collections::BTreeMap;
+
+use streamkeeper_core::alert_manager::{Acknowledged, StoredAlert};
+use streamkeeper_core::record::Fence;
+use streamkeeper_orchestrator::port::{Store, StoreError};
+use streamkeeper_protocol::{Severity, Term};
+
+use super::backend::{Backend, fence, lead, on_both, term};
+
+on_both!(
+    a_new_leader_finds_what_fires_and_what_nobody_was_told,
+    only_the_leader_writes_alerts,
+    alerts_that_are_long_over_are_removed_a_few_at_a_time,
+    an_alert_that_makes_no_sense_is_named_and_left_out,
+);
+
+fn alert(name: &str, began_ms: i64) -> StoredAlert {
+    StoredAlert {
+        fingerprint: name.to_owned(),
+        rule: "worker_lost".to_owned(),
+        severity: Severity::Critical,
+        labels: BTreeMap::from([("worker".to_owned(), "a \"b\" ü".to_owned())]),
+        annotations: BTreeMap::from([("summary".to_owned(), "it\nis away".to_owned())]),
+        began_ms,
+        changed_ms: began_ms,
+        resolved_ms: None,
+        acknowledged: None,
+        change: 1,
+        delivered: BTreeMap::from([("alerts_nats".to_owned(), 1)]),
+        pending: false,
+    }
+}
+
+fn over(name: &str, began_ms: i64, resolved_ms: i64) -> StoredAlert {
+    StoredAlert {
+        resolved_ms: Some(resolved_ms),
+        ..alert(name, began_ms)
+    }
+}
+
+async fn a_new_leader_finds_what_fires_and_what_nobody_was_told(backend: &Backend) {
+    let store = backend.open().await;
+    assert_eq!(lead(&store, 1).await.before, Term::ZERO);
+    let untold = StoredAlert {
+        pending: true,
+        delivered: BTreeMap::new(),
+        ..over("d", 4, 5)
+    };
+    let rows = [
+        alert("b", 2),
+        alert("a", 1),
+        over("c", 3, 4),
+        untold.clone(),
+        over("a", 0, 1),
+    ];
+    store.write_alerts(fence(1), &rows).await.unwrap();
+    let mut newer = alert("b", 2);
+    newer.acknowledged = Some(Acknowledged {
+        by: "Ada".to_owned(),
+        at_ms: 7,
+        until_ms: Some(8),
+    });
+    newer.annotations.insert("summary".to_owned(), "still".to_owned());
+    newer.change = u64::from(u32::MAX) + 1;
+    newer.delivered.clear();
+    newer.pending = true;
+    store.write_alerts(fence(1), &[newer.clone()]).await.unwrap();
+    store.write_alerts(fence(1), &[]).await.unwrap();
+    let found = lead(&store, 2).await;
+    assert_eq!(found.before, term(1));
+    assert_eq!(found.alerts, [alert("a", 1), newer, untold]);
+    assert_eq!(found.bad_rows, [""; 0]);
+}
+
+async fn only_the_leader_writes_alerts(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    lead(&store, 2).await;
+    let wrong_nonce = Fence { nonce: 1, ..fence(2) };
+    for fence in [fence(1), wrong_nonce] {
+        let refused = store.write_alerts(fence, &[alert("a", 1)]).await.unwrap_err();
+        assert!(
+            matches!(refused, StoreError::Fenced(by) if by == term(2)),
+            "{refused}"
+        );
+        let refused = store.prune_alerts(fence, 1, 1).await.unwrap_err();
+        assert!(
+            matches!(refused, StoreError::Fenced(by) if by == term(2)),
+            "{refused}"
+        );
+    }
+    assert_eq!(lead(&store, 3).await.alerts, []);
+}
+
+async fn alerts_that_are_long_over_are_removed_a_few_at_a_time(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    let untold = StoredAlert {
+        pending: true,
+        ..over("untold", 1, 2)
+    };
+    let rows = [
+        over("a", 1, 2),
+        over("b", 1, 3),
+        over("c", 1, 4),
+        over("d", 1, 9),
+        alert("e", 1),
+        untold,
+    ];
+    store.write_alerts(fence(1), &rows).await.unwrap();
+    for expected in [2, 1, 0] {
+        assert_eq!(store.prune_alerts(fence(1), 9, 2).await.unwrap(), expected);
+    }
+    let left: Vec<String> = lead(&store, 2)
+        .await
+        .alerts
+        .into_iter()
+        .map(|row| row.fingerprint)
+        .collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(
+        store.prune_alerts(fence(2), 10, 9).await.unwrap(),
+        1,
+        "that at its limit was kept"
+    );
+}
+
+async fn an_alert_that_makes_no_sense_is_named_and_left_out(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    let rows = [alert("a", 1), alert("b", 2), alert("c", 3)];
+    store.write_alerts(fence(1), &rows).await.unwrap();
+    backend
+        .sql("UPDATE alert SET severity = 'loud' WHERE fingerprint = 'a'")
+        .await;
+    backend
+        .sql("UPDATE alert SET labels = '{' WHERE fingerprint = 'b'")
+        .await;
+    let found = lead(&store, 2).await;
+    assert_eq!(found.alerts, [alert("c", 3)]);
+    assert_eq!(found.bad_rows.len(), 2, "{:?}", found.bad_rows);
+    let told = found.bad_rows.join("; ");
+    for part in [
+        "table alert, row a, column severity: \"loud\" is no severity",
+        "row b, column labels",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+}
