@@ -183,7 +183,10 @@ async fn a_drain_takes_no_available_channel_off_and_measures_the_gap_of_an_exclu
     let seen = watching.await.unwrap();
     let moved = scene.orchestrator.api().get("/api/v1/migrations").await.unwrap();
     for (mount, (fewest, _)) in seen.iter().filter(|(mount, _)| *mount != EXCLUSIVE) {
-        assert!(*fewest >= 1, "{mount} had no listener for a moment: {seen:?}: {moved}");
+        assert!(
+            *fewest >= 1,
+            "{mount} had no listener for a moment: {seen:?}: {moved}"
+        );
     }
     let locked = scene.overlaps().with_extension("lock");
     assert!(locked.exists(), "the exclusive channel was never locked");

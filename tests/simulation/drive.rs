@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use streamkeeper_core::alert_manager::Adopted;
 use streamkeeper_core::cluster::Role;
 use streamkeeper_core::coordinator;
 use streamkeeper_core::recovery_manager;
@@ -91,7 +90,7 @@ impl World {
                 let leadership = self.orchestrators[index].cluster().leadership;
                 if leadership.role != Role::Standby {
                     // What could not be stored when it was told.
-                    self.keep_alerts(index);
+                    self.store_alerts(index);
                     for other in (0..self.orchestrators.len()).filter(|other| *other != index) {
                         let (from, to) = (Party::Orchestrator(index), Party::Orchestrator(other));
                         self.send(from, to, Message::Beacon(leadership.term));
@@ -294,12 +293,13 @@ impl World {
             }
             Effect::Ping { worker, session, way } => self.ping(index, worker, session, way),
             Effect::Notice(notice) => self.noticed(index, &notice),
-            Effect::Adopt(Adopted { term, alerts, .. }) => {
-                if let Some(process) = self.orchestrators[index].process.as_mut() {
-                    process.outliving.alerts_of = Some(term);
-                    process.outliving.alerts = alerts;
-                }
-                self.keep_alerts(index);
+            Effect::Adopt(adopted) => {
+                let rules: Vec<&str> = adopted.alerts.iter().map(|alert| alert.rule).collect();
+                let term = adopted.term;
+                self.trace(format_args!(
+                    "o{index} goes on with alerts under {term}: {rules:?}"
+                ));
+                self.adopt_alerts(index, adopted);
             }
             Effect::Fire(alert) => {
                 self.trace(format_args!(
@@ -310,7 +310,7 @@ impl World {
                 if let Some(process) = self.orchestrators[index].process.as_mut() {
                     process.outliving.alerts.push(alert.clone());
                 }
-                self.tell_alert(index, &alert, true);
+                self.tell_alert(index, alert, true);
             }
             Effect::Resolve(alert) => {
                 self.trace(format_args!(
@@ -321,7 +321,7 @@ impl World {
                     let alerts = &mut process.outliving.alerts;
                     alerts.retain(|other| other.fingerprint != alert.fingerprint);
                 }
-                self.tell_alert(index, &alert, false);
+                self.tell_alert(index, alert, false);
             }
         }
     }

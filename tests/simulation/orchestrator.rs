@@ -186,6 +186,8 @@ pub(crate) struct Process {
     recovery: RecoveryManager,
     alerts: AlertManager,
     pub(crate) outliving: Outliving,
+    /// Changes of alerts that nobody was told, because another seemed to lead: whether each fires.
+    pub(crate) untold: Vec<(ActiveAlert, bool)>,
     /// Readers that will look at the newest state soon.
     pub(crate) reading: Vec<Kind>,
     /// The armed timers.
@@ -206,6 +208,7 @@ impl Process {
             recovery: RecoveryManager::new(recovery_manager::Config::default()),
             alerts: AlertManager::new(alert_manager::Config::default()),
             outliving: Outliving::default(),
+            untold: Vec::new(),
             reading: Vec::new(),
             armed: [None; Kind::ALL.len()],
         }

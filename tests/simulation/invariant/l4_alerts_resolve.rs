@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use streamkeeper_core::alert_manager::ActiveAlert;
+use streamkeeper_core::alert_manager::{ActiveAlert, Adopted};
 
 use super::{Broken, broken};
 use crate::database::Kept;
@@ -39,58 +39,78 @@ impl Told {
         }
     }
 
-    fn fires(&mut self, alert: &ActiveAlert, stored: bool) {
+    fn hears(&mut self, alert: &ActiveAlert, fires: bool) {
+        let name = alert.fingerprint.clone();
+        if !fires {
+            self.firing.remove(&name);
+            return;
+        }
         let what = format!("{} {:?}", alert.rule, alert.labels);
-        let before = self
-            .firing
-            .insert(alert.fingerprint.clone(), Fires { what, stored });
+        let before = self.firing.insert(name, Fires { what, stored: false });
         if let Some(before) = before.filter(|before| before.stored) {
             self.twice.get_or_insert(before.what);
         }
-    }
-
-    fn over(&mut self, alert: &ActiveAlert) {
-        self.firing.remove(&alert.fingerprint);
     }
 }
 
 impl World {
     /// An alert begins or ends: it is stored, and then told. A database that is away holds up nobody; one that says that
-    /// another leads does.
-    pub(crate) fn tell_alert(&mut self, index: usize, alert: &ActiveAlert, fires: bool) {
+    /// another leads does, unless it turns out that nobody else did.
+    pub(crate) fn tell_alert(&mut self, index: usize, alert: ActiveAlert, fires: bool) {
         let kept = self.keep_alerts(index);
-        if kept == Kept::Fenced {
-            return self.sometimes.saw("alert of a leader that was deposed");
+        match kept {
+            Kept::Fenced => {
+                self.sometimes.saw("alert of a leader that was deposed");
+                if let Some(process) = self.orchestrators[index].process.as_mut() {
+                    process.untold.push((alert, fires));
+                }
+                return;
+            }
+            Kept::Away => self.sometimes.saw("alert that is not stored"),
+            Kept::Stored => {}
         }
-        if kept == Kept::Away {
-            self.sometimes.saw("alert that is not stored");
+        self.watch.told.hears(&alert, fires);
+        self.know_stored(index, kept);
+    }
+
+    /// A leadership begins with these alerts.
+    pub(crate) fn adopt_alerts(&mut self, index: usize, adopted: Adopted) {
+        let Some(process) = self.orchestrators[index].process.as_mut() else {
+            return;
+        };
+        process.outliving.alerts_of = Some(adopted.term);
+        process.outliving.alerts = adopted.alerts;
+        let untold = std::mem::take(&mut process.untold);
+        for (alert, fires) in untold.into_iter().filter(|_| adopted.own) {
+            self.watch.told.hears(&alert, fires);
         }
-        if fires {
-            self.watch.told.fires(alert, kept == Kept::Stored);
-        } else {
-            self.watch.told.over(alert);
-        }
+        self.store_alerts(index);
     }
 
     /// Stores what fires.
-    pub(crate) fn keep_alerts(&mut self, index: usize) -> Kept {
+    pub(crate) fn store_alerts(&mut self, index: usize) {
+        let kept = self.keep_alerts(index);
+        self.know_stored(index, kept);
+    }
+
+    fn keep_alerts(&mut self, index: usize) -> Kept {
         let orchestrator = &self.orchestrators[index];
-        let Some(process) = orchestrator.process.as_ref() else {
-            return Kept::Away;
-        };
-        let Some(term) = process
-            .outliving
-            .alerts_of
-            .filter(|_| orchestrator.no_database_until <= self.now)
-        else {
-            return Kept::Away;
-        };
-        let alerts = &process.outliving.alerts;
-        let kept = self.database.keep_alerts(term, alerts);
-        if kept == Kept::Stored {
-            self.watch.told.stored(alerts);
+        let reached = orchestrator.no_database_until <= self.now;
+        let told = orchestrator
+            .process
+            .as_ref()
+            .filter(|_| reached)
+            .map(|process| &process.outliving);
+        match told.and_then(|told| Some((told.alerts_of?, &told.alerts))) {
+            Some((term, alerts)) => self.database.keep_alerts(term, alerts),
+            None => Kept::Away,
         }
-        kept
+    }
+
+    fn know_stored(&mut self, index: usize, kept: Kept) {
+        if kept == Kept::Stored {
+            self.watch.told.stored(self.orchestrators[index].alerts());
+        }
     }
 
     pub(super) fn check_alerts(&self, leader: usize) -> Result<(), Broken> {
