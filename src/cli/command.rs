@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::{
-    agent, bench, completions, config, consistency, db, demo, doctor, leader, moves, serve, status, streams,
-    wait, workers,
+    agent, bench, completions, config, consistency, db, demo, doctor, events, leader, moves, serve, status,
+    streams, wait, workers,
 };
 
 const EXIT_CODES: &str = "\
@@ -58,6 +58,8 @@ pub(crate) enum Command {
     /// Shows who leads, and hands the lead over
     #[command(subcommand)]
     Leader(leader::LeaderCommand),
+    /// Shows what happened, and follows what happens
+    Events(events::EventsArgs),
     /// Shows how the whole is
     Status(status::StatusArgs),
     /// Waits until database, message server or API are there
@@ -90,6 +92,7 @@ impl Command {
             Self::Migrations(args) => crate::runtime()?.block_on(moves::migrations(&args)),
             Self::Consistency(command) => consistency::run(command),
             Self::Leader(command) => leader::run(command),
+            Self::Events(args) => events::run(&args),
             Self::Status(args) => status::run(&args),
             Self::Wait(args) => wait::run(&args),
             Self::Config(command) => config::run(command),

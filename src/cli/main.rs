@@ -10,6 +10,7 @@ mod consistency;
 mod db;
 mod demo;
 mod doctor;
+mod events;
 mod failure;
 mod http;
 mod leader;

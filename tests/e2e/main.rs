@@ -8,6 +8,7 @@ mod database;
 mod demo;
 mod detection;
 mod ends;
+mod events;
 mod exclusive;
 mod icecast;
 mod leaders;

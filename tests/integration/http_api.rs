@@ -3,6 +3,7 @@
 mod acting;
 mod changing;
 mod consistency;
+mod events;
 mod leading;
 mod lines;
 mod openapi;

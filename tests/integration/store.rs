@@ -6,8 +6,8 @@ mod backend;
 mod bad;
 mod contract;
 mod durable;
+mod events;
 mod faults;
-
 mod opening;
 mod plans;
 mod pool;

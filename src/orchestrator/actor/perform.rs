@@ -14,7 +14,7 @@ use streamkeeper_protocol::{Assign, Control, ControlKind, Epoch, PROTOCOL_VERSIO
 
 use super::mailbox::Mailbox;
 use super::shell::Shell;
-use crate::port::{BusError, OrderError};
+use crate::port::{AuditEvent, BusError, OrderError};
 use crate::telemetry::metrics as names;
 
 impl Shell {
@@ -132,13 +132,18 @@ impl Shell {
             Notice::Migrated { .. } => migrated(notice),
             _ => {}
         }
+        let at = self.clock.wall(self.clock.now());
         let event = streamkeeper_protocol::Event {
             v: PROTOCOL_VERSION,
             kind: notice.kind().to_owned(),
-            at: self.clock.wall(self.clock.now()).to_rfc3339(),
+            at: at.to_rfc3339(),
             term: self.cluster.borrow().leadership.term.get(),
             fields: notice.fields(),
         };
+        let mut fields = event.fields.clone();
+        fields.insert("term".to_owned(), event.term.to_string());
+        let kept = AuditEvent::seen(at, self.id.to_string(), event.kind.clone(), fields);
+        self.ports.journal.offer(kept);
         tracing::debug!(kind = event.kind, fields = ?event.fields, "event");
         // Nobody may rely on events: whoever needs the state asks for it.
         let _ = self.ports.bus.event(&event);

@@ -3,6 +3,7 @@
 
 pub mod bench;
 mod database;
+mod journal;
 mod look;
 mod phase;
 mod recovery;
@@ -29,8 +30,9 @@ use crate::adapter::nats::{ManagedNats, NatsBus, watch_advisories};
 use crate::adapter::store::SeaStore;
 use crate::adapter::system::{DataDir, OwnKey, SystemClock, TermFile};
 use crate::config::{Backend, Config};
-use crate::port::{Breakers, Bus};
+use crate::port::{Breakers, Bus, Journal};
 use crate::telemetry;
+use journal::Writer;
 pub use look::message_server as look_at_message_server;
 use phase::Starting;
 use recovery::{Joined, Recovered, joined, recovered};
@@ -112,6 +114,7 @@ struct Parts {
     actors: Option<Actors>,
     http: Option<HttpServer>,
     tasks: JoinSet<()>,
+    writer: Writer,
     fatal: Fatal,
     /// Released last.
     _data_dir: DataDir,
@@ -145,6 +148,7 @@ impl Parts {
             message_server(config, data_dir.path(), linger, &id, inbox.clone(), &starting).await?;
         let fatal = Fatal::default();
         let ports = ports(config, &store, &bus, data_dir.path());
+        let writer = Writer::start(&store, &ports.journal, &id);
         let actors = Actors::start(id.clone(), settings::actors(config), ports.clone(), fatal.clone());
         let actors = starting.phase("actors", actors).await?;
         inbox.open(actors.shell());
@@ -161,10 +165,13 @@ impl Parts {
                 starting.found("election", joined, Joined::detail).await?;
             }
         }
+        let (journal, events) = (ports.journal.clone(), Arc::new(store.clone()));
         let context = HttpContext {
             view: actors.view(),
             gateway: actors.gateway(),
             store: ports.store,
+            events: events.clone(),
+            journal: journal.clone(),
             bus: ports.bus,
             clock: ports.clock,
             breakers: ports.breakers.watch(),
@@ -185,6 +192,7 @@ impl Parts {
         let api_url = config.http.api_url.clone().unwrap_or_else(own_url);
         let cluster = actors.view().cluster;
         let mut tasks = JoinSet::new();
+        tasks.spawn(journal::forget(events, config.history.keep_events));
         if let Some(system) = settings::advisories(config, managed.as_ref(), &id) {
             tasks.spawn(watch_advisories(&system, inbox)?);
         }
@@ -200,6 +208,7 @@ impl Parts {
             actors: Some(actors),
             http: Some(http),
             tasks,
+            writer,
             fatal,
             _data_dir: data_dir,
         })
@@ -218,6 +227,7 @@ impl Parts {
             actors.stop();
         }
         self.bus.close().await;
+        self.writer.stop().await;
         if let Err(error) = self.store.clone().close().await {
             tracing::warn!(%error, "the database was not closed");
         }
@@ -274,6 +284,7 @@ fn ports(config: &Config, store: &SeaStore, bus: &Arc<NatsBus>, data_dir: &Path)
         bus: bus.clone(),
         clock,
         breakers,
+        journal: Journal::new(rand::random()),
         terms: Arc::new(TermFile::of(data_dir)),
         leader_key: match config.leadership.backend {
             Backend::File => Arc::new(OwnKey::default()),

@@ -50,7 +50,7 @@ pub(super) fn check(
 }
 
 fn durations(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], Duration); 25] = [
+    let above_zero: [(&'static [&'static str], Duration); 26] = [
         (&["http.change_timeout"], config.http.change_timeout),
         (&["nats.connect_timeout"], config.nats.connect_timeout),
         (&["database.start_timeout"], config.database.start_timeout),
@@ -77,6 +77,7 @@ fn durations(config: &Config, broken: &mut Vec<Broken>) {
         ),
         (&["consistency.stale_after"], config.consistency.stale_after),
         (&["recovery.control_timeout"], config.recovery.control_timeout),
+        (&["history.keep_events"], config.history.keep_events),
         (&["supervision.window"], config.supervision.window),
         (&["supervision.stuck_after"], config.supervision.stuck_after),
     ];

@@ -56,6 +56,8 @@ pub struct Config {
     pub recovery: Recovery,
     /// Alerts.
     pub alerts: Alerts,
+    /// What happened, as long as it is kept.
+    pub history: History,
     /// Supervision of the actors.
     pub supervision: Supervision,
 }
@@ -272,6 +274,15 @@ pub struct Alerts {
     /// How long alerts that are over are kept.
     #[serde(with = "humantime_serde")]
     pub retention: Duration,
+}
+
+/// What happened, as long as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    /// How long events are kept.
+    #[serde(with = "humantime_serde")]
+    pub keep_events: Duration,
 }
 
 /// Supervision of the actors.

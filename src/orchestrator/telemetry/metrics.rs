@@ -93,6 +93,10 @@ pub const DATABASE_LONG_TRANSACTIONS: &str = "streamkeeper_database_long_transac
 pub const DATABASE_LEAKS: &str = "streamkeeper_database_leaks_total";
 /// Abandoned transactions that the server was told to end.
 pub const DATABASE_TRANSACTIONS_ENDED: &str = "streamkeeper_database_transactions_ended_total";
+/// Events that were stored.
+pub const EVENTS_STORED: &str = "streamkeeper_events_stored_total";
+/// Events that were dropped, because too many waited for the database.
+pub const EVENTS_DROPPED: &str = "streamkeeper_events_dropped_total";
 /// Always 1; its `version` is the program's.
 pub const BUILD_INFO: &str = "streamkeeper_build_info";
 
@@ -270,6 +274,11 @@ fn describe_database() {
     describe_counter!(
         DATABASE_TRANSACTIONS_ENDED,
         "Abandoned transactions that the server was told to end"
+    );
+    describe_counter!(EVENTS_STORED, "Events that were stored");
+    describe_counter!(
+        EVENTS_DROPPED,
+        "Events dropped because too many waited for the database"
     );
     describe_moves();
 }

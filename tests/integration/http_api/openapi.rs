@@ -16,6 +16,7 @@ use streamkeeper_orchestrator::adapter::http::openapi_json;
 use streamkeeper_orchestrator::port::{BusError, OrderError, StepDownError};
 use streamkeeper_protocol::HostMetrics;
 
+use super::events::stored;
 use super::lines::reply;
 use super::samples::{
     assignment, cluster, performance, record, running, stored_alert, stream_id, worker, worker_id,
@@ -68,6 +69,7 @@ fn full(fault_injection: bool) -> World {
     orders::drained(&mut known);
     orders::moving(&mut known);
     world.cluster.send_replace(known);
+    world.behind.events.lock().unwrap().push(stored(1, "assigned"));
     let alert = stored_alert("00000000000000aa", "it is away");
     world.alerts.send_replace(vec![Arc::new(alert)]);
     world.findings.send_replace(vec![Finding {
@@ -121,6 +123,10 @@ fn reads() -> Vec<Call> {
         get("/api/v1/workers/{id}", "/api/v1/workers/agent-1"),
         get("/api/v1/assignments", "/api/v1/assignments"),
         get("/api/v1/alerts", "/api/v1/alerts"),
+        get(
+            "/api/v1/events",
+            "/api/v1/events?limit=1&kind=assigned&since=2026-01-01T00:00:00Z",
+        ),
         get("/api/v1/consistency", "/api/v1/consistency"),
         call(
             Method::GET,
@@ -336,7 +342,12 @@ async fn every_path_answers_as_described() {
         .database_down
         .store(true, std::sync::atomic::Ordering::SeqCst);
     let down = |path| call(Method::GET, path, path, "", 503);
-    let probes = vec![down("/readyz"), down("/startupz"), down("/health")];
+    let probes = vec![
+        down("/readyz"),
+        down("/startupz"),
+        down("/health"),
+        down("/api/v1/events"),
+    ];
     ask(&world, &described, probes, &mut seen).await;
 
     // What takes too long or too much is tested elsewhere.

@@ -18,8 +18,9 @@ use streamkeeper_core::request::{Applied, ApplyOutcome, ApplyStreams};
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_orchestrator::adapter::http::{HttpContext, HttpServer, HttpSettings, TimeLimits, start};
 use streamkeeper_orchestrator::port::{
-    ActorStatus, Breakers, Bus, BusError, Clock, Gateway, GatewayError, LeaderSeen, OrderError,
-    Phase as StartPhase, Start, StepDownError, Store, StoreError, TakenOver, View,
+    ActorStatus, Breakers, Bus, BusError, Clock, EventLog, EventQuery, Gateway, GatewayError, Journal,
+    LeaderSeen, OrderError, Phase as StartPhase, Start, StepDownError, Store, StoreError, StoredEvent,
+    TakenOver, View, Waiting,
 };
 use streamkeeper_orchestrator::telemetry::install_metrics;
 use streamkeeper_protocol::{
@@ -47,6 +48,8 @@ pub(super) struct Behind {
     pub(super) database_down: AtomicBool,
     pub(super) nats_down: AtomicBool,
     pub(super) actor_restarting: AtomicBool,
+    /// What is stored.
+    pub(super) events: Mutex<Vec<StoredEvent>>,
     /// What was asked of the consistency check and of workers.
     pub(super) wishes: Mutex<Vec<String>>,
     /// Whether the actors have too much to do for it.
@@ -150,6 +153,32 @@ impl Store for Behind {
 }
 
 #[async_trait]
+impl EventLog for Behind {
+    async fn append_events(&self, _events: &[Waiting]) -> Result<u64, StoreError> {
+        unreachable!("the API appends through the journal")
+    }
+
+    async fn events(&self, query: &EventQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        self.newest_event().await?;
+        let events = self.events.lock().unwrap();
+        let after = query.after.unwrap_or(0);
+        let found = events.iter().filter(|stored| stored.id > after);
+        let found = found.filter(|stored| query.kinds.is_empty() || query.kinds.contains(&stored.event.kind));
+        Ok(found.take(query.limit).cloned().collect())
+    }
+
+    async fn newest_event(&self) -> Result<u64, StoreError> {
+        Store::ping(self).await?;
+        let events = self.events.lock().unwrap();
+        Ok(events.last().map_or(0, |stored| stored.id))
+    }
+
+    async fn forget_events(&self, _before: DateTime<Utc>, _keep: u64, _most: u32) -> Result<u64, StoreError> {
+        unreachable!("the API forgets nothing")
+    }
+}
+
+#[async_trait]
 impl Bus for Behind {
     fn assign(&self, _assign: &Assign, _compressed: bool) -> Result<(), BusError> {
         unreachable!("the API sends nothing")
@@ -222,6 +251,7 @@ pub(super) struct World {
     pub(super) checks: watch::Sender<Checks>,
     pub(super) start: watch::Sender<Start>,
     pub(super) breakers: Breakers,
+    pub(super) journal: Journal,
     context: HttpContext,
     client: reqwest::Client,
 }
@@ -257,6 +287,7 @@ impl World {
         };
         let (started, start_view) = watch::channel(through);
         let breakers = Breakers::default();
+        let journal = Journal::new(7);
         let context = HttpContext {
             view: View {
                 election: watch::channel(election::Status::default()).1,
@@ -268,6 +299,8 @@ impl World {
             },
             gateway: behind.clone(),
             store: behind.clone(),
+            events: behind.clone(),
+            journal: journal.clone(),
             bus: behind.clone(),
             clock: behind.clone(),
             breakers: breakers.watch(),
@@ -293,6 +326,7 @@ impl World {
             checks,
             start: started,
             breakers,
+            journal,
             client: streamkeeper_tests::http::client(),
         }
     }

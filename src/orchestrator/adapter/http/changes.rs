@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use streamkeeper_core::request::{Applied, ApplyStreams};
 use streamkeeper_protocol::StreamId;
 
+use super::audit::note_names;
 use super::openapi::{BadBody, BadQuery, NoStream, NotReleased, Refused};
 use super::problem::{ErrorItem, Kind, Problem};
 use super::query::dry_run;
@@ -41,7 +42,7 @@ pub(super) async fn apply(
     let bytes = body::read(&request, payload, shared.time_limits.body).await?;
     let change = off_thread(move || body::change(&bytes)).await?;
     let change = ApplyStreams { dry_run, ..change };
-    let applied = send(&shared, change).await?;
+    let applied = send(&request, &shared, change).await?;
     Ok(HttpResponse::Ok().json(AppliedView::new(&applied, dry_run)))
 }
 
@@ -71,7 +72,7 @@ pub(super) async fn act(
     let dry_run = dry_run(&request)?;
     let bytes = body::read(&request, payload, shared.time_limits.body).await?;
     let change = off_thread(move || body::action(&bytes)).await?;
-    let applied = send(&shared, ApplyStreams { dry_run, ..change }).await?;
+    let applied = send(&request, &shared, ApplyStreams { dry_run, ..change }).await?;
     Ok(HttpResponse::Ok().json(AppliedView::new(&applied, dry_run)))
 }
 
@@ -111,7 +112,7 @@ pub(super) async fn put(
         dry_run,
         ..ApplyStreams::default()
     };
-    let applied = send(&shared, change).await?;
+    let applied = send(&request, &shared, change).await?;
     let mut response = HttpResponse::Ok();
     if !applied.created.is_empty() && !dry_run {
         response
@@ -150,7 +151,7 @@ pub(super) async fn delete(
         dry_run,
         ..ApplyStreams::default()
     };
-    let applied = send(&shared, change).await?;
+    let applied = send(&request, &shared, change).await?;
     Ok(HttpResponse::Ok().json(AppliedView::new(&applied, dry_run)))
 }
 
@@ -186,7 +187,7 @@ pub(super) async fn patch(
         dry_run,
         ..ApplyStreams::default()
     };
-    let applied = send(&shared, change).await?;
+    let applied = send(&request, &shared, change).await?;
     Ok(HttpResponse::Ok().json(AppliedView::new(&applied, dry_run)))
 }
 
@@ -219,13 +220,22 @@ pub(super) async fn restart(
         dry_run,
         ..ApplyStreams::default()
     };
-    let applied = send(&shared, change).await?;
+    let applied = send(&request, &shared, change).await?;
     Ok(HttpResponse::Accepted().json(AppliedView::new(&applied, dry_run)))
 }
 
-async fn send(shared: &Shared, change: ApplyStreams) -> Result<Applied, Problem> {
+async fn send(request: &HttpRequest, shared: &Shared, change: ApplyStreams) -> Result<Applied, Problem> {
     let dry_run = change.dry_run;
     let applied = shared.context.gateway.apply(change).await??;
+    for (what, names) in [
+        ("created", &applied.created),
+        ("changed", &applied.changed),
+        ("deleted", &applied.deleted),
+        ("restarted", &applied.restarted),
+        ("released", &applied.released),
+    ] {
+        note_names(request, what, names.iter());
+    }
     if !dry_run {
         tracing::info!(
             created = applied.created.len(),

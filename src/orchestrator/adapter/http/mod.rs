@@ -1,10 +1,13 @@
 //! The HTTP API: reads come from the watched view and wait for nobody, changes go through the gateway.
 
 mod access_log;
+mod audit;
 mod body;
 mod changes;
 mod cluster;
 mod consistency;
+mod event_stream;
+mod events;
 mod fields;
 mod finish;
 mod follow;
@@ -40,7 +43,7 @@ pub use mask::mask;
 pub use openapi::openapi_json;
 pub use server::{BoundHttp, HttpError, HttpServer, StartingHttp, start};
 
-use crate::port::{BreakerStatus, Bus, Clock, Gateway, Start, Store, View};
+use crate::port::{BreakerStatus, Bus, Clock, EventLog, Gateway, Journal, Start, Store, View};
 
 /// Where the API answers, and what it allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +58,15 @@ pub struct HttpSettings {
     pub time_limits: TimeLimits,
 }
 
-/// How long clients may take to send a request: whoever is slower holds a connection that others need.
+/// How long clients may take: whoever is slower holds a connection that others need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimits {
     /// For its head, 5 s by default.
     pub head: Duration,
     /// For its body, 30 s by default.
     pub body: Duration,
+    /// To take events that it follows, 30 s by default.
+    pub reader: Duration,
 }
 
 impl Default for TimeLimits {
@@ -69,6 +74,7 @@ impl Default for TimeLimits {
         Self {
             head: Duration::from_secs(5),
             body: Duration::from_secs(30),
+            reader: Duration::from_secs(30),
         }
     }
 }
@@ -82,6 +88,10 @@ pub struct HttpContext {
     pub gateway: Arc<dyn Gateway>,
     /// The database; only its health is asked.
     pub store: Arc<dyn Store>,
+    /// What happened.
+    pub events: Arc<dyn EventLog>,
+    /// Where what is asked here is kept.
+    pub journal: Journal,
     /// NATS; only its health is asked.
     pub bus: Arc<dyn Bus>,
     /// The clocks.
@@ -115,6 +125,8 @@ struct Shared {
     time_limits: TimeLimits,
     /// One seat for each reader that follows lines.
     followers: Arc<Semaphore>,
+    /// One seat for each reader that follows events.
+    event_readers: Arc<Semaphore>,
     /// Cancelled when the servers stop: answers without an end of their own end then.
     closing: CancellationToken,
 }

@@ -9,6 +9,7 @@ use streamkeeper_core::request::{Applied, ApplyStreams, Order};
 use streamkeeper_protocol::limit::MAX_TEXT_BYTES;
 use streamkeeper_protocol::{StreamId, WorkerId};
 
+use super::audit::note;
 use super::fields::Fields;
 use super::openapi::{BadBody, BadQuery, NoStream, NoWorker, Refused, UnderWay, Unfit};
 use super::problem::{ErrorItem, Kind, Problem};
@@ -270,6 +271,7 @@ pub(super) async fn pause(
     }
     body::refuse(errors)?;
     let lasts: Duration = lasts.unwrap_or_default();
+    note(&request, "reason", &reason);
     send(&shared, "pause", "fleet", Order::Pause { reason, lasts }).await?;
     Ok(HttpResponse::Ok().json(OrderedView::new("pause", "fleet")))
 }
@@ -318,6 +320,7 @@ async fn reason(request: &HttpRequest, shared: &Shared, payload: Payload) -> Res
         fields.finish();
     }
     body::refuse(errors)?;
+    note(request, "reason", &reason);
     Ok(reason)
 }
 

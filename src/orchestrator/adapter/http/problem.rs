@@ -36,6 +36,7 @@ pub(super) enum Kind {
     NobodyFollows,
     Busy,
     StoreUnavailable,
+    HistoryUnavailable,
     NotReady,
     NotStarted,
     TooManyReaders,
@@ -107,6 +108,11 @@ impl Kind {
                 S::SERVICE_UNAVAILABLE,
                 "store-unavailable",
                 "The database did not store the change",
+            ),
+            Self::HistoryUnavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "history-unavailable",
+                "The database does not answer",
             ),
             Self::NotReady => (
                 S::SERVICE_UNAVAILABLE,

@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tracing_actix_web::TracingLogger;
 
 use super::access_log::AccessLog;
+use super::audit::audit;
+use super::event_stream::MAX_READERS;
 use super::finish::finish;
 use super::follow::MAX_FOLLOWERS;
 use super::leader::to_the_leader;
@@ -153,6 +155,7 @@ impl BoundHttp {
             fault_injection: self.fault_injection,
             time_limits: self.time_limits,
             followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
+            event_readers: Arc::new(Semaphore::new(MAX_READERS)),
             closing: closing.clone(),
         });
         let keep_alive = KeepAlive::Timeout(KEEP_ALIVE);
@@ -286,6 +289,7 @@ impl Listener {
             App::new()
                 .app_data(data.clone())
                 .configure(routes)
+                .wrap(from_fn(audit))
                 .wrap(from_fn(to_the_leader))
                 .wrap(from_fn(finish))
                 .wrap(Compress::default())

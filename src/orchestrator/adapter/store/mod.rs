@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sea_orm::DbErr;
 use streamkeeper_core::alert_manager::StoredAlert;
 use streamkeeper_core::record::{Fence, Page, Persisted, WriteBatch};
 use streamkeeper_protocol::{StreamId, Term};
 
-use crate::port::{LongTransaction, Store, StoreError, TakenOver};
+use crate::port::{
+    EventLog, EventQuery, LongTransaction, Store, StoreError, StoredEvent, TakenOver, Waiting,
+};
 use options::Kind;
 use pool::Pool;
 
@@ -17,6 +20,7 @@ pub mod admin;
 mod alert;
 mod connect;
 mod directive;
+mod event;
 mod fault;
 mod file;
 mod monitor;
@@ -112,6 +116,25 @@ impl Store for SeaStore {
 
     fn long_transactions(&self) -> Vec<LongTransaction> {
         self.pool.monitor.long()
+    }
+}
+
+#[async_trait]
+impl EventLog for SeaStore {
+    async fn append_events(&self, events: &[Waiting]) -> Result<u64, StoreError> {
+        event::append(&self.pool, events).await
+    }
+
+    async fn events(&self, query: &EventQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        event::read(&self.pool, query).await
+    }
+
+    async fn newest_event(&self) -> Result<u64, StoreError> {
+        event::newest(&self.pool).await
+    }
+
+    async fn forget_events(&self, before: DateTime<Utc>, keep: u64, most: u32) -> Result<u64, StoreError> {
+        event::forget(&self.pool, before, keep, most).await
     }
 }
 

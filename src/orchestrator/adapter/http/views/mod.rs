@@ -2,6 +2,7 @@
 
 pub(super) mod cluster;
 pub(super) mod consistency;
+pub(super) mod events;
 pub(super) mod explain;
 pub(super) mod health;
 pub(super) mod leader;
