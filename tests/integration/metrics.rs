@@ -1,5 +1,7 @@
 //! The metrics of a running orchestrator, judged by Prometheus' own tool.
 
+mod monitoring;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -138,4 +140,5 @@ async fn a_running_orchestrator_has_metrics_without_fault() {
     }
     labels.retain(|label, _| !LABELS.contains(label));
     assert!(labels.is_empty(), "labels that nobody has looked at: {labels:?}");
+    monitoring::judge(&world, &orchestrator).await;
 }
