@@ -1,6 +1,7 @@
 //! The description of the API is the golden one, and what the server answers is what it describes.
 
 mod orders;
+mod page;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::{Value, json};
 use streamkeeper_core::cluster::{Availability, Slot, StreamRecord, UnplacedReason};
 use streamkeeper_core::consistency_checker::{Finding, FindingKind, Policy, Repair};
 use streamkeeper_core::request::ApplyError;
@@ -378,28 +378,4 @@ async fn every_path_takes_the_described_methods_and_no_other() {
         }
         assert_eq!(allowed, expected, "{path}");
     }
-}
-
-#[actix::test]
-async fn the_description_can_be_browsed() {
-    let world = World::new();
-    let described = world.get("/openapi.json").await;
-    assert_eq!(described, serde_json::from_str::<Value>(openapi_json()).unwrap());
-    // /docs leads to /docs/, whose links are relative.
-    for path in [
-        "/docs",
-        "/docs/",
-        "/docs/swagger-ui-bundle.js",
-        "/docs/swagger-ui.css",
-    ] {
-        let response = world.send(Method::GET, path, "").await;
-        assert_eq!(response.status().as_u16(), 200, "{path}");
-        assert!(response.text().await.unwrap().len() > 100, "{path}");
-    }
-    let start = world.send(Method::GET, "/docs/swagger-initializer.js", "").await;
-    let text = start.text().await.unwrap();
-    assert!(text.contains("/openapi.json"), "{text}");
-    let (status, problem) = world.ask(Method::GET, "/docs/none.js", "").await;
-    assert_eq!(status.as_u16(), 404);
-    assert_eq!(problem["suggestion"], json!("the page itself is at /docs/"));
 }
