@@ -13,6 +13,7 @@ mod m20261124_000007_add_owner_policies;
 mod m20261124_000010_index_key_order;
 mod m20261124_000011_create_alert;
 mod m20261124_000018_create_audit_event;
+mod m20261124_000019_create_metric_sample;
 
 /// Every schema change that this version knows, oldest first.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000010_index_key_order::Migration),
             Box::new(m20261124_000011_create_alert::Migration),
             Box::new(m20261124_000018_create_audit_event::Migration),
+            Box::new(m20261124_000019_create_metric_sample::Migration),
         ]
     }
 }

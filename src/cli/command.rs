@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::{
-    agent, bench, completions, config, consistency, db, demo, doctor, events, leader, moves, serve, status,
-    streams, wait, workers,
+    agent, bench, completions, config, consistency, db, demo, doctor, events, history, leader, moves, serve,
+    status, streams, wait, workers,
 };
 
 const EXIT_CODES: &str = "\
@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Leader(leader::LeaderCommand),
     /// Shows what happened, and follows what happens
     Events(events::EventsArgs),
+    /// Shows a metric over time
+    History(history::HistoryArgs),
     /// Shows how the whole is
     Status(status::StatusArgs),
     /// Waits until database, message server or API are there
@@ -93,6 +95,7 @@ impl Command {
             Self::Consistency(command) => consistency::run(command),
             Self::Leader(command) => leader::run(command),
             Self::Events(args) => events::run(&args),
+            Self::History(args) => history::run(&args),
             Self::Status(args) => status::run(&args),
             Self::Wait(args) => wait::run(&args),
             Self::Config(command) => config::run(command),

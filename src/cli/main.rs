@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod events;
 mod failure;
+mod history;
 mod http;
 mod leader;
 mod logging;

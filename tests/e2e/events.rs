@@ -8,9 +8,40 @@ use streamkeeper_tests::world::World;
 
 streamkeeper_tests::on_both_databases!(what_happened_is_told_after_a_crash_too);
 
+/// Everything is logged, for programs.
+const LOGS: [&str; 4] = [
+    "--log-format",
+    "json",
+    "--log",
+    "info,streamkeeper_orchestrator=debug",
+];
+
+/// Every line is an object with time, level and text; those about a stream name it, its worker, its epoch and the term.
+fn logs_are_structured(text: &str) {
+    assert!(!text.contains("s3cret"), "a password is in the log");
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    for line in &lines {
+        for key in ["timestamp", "level", "fields", "target"] {
+            assert!(!line[key].is_null(), "{key}: {line}");
+        }
+    }
+    let assigned = lines.iter().find(|line| line["fields"]["kind"] == "assigned");
+    let fields = &assigned.expect("an assignment is logged")["fields"];
+    for key in ["stream", "worker", "epoch", "term", "reason", "message"] {
+        assert!(!fields[key].is_null(), "{key}: {fields}");
+    }
+    let asked = lines
+        .iter()
+        .find(|line| line["fields"]["message"] == "streams were changed over the API");
+    assert!(asked.expect("a change is logged")["span"]["request_id"].is_string());
+}
+
 async fn what_happened_is_told_after_a_crash_too(kind: DatabaseKind) {
     let world = World::on(kind, "events");
-    let mut orchestrator = Orchestrator::start(&world, &[]).await;
+    let mut orchestrator = Orchestrator::start(&world, &LOGS).await;
     let api = orchestrator.api();
     let data = orchestrator.data().to_string_lossy().into_owned();
     let mut agent = Agent::start(
@@ -48,6 +79,25 @@ async fn what_happened_is_told_after_a_crash_too(kind: DatabaseKind) {
     let before = told("", &["leading"]).await;
     let last = before.as_array().unwrap().last().unwrap()["id"].as_u64().unwrap();
 
+    let path = "/api/v1/metrics/history?name=streams";
+    let measured = async || {
+        let seen = wait::until(wait::GENEROUS, async || {
+            let shown = api.get(path).await?;
+            let running = shown["series"].as_array().unwrap().iter();
+            let running = running.filter(|series| series["labels"]["state"] == "running");
+            let points: Vec<Value> = running
+                .flat_map(|series| series["points"].as_array().cloned())
+                .flatten()
+                .collect();
+            match points.iter().position(|point| point["high"] == 2.0) {
+                Some(first) => Ok(points[first].clone()),
+                None => Err(format!("two streams were not measured: {shown}")),
+            }
+        });
+        seen.await.unwrap_or_else(|reason| panic!("{reason}"))
+    };
+    let measure = measured().await;
+
     orchestrator.kill9();
     orchestrator.launch(&world);
     // All of it is there, and goes on under higher ids, for whoever followed it.
@@ -58,6 +108,11 @@ async fn what_happened_is_told_after_a_crash_too(kind: DatabaseKind) {
     };
     assert!(ids(&again).starts_with(&ids(&before)), "{before:#} {again:#}");
     told(&format!("&after={last}"), &["leading", "worker_joined"]).await;
+    assert_eq!(
+        measured().await["at"],
+        measure["at"],
+        "what was measured survives a crash"
+    );
     agent.kill9();
     told(&format!("&after={last}&subject=told-a"), &["loss_found"]).await;
 
@@ -74,6 +129,21 @@ async fn what_happened_is_told_after_a_crash_too(kind: DatabaseKind) {
         .run(&["events", "--kind", "api_write", "-o", "json", "--server", server])
         .await;
     assert_eq!(said.json()["events"].as_array().unwrap().len(), 1, "{said:?}");
+    let said = world
+        .run(&[
+            "history",
+            "streams",
+            "--label",
+            "state=running",
+            "--server",
+            server,
+        ])
+        .await;
+    said.expect(0, &[]);
+    assert!(said.stdout.contains("state=running"), "{said:?}");
+    let said = world.run(&["history", "--server", server]).await;
+    said.expect(4, &["write one of streams,"]);
     // Whoever stops in order stores what it did last.
     orchestrator.terminate().await;
+    logs_are_structured(&orchestrator.process().output());
 }

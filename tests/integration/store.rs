@@ -11,6 +11,7 @@ mod faults;
 mod opening;
 mod plans;
 mod pool;
+mod samples;
 mod secured;
 mod stepping;
 mod takeover;

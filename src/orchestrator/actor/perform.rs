@@ -144,7 +144,7 @@ impl Shell {
         fields.insert("term".to_owned(), event.term.to_string());
         let kept = AuditEvent::seen(at, self.id.to_string(), event.kind.clone(), fields);
         self.ports.journal.offer(kept);
-        tracing::debug!(kind = event.kind, fields = ?event.fields, "event");
+        log_event(&event);
         // Nobody may rely on events: whoever needs the state asks for it.
         let _ = self.ports.bus.event(&event);
     }
@@ -269,6 +269,22 @@ impl Shell {
             tracker.deliver(event).await;
         });
     }
+}
+
+/// What it is about stands in fields of its own, by glossary name, so that logs are searched as events are.
+fn log_event(event: &streamkeeper_protocol::Event) {
+    let field = |name: &str| event.fields.get(name).map(String::as_str);
+    tracing::debug!(
+        kind = event.kind,
+        term = event.term,
+        stream = field("stream"),
+        worker = field("worker"),
+        session = field("session"),
+        epoch = field("epoch"),
+        reason = field("reason"),
+        fields = ?event.fields,
+        "event"
+    );
 }
 
 fn log_outcome(outcome: &streamkeeper_core::record::Persisted) {

@@ -3,6 +3,7 @@
 
 pub mod bench;
 mod database;
+mod history;
 mod journal;
 mod look;
 mod phase;
@@ -32,6 +33,7 @@ use crate::adapter::system::{DataDir, OwnKey, SystemClock, TermFile};
 use crate::config::{Backend, Config};
 use crate::port::{Breakers, Bus, Journal};
 use crate::telemetry;
+use history::History;
 use journal::Writer;
 pub use look::message_server as look_at_message_server;
 use phase::Starting;
@@ -166,12 +168,20 @@ impl Parts {
             }
         }
         let (journal, events) = (ports.journal.clone(), Arc::new(store.clone()));
+        let sampled = History {
+            log: events.clone(),
+            view: actors.view(),
+            metrics: metrics.clone(),
+            keep: config.history.keep_metrics,
+        };
         let context = HttpContext {
             view: actors.view(),
             gateway: actors.gateway(),
             store: ports.store,
             events: events.clone(),
             journal: journal.clone(),
+            samples: events.clone(),
+            keep_metrics: config.history.keep_metrics,
             bus: ports.bus,
             clock: ports.clock,
             breakers: ports.breakers.watch(),
@@ -192,6 +202,7 @@ impl Parts {
         let api_url = config.http.api_url.clone().unwrap_or_else(own_url);
         let cluster = actors.view().cluster;
         let mut tasks = JoinSet::new();
+        tasks.spawn(history::sample(sampled));
         tasks.spawn(journal::forget(events, config.history.keep_events));
         if let Some(system) = settings::advisories(config, managed.as_ref(), &id) {
             tasks.spawn(watch_advisories(&system, inbox)?);

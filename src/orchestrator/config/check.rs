@@ -50,7 +50,7 @@ pub(super) fn check(
 }
 
 fn durations(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], Duration); 26] = [
+    let above_zero: [(&'static [&'static str], Duration); 27] = [
         (&["http.change_timeout"], config.http.change_timeout),
         (&["nats.connect_timeout"], config.nats.connect_timeout),
         (&["database.start_timeout"], config.database.start_timeout),
@@ -78,6 +78,7 @@ fn durations(config: &Config, broken: &mut Vec<Broken>) {
         (&["consistency.stale_after"], config.consistency.stale_after),
         (&["recovery.control_timeout"], config.recovery.control_timeout),
         (&["history.keep_events"], config.history.keep_events),
+        (&["history.keep_metrics"], config.history.keep_metrics),
         (&["supervision.window"], config.supervision.window),
         (&["supervision.stuck_after"], config.supervision.stuck_after),
     ];

@@ -283,6 +283,9 @@ pub struct History {
     /// How long events are kept.
     #[serde(with = "humantime_serde")]
     pub keep_events: Duration,
+    /// How long measurements are kept, one for each quarter of an hour.
+    #[serde(with = "humantime_serde")]
+    pub keep_metrics: Duration,
 }
 
 /// Supervision of the actors.

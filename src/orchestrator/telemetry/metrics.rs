@@ -93,6 +93,12 @@ pub const DATABASE_LONG_TRANSACTIONS: &str = "streamkeeper_database_long_transac
 pub const DATABASE_LEAKS: &str = "streamkeeper_database_leaks_total";
 /// Abandoned transactions that the server was told to end.
 pub const DATABASE_TRANSACTIONS_ENDED: &str = "streamkeeper_database_transactions_ended_total";
+/// How many failovers there were: a part of [`FAILOVER_SECONDS`].
+pub const FAILOVER_COUNT: &str = "streamkeeper_failover_seconds_count";
+/// How long all failovers took together: a part of [`FAILOVER_SECONDS`].
+pub const FAILOVER_SUM: &str = "streamkeeper_failover_seconds_sum";
+/// Moments whose samples were dropped, because too many waited for the database.
+pub const SAMPLES_DROPPED: &str = "streamkeeper_samples_dropped_total";
 /// Events that were stored.
 pub const EVENTS_STORED: &str = "streamkeeper_events_stored_total";
 /// Events that were dropped, because too many waited for the database.
@@ -274,6 +280,10 @@ fn describe_database() {
     describe_counter!(
         DATABASE_TRANSACTIONS_ENDED,
         "Abandoned transactions that the server was told to end"
+    );
+    describe_counter!(
+        SAMPLES_DROPPED,
+        "Moments whose samples were dropped because too many waited for the database"
     );
     describe_counter!(EVENTS_STORED, "Events that were stored");
     describe_counter!(

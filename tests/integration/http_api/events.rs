@@ -235,3 +235,42 @@ async fn every_change_that_is_asked_for_is_kept() {
     assert_eq!(kept[0].event.correlation, id);
     assert_eq!(kept[2].event.fields["dry_run"], "true");
 }
+
+#[actix::test]
+async fn a_metric_is_shown_over_time_and_a_wrong_question_says_what_to_ask() {
+    let world = World::new();
+    let shown = world
+        .get("/api/v1/metrics/history?name=streams&from=2026-01-01T00:30:00Z&step=45s")
+        .await;
+    assert_eq!(
+        shown,
+        json!({
+            "name": "streamkeeper_streams", "from": "2026-01-01T00:30:00.000Z", "to": "2026-01-01T01:00:00.000Z",
+            "step_ms": 50_000,
+            "series": [{"labels": {"state": "running"}, "points": [
+                {"at": "2026-01-01T00:30:00.000Z", "low": 1.0, "mean": 2.0, "high": 3.0},
+            ]}],
+        })
+    );
+    world
+        .get("/api/v1/metrics/history?name=streamkeeper_workers&from=2025-12-01T00:00:00Z")
+        .await;
+    let asked = std::mem::take(&mut *world.behind.sampled.lock().unwrap());
+    let levels: Vec<u64> = asked.iter().map(|query| query.level.0.as_secs()).collect();
+    assert_eq!(levels, [10, 900]);
+    for (query, part) in [
+        ("", "write one of streams, streams_cpu_cores"),
+        ("name=colour", "\\\"colour\\\" is not kept"),
+        ("name=streams&step=soon", "write a time such as 1m"),
+        ("name=streams&from=2027-01-01T00:00:00Z", "is not before"),
+        (
+            "name=streams&from=2025-01-01T00:00:00Z&step=15m",
+            "write a longer step",
+        ),
+    ] {
+        let path = format!("/api/v1/metrics/history?{query}");
+        let (status, problem) = world.ask(Method::GET, &path, "").await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}");
+        assert!(problem.to_string().contains(part), "{query}: {problem}");
+    }
+}

@@ -127,6 +127,7 @@ fn reads() -> Vec<Call> {
             "/api/v1/events",
             "/api/v1/events?limit=1&kind=assigned&since=2026-01-01T00:00:00Z",
         ),
+        get("/api/v1/metrics/history", "/api/v1/metrics/history?name=streams"),
         get("/api/v1/consistency", "/api/v1/consistency"),
         call(
             Method::GET,
@@ -347,6 +348,13 @@ async fn every_path_answers_as_described() {
         down("/startupz"),
         down("/health"),
         down("/api/v1/events"),
+        call(
+            Method::GET,
+            "/api/v1/metrics/history",
+            "/api/v1/metrics/history?name=moves_total",
+            "",
+            503,
+        ),
     ];
     ask(&world, &described, probes, &mut seen).await;
 

@@ -17,10 +17,11 @@ use streamkeeper_core::record::{Fence, Page, Persisted, WriteBatch};
 use streamkeeper_core::request::{Applied, ApplyOutcome, ApplyStreams};
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_orchestrator::adapter::http::{HttpContext, HttpServer, HttpSettings, TimeLimits, start};
+use streamkeeper_orchestrator::port::samples::{Level, Point, Sample, SampleQuery, Series};
 use streamkeeper_orchestrator::port::{
     ActorStatus, Breakers, Bus, BusError, Clock, EventLog, EventQuery, Gateway, GatewayError, Journal,
-    LeaderSeen, OrderError, Phase as StartPhase, Start, StepDownError, Store, StoreError, StoredEvent,
-    TakenOver, View, Waiting,
+    LeaderSeen, OrderError, Phase as StartPhase, SampleLog, Start, StepDownError, Store, StoreError,
+    StoredEvent, TakenOver, View, Waiting,
 };
 use streamkeeper_orchestrator::telemetry::install_metrics;
 use streamkeeper_protocol::{
@@ -50,6 +51,8 @@ pub(super) struct Behind {
     pub(super) actor_restarting: AtomicBool,
     /// What is stored.
     pub(super) events: Mutex<Vec<StoredEvent>>,
+    /// What was asked for over time.
+    pub(super) sampled: Mutex<Vec<SampleQuery>>,
     /// What was asked of the consistency check and of workers.
     pub(super) wishes: Mutex<Vec<String>>,
     /// Whether the actors have too much to do for it.
@@ -179,6 +182,38 @@ impl EventLog for Behind {
 }
 
 #[async_trait]
+impl SampleLog for Behind {
+    async fn append_samples(&self, _at: DateTime<Utc>, _samples: &[Sample]) -> Result<(), StoreError> {
+        unreachable!("the API measures nothing")
+    }
+
+    async fn roll_up(&self, _to: usize, _now: DateTime<Utc>) -> Result<bool, StoreError> {
+        unreachable!("the API measures nothing")
+    }
+
+    async fn samples(&self, query: &SampleQuery) -> Result<Series, StoreError> {
+        Store::ping(self).await?;
+        let point = Point {
+            at: query.from,
+            low: 1.0,
+            mean: 2.0,
+            high: 3.0,
+        };
+        self.sampled.lock().unwrap().push(query.clone());
+        Ok([(r#"{"state":"running"}"#.to_owned(), vec![point])].into())
+    }
+
+    async fn forget_samples(
+        &self,
+        _level: Level,
+        _before: DateTime<Utc>,
+        _most: u32,
+    ) -> Result<u64, StoreError> {
+        unreachable!("the API forgets nothing")
+    }
+}
+
+#[async_trait]
 impl Bus for Behind {
     fn assign(&self, _assign: &Assign, _compressed: bool) -> Result<(), BusError> {
         unreachable!("the API sends nothing")
@@ -301,6 +336,8 @@ impl World {
             store: behind.clone(),
             events: behind.clone(),
             journal: journal.clone(),
+            samples: behind.clone(),
+            keep_metrics: Duration::from_secs(90 * 86_400),
             bus: behind.clone(),
             clock: behind.clone(),
             breakers: breakers.watch(),

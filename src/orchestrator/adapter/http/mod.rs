@@ -11,6 +11,7 @@ mod events;
 mod fields;
 mod finish;
 mod follow;
+mod history;
 mod leader;
 mod logs;
 mod mask;
@@ -43,7 +44,7 @@ pub use mask::mask;
 pub use openapi::openapi_json;
 pub use server::{BoundHttp, HttpError, HttpServer, StartingHttp, start};
 
-use crate::port::{BreakerStatus, Bus, Clock, EventLog, Gateway, Journal, Start, Store, View};
+use crate::port::{BreakerStatus, Bus, Clock, EventLog, Gateway, Journal, SampleLog, Start, Store, View};
 
 /// Where the API answers, and what it allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +93,10 @@ pub struct HttpContext {
     pub events: Arc<dyn EventLog>,
     /// Where what is asked here is kept.
     pub journal: Journal,
+    /// Measurements over time.
+    pub samples: Arc<dyn SampleLog>,
+    /// How long they are kept, at the coarsest level.
+    pub keep_metrics: Duration,
     /// NATS; only its health is asked.
     pub bus: Arc<dyn Bus>,
     /// The clocks.

@@ -10,7 +10,7 @@ use utoipa_swagger_ui::{Config, serve};
 
 use super::problem::{Kind, Problem, Shown};
 use super::query::Query;
-use super::{changes, cluster, consistency, events, leader, logs, moves, orders, probes, streams};
+use super::{changes, cluster, consistency, events, history, leader, logs, moves, orders, probes, streams};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -43,6 +43,7 @@ use super::{changes, cluster, consistency, events, leader, logs, moves, orders, 
         streams::assignments,
         cluster::alerts,
         events::list,
+        history::show,
         consistency::show,
         consistency::check,
         consistency::repair,

@@ -5,7 +5,8 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 
 use super::problem::{Kind, Problem};
 use super::{
-    changes, cluster, consistency, events, leader, logs, moves, openapi, orders, probes as probe, streams,
+    changes, cluster, consistency, events, history, leader, logs, moves, openapi, orders, probes as probe,
+    streams,
 };
 
 const GET: &str = "GET, HEAD";
@@ -54,6 +55,7 @@ pub(super) fn api(config: &mut ServiceConfig) {
         .service(only_get("/api/v1/assignments", streams::assignments))
         .service(only_get("/api/v1/alerts", cluster::alerts))
         .service(only_get("/api/v1/events", events::list))
+        .service(only_get("/api/v1/metrics/history", history::show))
         .service(only_get("/api/v1/consistency", consistency::show))
         .service(resource("/api/v1/consistency/check", POST).route(web::post().to(consistency::check)))
         .service(resource("/api/v1/consistency/repair", POST).route(web::post().to(consistency::repair)))
@@ -100,7 +102,7 @@ pub(super) async fn not_here(request: HttpRequest) -> HttpResponse {
     let detail = format!("nothing answers {} {}", request.method(), request.path());
     let problem = Problem::new(Kind::UnknownPath, detail).suggest(
         "the paths are /livez, /readyz, /startupz, /health, /metrics and, on the API's address, /docs, /openapi.json, \
-         /api/v1/status, /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/events, /api/v1/consistency, /api/v1/leader, \
+         /api/v1/status, /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/events, /api/v1/metrics/history, /api/v1/consistency, /api/v1/leader, \
          /api/v1/migrations, /api/v1/plan, /api/v1/rebalance; they end \
          without a slash",
     );

@@ -10,8 +10,9 @@ use streamkeeper_core::alert_manager::StoredAlert;
 use streamkeeper_core::record::{Fence, Page, Persisted, WriteBatch};
 use streamkeeper_protocol::{StreamId, Term};
 
+use crate::port::samples::{Level, Sample, SampleQuery, Series};
 use crate::port::{
-    EventLog, EventQuery, LongTransaction, Store, StoreError, StoredEvent, TakenOver, Waiting,
+    EventLog, EventQuery, LongTransaction, SampleLog, Store, StoreError, StoredEvent, TakenOver, Waiting,
 };
 use options::Kind;
 use pool::Pool;
@@ -31,6 +32,7 @@ mod pool;
 mod redact;
 mod row;
 mod rows;
+mod sample;
 mod take_over;
 mod tls;
 mod write;
@@ -135,6 +137,30 @@ impl EventLog for SeaStore {
 
     async fn forget_events(&self, before: DateTime<Utc>, keep: u64, most: u32) -> Result<u64, StoreError> {
         event::forget(&self.pool, before, keep, most).await
+    }
+}
+
+#[async_trait]
+impl SampleLog for SeaStore {
+    async fn append_samples(&self, at: DateTime<Utc>, samples: &[Sample]) -> Result<(), StoreError> {
+        sample::append(&self.pool, at, samples).await
+    }
+
+    async fn roll_up(&self, to: usize, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        sample::roll_up(&self.pool, to, now).await
+    }
+
+    async fn samples(&self, query: &SampleQuery) -> Result<Series, StoreError> {
+        sample::read(&self.pool, query).await
+    }
+
+    async fn forget_samples(
+        &self,
+        level: Level,
+        before: DateTime<Utc>,
+        most: u32,
+    ) -> Result<u64, StoreError> {
+        sample::forget(&self.pool, level, before, most).await
     }
 }
 

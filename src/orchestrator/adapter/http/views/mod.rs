@@ -5,6 +5,7 @@ pub(super) mod consistency;
 pub(super) mod events;
 pub(super) mod explain;
 pub(super) mod health;
+pub(super) mod history;
 pub(super) mod leader;
 pub(super) mod logs;
 pub(super) mod moves;
