@@ -48,14 +48,25 @@ impl Term {
         self.0
     }
 
+    /// Whether whoever took it knew of no term before it: there was no leader yet, or everything is lost.
+    #[must_use]
+    pub const fn is_first(self) -> bool {
+        self.0 <= MAX_ORCHESTRATORS
+    }
+
     /// The lowest term above `self` that belongs to the orchestrator with the given number (0 to 15), or none when
-    /// the terms are used up.
+    /// the terms are used up. Only who knows of none gets a first one.
     #[must_use]
     pub fn next_for(self, number: u32) -> Option<Self> {
         let number = number % MAX_ORCHESTRATORS;
-        let base = (self.0 >> NUMBER_BITS) << NUMBER_BITS;
+        let above = if self.0 == 0 {
+            0
+        } else {
+            self.0.max(MAX_ORCHESTRATORS)
+        };
+        let base = (above >> NUMBER_BITS) << NUMBER_BITS;
         let candidate = base + number;
-        let next = if candidate > self.0 {
+        let next = if candidate > above {
             candidate
         } else {
             candidate.checked_add(MAX_ORCHESTRATORS)?
@@ -161,6 +172,7 @@ mod tests {
             for number in 0..MAX_ORCHESTRATORS {
                 let next = term(highest).next_for(number).unwrap();
                 assert!(next > term(highest));
+                assert_eq!(next.is_first(), highest == 0);
                 assert_eq!(next.get() % MAX_ORCHESTRATORS, number);
                 assert!(seen.insert(next));
             }

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use streamkeeper_protocol::epoch::MAX_ORCHESTRATORS;
 use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{StreamId, Term};
 
@@ -220,7 +219,7 @@ impl Coordinator {
         };
         self.leases.new_term(now);
         // A database that knows no leader may be a restored one: only a fleet without any term has nothing to wait for.
-        let first = longest_lease.is_zero() && fence.term.get() <= MAX_ORCHESTRATORS;
+        let first = longest_lease.is_zero() && fence.term.is_first();
         let grace_until = if first || mutant::on(Mutant::NoGrace) {
             now
         } else {
