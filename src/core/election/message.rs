@@ -94,6 +94,8 @@ pub enum Event {
     },
     /// The key may have changed, or can be reached again: a reason to look at once, no fact.
     Changed,
+    /// The connection to the message server was lost, or is new.
+    Connection,
     /// A read ended.
     Read {
         /// Which one.

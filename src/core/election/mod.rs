@@ -301,10 +301,8 @@ impl Election {
                 self.remembered = remembered;
                 self.look_at = now;
             }
-            Event::Changed => {
-                self.look_at = now;
-                self.forget_absence();
-            }
+            Event::Changed => self.changed(now),
+            Event::Connection => self.connection(now),
             // Answers to what was given up already say nothing: the next look shows what became of it.
             Event::Read { attempt, found } => {
                 if let Some(Operation::Read) = self.land(attempt) {

@@ -40,6 +40,25 @@ impl Election {
         }
     }
 
+    /// A hint that somebody wrote the key.
+    pub(super) fn changed(&mut self, now: Timestamp) {
+        self.look_at = now;
+        self.forget_absence();
+    }
+
+    /// The server may be another one than before, with an older state of the key: one that looks unchanged may have been
+    /// written since and be back at what it was, so whoever wrote it is waited for anew.
+    pub(super) fn connection(&mut self, now: Timestamp) {
+        if mutant::on(Mutant::ReconnectIgnored) {
+            return;
+        }
+        self.look_at = now;
+        self.fresh = false;
+        if let Some(seen) = &mut self.seen {
+            seen.since = now;
+        }
+    }
+
     /// A key that is made and lost between two looks leaves no trace: its absence counts anew when a look failed, or when
     /// somebody wrote it or speaks of a term.
     pub(super) fn forget_absence(&mut self) {
@@ -83,8 +102,14 @@ impl Election {
         if !self.config.observe || mutant::on(Mutant::HeldKeyIsFree) {
             return Timestamp::ZERO;
         }
+        // Where a higher term is known, the server has gone back to an older state, and whoever wrote the key since may lead.
+        let newest = |record: &LeaderRecord| record.term >= self.highest || mutant::on(Mutant::OldKeyIsFree);
         match &seen.found {
-            Found::Record { record, .. } if record.released || record.leader == self.me => Timestamp::ZERO,
+            Found::Record { record, .. }
+                if (record.released || record.leader == self.me) && newest(record) =>
+            {
+                Timestamp::ZERO
+            }
             Found::Record { record, .. } => {
                 seen.since + self.wait(std::time::Duration::from_millis(record.lease_ms))
             }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use streamkeeper_core::heartbeat_tracker;
 use streamkeeper_core::router::{self, Input};
+use streamkeeper_core::{election, heartbeat_tracker};
 use streamkeeper_protocol::{Beacon, Heartbeat, SessionId, WorkerId};
 use streamkeeper_resilience::BreakerState;
 
@@ -61,6 +61,7 @@ impl Inbox for ActorInbox {
         };
         shell.ports.breakers.set(NATS, state, reason, shell.clock.now());
         shell.offer(Input::HeartbeatTracker(heartbeat_tracker::Event::Connection));
+        shell.offer(Input::Election(election::Event::Connection));
         if connected && !shell.stands_by() {
             shell.alerts.flush();
         }

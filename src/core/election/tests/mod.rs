@@ -169,6 +169,29 @@ fn an_absence_counts_anew_when_a_key_may_have_been_made_and_lost_since() {
 }
 
 #[test]
+fn a_key_that_looks_unchanged_after_a_new_connection_is_waited_for_anew() {
+    let mut lone = Lone::new(Config::default());
+    lone.found(0, others(false, 1, 6_000));
+    lone.tell(5_000, Event::Connection);
+    for (at, takes) in [(7_000, false), (11_559, false), (11_560, true)] {
+        lone.tell(at, Event::Tick);
+        lone.found(at, others(false, 1, 6_000));
+        assert_eq!(lone.wants_to_write(), takes, "{at}");
+    }
+}
+
+#[test]
+fn a_released_key_is_waited_for_where_a_later_term_is_known() {
+    let mut lone = Lone::new(Config::default());
+    lone.tell(0, Event::Heard(term(1_000)));
+    for (at, takes) in [(0, false), (6_559, false), (6_560, true)] {
+        lone.tell(at, Event::Tick);
+        lone.found(at, others(true, 1, 6_000));
+        assert_eq!(lone.wants_to_write(), takes, "{at}");
+    }
+}
+
+#[test]
 fn a_released_key_is_taken_at_once_with_a_higher_term_of_the_own_number() {
     let number = 3;
     let mut lone = Lone::new(Config {
@@ -322,7 +345,7 @@ fn without_rivals_nothing_is_waited_for() {
     });
     lone.found(0, Found::Absent { revision: 0 });
     lone.written(0, WriteOutcome::Stored { revision: 1 });
-    assert_eq!(lone.elected(), Some((term(16), at(6_000))));
+    assert_eq!(lone.elected(), Some((term(32), at(6_000))));
 }
 
 #[test]
