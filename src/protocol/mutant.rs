@@ -30,6 +30,8 @@ pub enum Mutant {
     UnsettledInventory,
     /// A stream is granted elsewhere before its owner has confirmed the stop.
     RevokeNotAwaited,
+    /// Copies of a stream that nobody has are not waited for.
+    GhostsIgnored,
     /// An exclusive stream leaves the desired set only when its move is stored.
     SetAfterTransaction,
     /// A grant is told before it is stored.
@@ -50,6 +52,10 @@ pub enum Mutant {
     ValidityAtAnswer,
     /// A leader's key that is not there is free.
     AbsentKeyIsFree,
+    /// A key that was given up counts as free, though a later term is known.
+    OldKeyIsFree,
+    /// A key that looks unchanged after the connection was lost counts as unchanged.
+    ReconnectIgnored,
     /// A key that somebody holds is taken at the first look.
     HeldKeyIsFree,
     /// A write of the key without an answer counts as stored.
@@ -66,7 +72,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::NoSessionCheck,
         Self::NoTermCheck,
         Self::EpochsNotCompared,
@@ -80,6 +86,7 @@ impl Mutant {
         Self::StaleInventory,
         Self::UnsettledInventory,
         Self::RevokeNotAwaited,
+        Self::GhostsIgnored,
         Self::SetAfterTransaction,
         Self::TellBeforeStore,
         Self::GrantOnAmbiguous,
@@ -90,6 +97,8 @@ impl Mutant {
         Self::NoValidityCheck,
         Self::ValidityAtAnswer,
         Self::AbsentKeyIsFree,
+        Self::OldKeyIsFree,
+        Self::ReconnectIgnored,
         Self::HeldKeyIsFree,
         Self::UnknownIsStored,
         Self::ReleasedTooEarly,

@@ -239,7 +239,9 @@ impl Coordinator {
                     .map(|record| record.spec.clone())
                 else {
                     let floor = Epoch::new(self.cluster.leadership.term, self.counter);
-                    return self.insert_stream(now, spec, floor);
+                    let name = spec.name.clone();
+                    self.insert_stream(now, spec, floor);
+                    return self.look_for_ghost(now, &name);
                 };
                 let name = spec.name.clone();
                 let restart = before.needs_restart(&spec) && spec.enabled;

@@ -9,6 +9,7 @@ mod asked;
 mod blame;
 mod doubt;
 mod drain;
+mod ghost;
 mod guarantees;
 mod lead;
 mod lease;

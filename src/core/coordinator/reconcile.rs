@@ -54,7 +54,9 @@ impl Coordinator {
                 session: record.session,
                 epoch: running.epoch,
             };
-            self.take_in(now, running, held, first, &settled);
+            if !self.is_ghost(now, running, &held, first) {
+                self.take_in(now, running, held, first, &settled);
+            }
         }
         for stream in record.assigned.iter().chain(&self.handed_by(worker)) {
             if !reported.contains_key(stream) {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{World, id};
+use streamkeeper_protocol::{Ownership, Version};
+
+use super::world::{World, id, worker};
 use super::*;
 use crate::record::Assignment;
 
@@ -138,4 +140,32 @@ fn a_check_that_gets_no_answer_costs_no_term_and_is_made_again() {
     world.send(Event::Tick);
     assert_eq!(world.term(), term, "a check that hangs is in doubt of nothing");
     world.assert_runs("s1", &["a"]);
+}
+
+#[test]
+fn a_copy_that_no_row_names_is_waited_for_before_its_stream_is_given_to_another() {
+    let mut world = running_world();
+    let copy = world.copy();
+    world.declare_as(&["s3"], Ownership::Exclusive);
+    world.place_all("b");
+    world.restore(copy);
+    world.idle();
+    world.now += 20_000;
+    world.send(Event::Tick);
+    world.beat("a");
+    // It reports under the new term, and is suspended before it stops what it was told to stop.
+    let term = world.term();
+    world.deaf.insert(worker("b"));
+    world.workers.get_mut(&worker("b")).unwrap().applied = Version { term, generation: 0 };
+    world.beat("b");
+    world.declare_as(&["s3"], Ownership::Exclusive);
+    world.place_all("a");
+    world.assert_runs("s3", &["b"]);
+    world.judge("b", 2, Availability::Lost);
+    world.place_all("a");
+    world.assert_runs("s3", &["b"]);
+    world.deaf.clear();
+    world.beat("b");
+    world.place_all("a");
+    world.assert_runs("s3", &["a"]);
 }
