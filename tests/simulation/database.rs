@@ -25,6 +25,8 @@ pub(crate) struct Transaction {
     pub(crate) abandoned: bool,
     /// Grants in it that no worker had been told of when it was sent, where it hangs.
     pub(crate) untold: Vec<(StreamId, Epoch)>,
+    /// The database's life in which it was sent.
+    pub(crate) server: u64,
     pub(crate) wish: Wish,
 }
 
@@ -71,6 +73,8 @@ const RESTORE_STEP: u32 = 1 << 12;
 pub(crate) struct Database {
     stored: Stored,
     backup: Option<Stored>,
+    /// Counts the times that it was restored: then every connection is broken, and what was on its way is lost.
+    pub(crate) life: u64,
     pub(crate) away: bool,
     /// Transactions of a thousand that go wrong.
     pub(crate) trouble: u64,
@@ -244,17 +248,20 @@ impl Database {
         self.backup = Some(self.stored.clone());
     }
 
-    /// Goes back to the last copy, if there is one. Whoever restores raises the term by a large step, so that no fence
-    /// of before holds (OWNERSHIP rule 5).
-    pub(crate) fn restore(&mut self, nonce: u64, watch: &mut Watch) -> bool {
+    /// Goes back to the last copy, if there is one. The program that restores raises the term by a large step, so that no
+    /// fence of before holds (OWNERSHIP rule 5); `raw`, somebody puts the files back by hand.
+    pub(crate) fn restore(&mut self, nonce: u64, raw: bool, watch: &mut Watch) -> bool {
         let Some(backup) = self.backup.clone() else {
             return false;
         };
         let highest = self.stored_term();
         self.stored = backup;
-        let term = Term::new(highest.get() + RESTORE_STEP).unwrap_or(Term::MAX);
-        self.stored.fence = Some(Fence { term, nonce });
-        watch.restored(term, &self.stored.rows);
+        self.life += 1;
+        if !raw {
+            let term = Term::new(highest.get() + RESTORE_STEP).unwrap_or(Term::MAX);
+            self.stored.fence = Some(Fence { term, nonce });
+        }
+        watch.restored(self.stored_term(), &self.stored.rows);
         true
     }
 }

@@ -262,7 +262,7 @@ impl World {
                 self.tell(format_args!("o{index} {:?}", assign));
                 self.send_to_worker(index, &worker, &Message::Assign(Arc::from(assign)));
             }
-            Effect::Reply { request, outcome } => self.replied(index, request, outcome),
+            Effect::Reply { request, outcome } => self.replied(request, outcome),
             Effect::Publish(cluster) => self.publish(index, cluster),
             Effect::PublishFindings(findings) => {
                 if let Some(process) = self.orchestrators[index].process.as_mut() {

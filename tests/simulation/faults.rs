@@ -11,6 +11,9 @@ use crate::orchestrator::{Kind, Work};
 use crate::shape::Menu;
 use crate::world::{Happening, World};
 
+/// After this time a leader has noticed that its database was restored, whether it had something to write or not.
+const NOTICED_MS: u64 = 11_000;
+
 /// Most worker processes, twins included.
 const MAX_NODES: usize = 14;
 
@@ -209,17 +212,16 @@ impl World {
         if self.fate.per_mille(500) {
             return;
         }
-        let nonce = self.fate.draw();
-        if self.database.restore(nonce, &mut self.watch) {
-            self.sometimes.saw("database restored from a backup");
+        let (nonce, raw) = (self.fate.draw(), self.fate.per_mille(500));
+        if self.database.restore(nonce, raw, &mut self.watch) {
+            self.sometimes.saw(if raw {
+                "database's files put back to an older copy"
+            } else {
+                "database restored from a backup"
+            });
             self.trace(format_args!("the database is restored"));
-            let term = self.database.stored_term();
-            self.user.reads_again(self.database.streams(), term);
-            // Who restores a database starts the orchestrators anew: one that has nothing to write never notices.
-            for index in 0..self.orchestrators.len() {
-                let delay = self.fate.between(0, 5_000);
-                self.later(index, delay, Work::Crash);
-            }
+            self.user.reads_again(self.database.streams());
+            self.touched = self.touched.max(self.now + NOTICED_MS);
         }
     }
 

@@ -125,6 +125,7 @@ impl World {
             return;
         };
         let commands = session.handle(time, random, event);
+        node.lapsing = false;
         if session.last_ack() > 0 && !node.disk.acknowledged {
             node.disk.acknowledged = true;
         }
@@ -234,6 +235,8 @@ impl World {
                 self.sometimes.saw("lease lapsed");
                 let text = format!("lease of {} lapses", self.nodes[index].id);
                 self.trace(format_args!("{text}"));
+                self.nodes[index].lapsing = true;
+                self.check_lapse(index);
             }
         }
     }

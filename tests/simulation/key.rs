@@ -122,6 +122,10 @@ impl World {
             self.sometimes.saw("answer about the leader's key lost");
             return;
         }
+        if std::mem::take(&mut self.orchestrators[index].reconnects) {
+            // Nothing is answered before the connection stands again.
+            self.answer_election(index, life, 0, election::Event::Connection);
+        }
         let delay = self.network.between(0, 5);
         self.answer_election(index, life, delay, event);
     }
@@ -179,7 +183,17 @@ impl World {
                 ..Key::default()
             },
         };
-        self.forget_role(None);
+        if self
+            .leader_key
+            .record
+            .as_ref()
+            .is_some_and(|record| record.released)
+        {
+            self.forget_role(None);
+        }
+        for orchestrator in &mut self.orchestrators {
+            orchestrator.reconnects = true;
+        }
         self.key_changed();
     }
 }

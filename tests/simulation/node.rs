@@ -80,6 +80,8 @@ pub(crate) struct Node {
     pub(crate) guarded: bool,
     /// It was told to end.
     pub(crate) leaving: bool,
+    /// What its session does at this step it does because its lease has lapsed.
+    pub(crate) lapsing: bool,
     /// The highest epoch that it ever started of each stream, in a session or (0) over all its lives.
     pub(crate) highest: BTreeMap<(StreamId, SessionId), Epoch>,
 }
@@ -107,6 +109,7 @@ impl Node {
             twin: false,
             guarded: true,
             leaving: false,
+            lapsing: false,
             highest: BTreeMap::new(),
         }
     }
@@ -141,6 +144,7 @@ impl Node {
         self.session = Some(session);
         self.session_id = session_id;
         self.leaving = false;
+        self.lapsing = false;
         self.connected = false;
         self.armed = None;
         self.saving = 0;

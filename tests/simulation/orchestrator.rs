@@ -53,6 +53,8 @@ pub(crate) struct Orchestrator {
     pub(crate) number: u32,
     pub(crate) clock: Clock,
     pub(crate) link: Link,
+    /// The message server broke its connection, and it has not reached the key since.
+    pub(crate) reconnects: bool,
     /// Until when it does not reach the database.
     pub(crate) no_database_until: u64,
     pub(crate) gate: Gate<Work>,
@@ -72,6 +74,7 @@ impl Orchestrator {
             number,
             clock: Clock::new(random),
             link: Link::default(),
+            reconnects: false,
             no_database_until: 0,
             gate: Gate::new(),
             own_key: false,

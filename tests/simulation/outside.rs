@@ -67,6 +67,7 @@ impl World {
             life,
             abandoned,
             untold,
+            server: self.database.life,
             wish,
         };
         self.after(delay, Happening::Store(Box::new(transaction)));
@@ -93,11 +94,18 @@ impl World {
             life,
             abandoned,
             untold,
+            server,
             wish,
         } = transaction;
         if untold.iter().any(|(stream, epoch)| self.is_known(stream, *epoch)) {
             self.sometimes
                 .saw("stream started before a silent database answered");
+        }
+        if server != self.database.life {
+            if !abandoned {
+                self.answer(index, life, 1, unknown(&wish));
+            }
+            return;
         }
         if abandoned {
             self.sometimes.saw("transaction after everybody gave it up");

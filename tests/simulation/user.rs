@@ -6,7 +6,7 @@ use streamkeeper_core::coordinator;
 use streamkeeper_core::request::{ApplyError, ApplyOutcome, ApplyStreams, RequestId};
 use streamkeeper_core::router::Input;
 use streamkeeper_core::spec::StreamSpec;
-use streamkeeper_protocol::{Ownership, StreamId, Term};
+use streamkeeper_protocol::{Ownership, StreamId};
 
 use crate::random::Random;
 use crate::shape::{Menu, Shape};
@@ -34,8 +34,6 @@ pub(crate) struct User {
     known: BTreeMap<StreamId, Known>,
     asked: BTreeMap<RequestId, Asked>,
     requests: RequestId,
-    /// The term of the database after it was restored: who leads under a lower one remembers what is lost.
-    restored: Term,
     /// After this time nothing is changed any more.
     pub(crate) idle_from: u64,
 }
@@ -57,7 +55,6 @@ impl User {
             known: BTreeMap::new(),
             asked: BTreeMap::new(),
             requests: 0,
-            restored: Term::ZERO,
             idle_from: if shape.menu == Menu::OrchestratorsOnly {
                 20_000
             } else {
@@ -79,8 +76,7 @@ impl User {
     }
 
     /// The database was restored: what is stored is asked for again.
-    pub(crate) fn reads_again(&mut self, stored: &BTreeMap<StreamId, StreamSpec>, term: Term) {
-        self.restored = term;
+    pub(crate) fn reads_again(&mut self, stored: &BTreeMap<StreamId, StreamSpec>) {
         for asked in std::mem::take(&mut self.asked).into_values() {
             self.known.insert(asked.stream, Known::Unsure);
         }
@@ -195,16 +191,11 @@ impl World {
         self.later(index, 0, work);
     }
 
-    pub(crate) fn replied(&mut self, index: usize, request: RequestId, outcome: ApplyOutcome) {
-        let outdated = self.orchestrators[index].cluster().leadership.term < self.user.restored;
+    pub(crate) fn replied(&mut self, request: RequestId, outcome: ApplyOutcome) {
         let Some(Asked { stream, spec, .. }) = self.user.asked.remove(&request) else {
             return;
         };
         match outcome {
-            Ok(_) if outdated => {
-                self.sometimes.saw("change acknowledged from before a restore");
-                self.user.known.insert(stream, Known::Unsure);
-            }
             Ok(_) => {
                 self.sometimes.saw("change acknowledged");
                 self.user.known.insert(stream, Known::Acknowledged(spec));

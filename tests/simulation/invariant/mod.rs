@@ -77,7 +77,7 @@ impl Watch {
     /// The database is what it was once.
     pub(crate) fn restored(&mut self, term: Term, rows: &BTreeMap<StreamId, Assignment>) {
         self.epochs.restored(rows);
-        self.ends.restored(term);
+        self.writers.restored(term);
         self.told.restored();
     }
 }

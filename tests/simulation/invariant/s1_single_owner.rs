@@ -21,6 +21,12 @@ struct Copy {
 pub(super) struct Copies(BTreeMap<StreamId, Vec<Copy>>);
 
 impl Copies {
+    /// Whether a copy above this epoch runs.
+    pub(super) fn newer_runs(&self, stream: &StreamId, epoch: Epoch) -> bool {
+        let mut copies = self.0.get(stream).into_iter().flatten();
+        copies.any(|copy| copy.epoch > epoch)
+    }
+
     pub(super) fn gone(&mut self, stream: &StreamId, node: usize) {
         if let Some(copies) = self.0.get_mut(stream) {
             copies.retain(|copy| copy.node != node);

@@ -23,6 +23,13 @@ impl Writers {
         );
         *highest = term;
     }
+
+    /// What was written under higher terms is lost.
+    pub(super) fn restored(&mut self, term: Term) {
+        for highest in self.0.values_mut() {
+            *highest = term.min(*highest);
+        }
+    }
 }
 
 /// Until when somebody leads in true time, and whether that was learned while the server had forgotten nothing.
@@ -36,15 +43,15 @@ struct Holder {
 #[derive(Debug, Default)]
 pub(super) struct Holders {
     until: BTreeMap<usize, Holder>,
-    /// The server forgot something: revisions repeat, and until then a late write may meet a revision that it does not
-    /// mean, and an older state of the key may be free. (The fence holds all the same.)
+    /// The server went back to a state in which the key was given up, and somebody leads until then who wrote it since:
+    /// who begins just then and knows of no later term takes it at once. (The fence holds all the same.)
     forgotten_until: u64,
     /// Who made the key anew, after waiting as long as any lease of it lasts: nobody else may lead.
     makers: BTreeSet<usize>,
 }
 
-/// Longest time for which a write is on its way, and a lease.
-const FORGOTTEN_MS: u64 = 25_000;
+/// The longest lease of the key.
+const FORGOTTEN_MS: u64 = 6_100;
 
 impl World {
     /// What a coordinator has decided. Whoever's time is over tells nobody anything and writes nothing.

@@ -7,13 +7,13 @@ use imbl::ordmap::DiffItem;
 use streamkeeper_core::cluster::{ClusterState, Slot};
 use streamkeeper_core::notice::Notice;
 use streamkeeper_core::router::{Effect, Route};
-use streamkeeper_protocol::{Epoch, SessionId, StreamId, Term};
+use streamkeeper_protocol::{Epoch, SessionId, StreamId};
 
 use crate::orchestrator::{Kind, Work};
 use crate::world::World;
 
-/// How long after the last fault a lease may still end for it: a lease and its grace, and some more.
-const LEASE_MS: u64 = 40_000;
+/// How long after the last fault a lease may still end for it: the lease itself, and what was begun before the fault ended.
+const LEASE_MS: u64 = 25_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Ends {
@@ -23,8 +23,6 @@ pub(super) struct Ends {
     ended: BTreeMap<StreamId, Epoch>,
     /// Streams that a leader took out of a session's desired set on purpose.
     released: BTreeSet<(StreamId, SessionId)>,
-    /// Under lower terms than this the database was restored: whoever led then does not know what is stored.
-    restored: Term,
 }
 
 impl Ends {
@@ -44,17 +42,11 @@ impl Ends {
         self.ended(stream, highest);
     }
 
-    /// What was moved since the backup was made may be placed anew before it is found where it runs.
-    pub(super) const fn restored(&mut self, term: Term) {
-        self.restored = term;
-    }
-
     fn explain(&self, stream: &StreamId, epoch: Epoch, session: SessionId) -> bool {
         let at = |map: &BTreeMap<StreamId, Epoch>| map.get(stream).copied().unwrap_or_default();
         let replaced = at(&self.highest) > epoch;
         let ended = at(&self.ended) >= epoch;
-        let outdated = epoch.term() < self.restored;
-        replaced || ended || outdated || self.released.contains(&(stream.clone(), session))
+        replaced || ended || self.released.contains(&(stream.clone(), session))
     }
 }
 
@@ -119,11 +111,12 @@ impl World {
             .streams()
             .get(stream)
             .is_none_or(|spec| !spec.enabled);
-        let explained = self.watch.ends.explain(stream, epoch, node.session_id);
-        let faulty = self.stormy || self.now <= self.touched.max(node.touched) + LEASE_MS;
+        // A newer copy that runs need not be stored yet: a leader found it, and stores it.
+        let explained = self.watch.ends.explain(stream, epoch, node.session_id)
+            || self.watch.copies.newer_runs(stream, epoch);
         let exclusive = node.children.get(stream).is_none_or(|child| child.exclusive);
         assert!(
-            off || explained || node.leaving || (exclusive && faulty),
+            off || explained || node.leaving || (exclusive && node.lapsing),
             "S6 no-empty-plan: {} stops {stream} at {epoch:?}, which nobody has replaced: {:?}",
             node.id,
             self.orchestrators
@@ -131,6 +124,17 @@ impl World {
                 .filter_map(|orchestrator| orchestrator.cluster().streams.get(stream))
                 .map(|record| (&record.slot, record.reason))
                 .collect::<Vec<_>>()
+        );
+    }
+
+    /// The lease of a session that nothing happened to does not lapse.
+    pub(crate) fn check_lapse(&self, index: usize) {
+        let node = &self.nodes[index];
+        assert!(
+            self.stormy || self.now <= self.touched.max(node.touched) + LEASE_MS,
+            "S6 no-empty-plan: the lease of {} lapses, and nothing went wrong for {} ms",
+            node.id,
+            self.now - self.touched.max(node.touched)
         );
     }
 }

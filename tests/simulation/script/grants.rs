@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_protocol::{
     Action, Assign, AssignKind, DEFAULT_KILL_MARGIN_MS, DEFAULT_STOP_BUDGET_MS, DesiredEntry, Epoch,
     Generation, Inventory, Ownership, PROTOCOL_VERSION, Phase, RunSpec, Term, Version,
@@ -126,9 +127,58 @@ pub(super) fn former_owner() {
         mute_until: LONG,
     };
     world.end_orchestrator(0);
-    assert!(world.database.restore(1, &mut world.watch));
+    assert!(world.database.restore(1, false, &mut world.watch));
     world.start_orchestrator(0);
     until(&mut world, |world| runs(world, 0));
+}
+
+/// A restored database does not know the stream, which is declared anew before or after its worker was told to stop it; the
+/// worker's machine stands still before the child has ended, and goes on within the lease.
+pub(super) fn ghost() {
+    for early in [true, false] {
+        let mut world = calm(1, 1, 2);
+        let runs = |world: &World, index: usize| world.nodes[index].children.contains_key(&stream());
+        let term = |world: &World| world.orchestrators[0].cluster().leadership.term;
+        world.start_worker(0);
+        world.run_until(20_000);
+        world.database.back_up();
+        world.ask(0, stream(), Some(exclusive()));
+        until(&mut world, |world| runs(world, 0));
+        world.start_worker(1);
+        world.run_until(world.now + 5_000);
+        world.touched = LONG;
+        let elsewhere = StreamSpec {
+            pin: Some(world.nodes[1].id.clone()),
+            ..exclusive()
+        };
+        let first = term(&world);
+        assert!(world.database.restore(1, false, &mut world.watch));
+        world.user.reads_again(world.database.streams());
+        until(&mut world, |world| {
+            term(world) > first && world.orchestrators[0].leads()
+        });
+        world.nodes[0].link = Link {
+            deaf_until: LONG,
+            mute_until: LONG,
+        };
+        world.run_until(world.now + 8_000);
+        if early {
+            world.ask(0, stream(), Some(elsewhere.clone()));
+            world.run_until(world.now + 100);
+        }
+        world.nodes[0].link = Link::default();
+        world.heal(Party::Worker(0));
+        until(&mut world, |world| {
+            let child = world.nodes[0].children.get(&stream());
+            child.is_some_and(|child| child.stopping)
+        });
+        world.suspend(0, 9_000);
+        if !early {
+            world.ask(0, stream(), Some(elsewhere));
+        }
+        until(&mut world, |world| runs(world, 1));
+        world.run_until(world.now + 10_000);
+    }
 }
 
 /// A heartbeat from before the stream was granted reaches the next leader first.

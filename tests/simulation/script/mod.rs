@@ -49,7 +49,7 @@ fn outdated_row() {
 }
 
 /// Every script, with a name for people. Each panics where a guarantee is broken.
-pub(crate) const ALL: [(&str, fn()); 8] = [
+pub(crate) const ALL: [(&str, fn()); 9] = [
     ("an outdated row", outdated_row),
     ("an outdated grant", grants::outdated_grant),
     ("a late set", grants::late_set),
@@ -58,6 +58,7 @@ pub(crate) const ALL: [(&str, fn()); 8] = [
     ("a key that is lost", leaders::lost_key),
     ("a leader that is cut off", leaders::cut_off),
     ("an owner that a backup names", grants::former_owner),
+    ("a copy that no row names", grants::ghost),
 ];
 
 /// A world without faults whose orchestrators run.
