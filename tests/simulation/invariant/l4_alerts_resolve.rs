@@ -15,6 +15,8 @@ pub(crate) struct Told {
     firing: BTreeMap<String, Fires>,
     /// What was told twice.
     twice: Option<String>,
+    /// The database was restored: it has forgotten who led, so that a leader may tell again what another one has told.
+    forgetful: bool,
 }
 
 #[derive(Debug)]
@@ -23,18 +25,13 @@ struct Fires {
     /// Whether it is stored. One that is not is told again, or forgotten, where its leader dies before: the database was
     /// away.
     stored: bool,
-    /// A database that was restored since has forgotten who led: a leader that kept this back tells it, though another
-    /// one has told it.
-    forgotten: bool,
 }
 
 impl Told {
     /// The database does not know any more what it has stored.
     pub(super) fn restored(&mut self) {
-        for fires in self.firing.values_mut() {
-            fires.stored = false;
-            fires.forgotten = true;
-        }
+        self.firing.values_mut().for_each(|fires| fires.stored = false);
+        self.forgetful = true;
     }
 
     fn stored(&mut self, alerts: &[ActiveAlert]) {
@@ -52,13 +49,8 @@ impl Told {
             return;
         }
         let what = format!("{} {:?}", alert.rule, alert.labels);
-        let fires = Fires {
-            what,
-            stored: false,
-            forgotten: false,
-        };
-        let before = self.firing.insert(name, fires);
-        if let Some(before) = before.filter(|before| before.stored && !before.forgotten) {
+        let before = self.firing.insert(name, Fires { what, stored: false });
+        if let Some(before) = before.filter(|before| before.stored && !self.forgetful) {
             self.twice.get_or_insert(before.what);
         }
     }
