@@ -12,14 +12,19 @@ const STREAMS: &str = "8";
 const LOST: f64 = 4.0;
 
 async fn failover(fault: &str, more: &[&str]) -> Value {
-    let world = World::new(&format!("bench-{fault}"));
+    let mut args = vec!["failover", "--workers", "2", "--streams", STREAMS];
+    args.extend(["--fault", fault, "--runs", "1", "--json"]);
+    args.extend(more);
+    // The frozen are found by silence.
+    args.extend(["--set", "heartbeat.timeout=4s", "--set", "heartbeat.warning=3s"]);
+    report(&format!("bench-{fault}"), &args).await
+}
+
+/// What a bench says on its last line, after all its processes have ended.
+async fn report(name: &str, args: &[&str]) -> Value {
+    let world = World::new(name);
     let mut bench = world.spawn("bench", program(), |command| {
-        command.args(["bench", "failover", "--workers", "2", "--streams", STREAMS]);
-        command
-            .args(["--fault", fault, "--runs", "1", "--json"])
-            .args(more);
-        // The frozen are found by silence.
-        command.args(["--set", "heartbeat.timeout=4s", "--set", "heartbeat.warning=3s"]);
+        command.arg("bench").args(args);
     });
     let status = wait::until(3 * wait::GENEROUS, async || {
         bench.ended().ok_or_else(|| "the bench goes on".to_owned())
@@ -118,6 +123,39 @@ async fn faults_of_leaders_need_a_database_that_two_can_share() {
         assert_eq!(said.code, Some(USAGE), "{said:?}");
         assert!(said.stderr.contains(part), "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn every_heartbeat_is_answered_and_none_is_lost() {
+    let args = ["heartbeats", "--workers", "5", "--statuses", "3"];
+    let args = [&args[..], &["--rate", "100", "--seconds", "2", "--json"]].concat();
+    let report = report("bench-heartbeats", &args).await;
+    assert_eq!(report["statuses"], 3, "{report}");
+    assert_eq!(report["offered_per_second"], 100.0, "{report}");
+    assert_eq!(report["handled_per_second"], 100.0, "{report}");
+    assert_eq!(report["lost"], 0, "{report}");
+    assert!(report["ack_ms_p50"].as_f64() > Some(0.0), "{report}");
+    assert!(
+        report["ack_ms_p50"].as_f64() <= report["ack_ms_p99"].as_f64(),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn streams_and_workers_cost_memory() {
+    // As many that what they cost is more than what two starts differ by.
+    let args = ["memory", "--streams", "5000", "--workers", "100"];
+    let args = [&args[..], &["--seconds", "1", "--json"]].concat();
+    let report = report("bench-memory", &args).await;
+    assert_eq!(report["streams"], 5_000, "{report}");
+    assert_eq!(report["workers"], 100, "{report}");
+    assert!(report["ready_ms"].as_f64() > Some(0.0), "{report}");
+    // 120 bytes are the source alone.
+    assert!(report["bytes_per_stream"].as_f64() > Some(120.0), "{report}");
+    assert!(
+        report["resident_bytes"].as_f64() > Some(5_000.0 * 120.0),
+        "{report}"
+    );
 }
 
 #[tokio::test]

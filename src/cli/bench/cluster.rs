@@ -372,7 +372,7 @@ fn shell_words(words: &[&str]) -> String {
     quoted.join(" ")
 }
 
-async fn free_port() -> Result<u16, Failure> {
+pub(super) async fn free_port() -> Result<u16, Failure> {
     let failed = |error| Failure::failed(format!("bench: no port is free: {error}"));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
     listener

@@ -2,9 +2,12 @@
 
 mod cluster;
 mod failover;
+mod fleet;
+mod heartbeats;
 mod judge;
 mod lead;
 mod machine;
+mod memory;
 mod placement;
 mod reader;
 mod round;
@@ -25,6 +28,10 @@ pub(crate) enum BenchCommand {
     Store(store::StoreArgs),
     /// Measures what a plan of placement costs, and how good it is
     Placement(placement::PlacementArgs),
+    /// Measures how many heartbeats are handled, and how soon they are answered
+    Heartbeats(heartbeats::HeartbeatsArgs),
+    /// Measures what streams and workers cost in memory
+    Memory(memory::MemoryArgs),
 }
 
 pub(crate) fn run(command: BenchCommand) -> Result<(), Failure> {
@@ -32,5 +39,7 @@ pub(crate) fn run(command: BenchCommand) -> Result<(), Failure> {
         BenchCommand::Failover(args) => failover::run(&args),
         BenchCommand::Store(args) => store::run(&args),
         BenchCommand::Placement(args) => placement::run(&args),
+        BenchCommand::Heartbeats(args) => heartbeats::run(&args),
+        BenchCommand::Memory(args) => memory::run(&args),
     }
 }

@@ -16,6 +16,10 @@ const STORED_PER_CHANGED: u32 = 10;
 const BATCH: u32 = 20_000;
 /// Workers that the streams are on.
 const WORKERS: u32 = 1_000;
+/// Bytes of a stream's source.
+const SOURCE_BYTES: usize = 120;
+/// As long as a lease is by default.
+const LEASE: Duration = Duration::from_secs(15);
 
 /// What the store did.
 #[derive(Debug)]
@@ -28,6 +32,104 @@ pub struct StoreFigures {
     pub take_over: Duration,
 }
 
+/// Streams on workers that run nothing: stream n is on worker n modulo their number.
+#[derive(Debug, Clone, Copy)]
+pub struct Fleet {
+    /// How many streams are stored.
+    pub streams: u32,
+    /// How many workers they are on.
+    pub workers: u32,
+    /// The term under which all of them were granted.
+    pub term: Term,
+}
+
+impl Fleet {
+    /// The one life of a worker.
+    #[must_use]
+    pub fn session(&self, worker: u32) -> SessionId {
+        SessionId::from_u128(u128::from(worker) + 1)
+    }
+
+    /// The streams of a worker and their epochs, sorted by name.
+    pub fn of_worker(self, worker: u32) -> impl Iterator<Item = (StreamId, Epoch)> {
+        let step = self.workers.max(1) as usize;
+        (worker..self.streams)
+            .step_by(step)
+            .filter_map(move |number| Some((name(number).ok()?, Epoch::new(self.term, number + 1))))
+    }
+}
+
+/// Stores streams with a long source and three labels, one of which few others have, and their assignments to workers.
+///
+/// # Errors
+/// When the database cannot be opened or refuses something.
+pub async fn fill(url: &str, options: &StoreOptions, streams: u32, workers: u32) -> anyhow::Result<Fleet> {
+    let store = SeaStore::open(url, options).await?;
+    let term = Term::new(store.stored_term().await?.get() + 1)?;
+    let fence = Fence { term, nonce: 1 };
+    let fleet = Fleet {
+        streams,
+        workers,
+        term,
+    };
+    if streams > 0 {
+        store.take_over(fence, LEASE).await?;
+    }
+    for first in (0..streams).step_by(BATCH as usize) {
+        let numbers = first..streams.min(first.saturating_add(BATCH));
+        let specs: anyhow::Result<Vec<_>> = numbers
+            .clone()
+            .map(|number| spec(number).map(StreamWrite::Put))
+            .collect();
+        let assignments: anyhow::Result<Vec<_>> = numbers.map(|number| granted(&fleet, number)).collect();
+        let batch = WriteBatch {
+            streams: specs?,
+            assignments: assignments?,
+            ..WriteBatch::default()
+        };
+        committed(store.persist(fence, &batch).await)?;
+    }
+    store.close().await?;
+    Ok(fleet)
+}
+
+fn spec(number: u32) -> anyhow::Result<StreamSpec> {
+    let source = format!("http://source-{number:07}.example.org/live/");
+    let mut spec = StreamSpec::new(name(number)?, format!("{source:x<SOURCE_BYTES$}"));
+    for (key, value) in [
+        ("region", format!("region-{}", number % 8)),
+        ("codec", format!("codec-{}", number % 4)),
+        ("owner", format!("customer-{:06}", number / 10)),
+    ] {
+        spec.labels.insert(key.to_owned(), value);
+    }
+    Ok(spec)
+}
+
+fn granted(fleet: &Fleet, number: u32) -> anyhow::Result<AssignmentWrite> {
+    let worker = number % fleet.workers.max(1);
+    Ok(AssignmentWrite::Put {
+        stream: name(number)?,
+        assignment: Assignment {
+            worker: WorkerId::new(worker_name(worker))?,
+            session: fleet.session(worker),
+            epoch: Epoch::new(fleet.term, number + 1),
+        },
+    })
+}
+
+/// How a stream of a bench is called.
+#[must_use]
+pub fn stream_name(number: u32) -> String {
+    format!("stream-{number:07}")
+}
+
+/// How a worker of a bench is called.
+#[must_use]
+pub fn worker_name(number: u32) -> String {
+    format!("worker-{number:07}")
+}
+
 /// Stores ten times as many streams as `rows` in an empty database; then changes the assignments of `rows` of them, `runs`
 /// times.
 ///
@@ -37,8 +139,7 @@ pub async fn store(url: &str, options: &StoreOptions, rows: u32, runs: u32) -> a
     let store = SeaStore::open(url, options).await?;
     let term = Term::new(store.stored_term().await?.get() + 1)?;
     let fence = Fence { term, nonce: 1 };
-    let lease = Duration::from_secs(15);
-    let found = store.take_over(fence, lease).await?;
+    let found = store.take_over(fence, LEASE).await?;
     if !found.loaded.streams.is_empty() || !found.loaded.assignments.is_empty() {
         bail!("the database is in use already; name an empty one");
     }
@@ -79,7 +180,7 @@ pub async fn store(url: &str, options: &StoreOptions, rows: u32, runs: u32) -> a
         term: Term::new(term.get() + 1)?,
         nonce: 2,
     };
-    let read = store.take_over(next, lease).await?;
+    let read = store.take_over(next, LEASE).await?;
     let take_over = start.elapsed();
     let count = u32::try_from(read.loaded.assignments.len()).context("more assignments than were stored")?;
     if count != stored {
@@ -94,7 +195,7 @@ pub async fn store(url: &str, options: &StoreOptions, rows: u32, runs: u32) -> a
 }
 
 fn name(number: u32) -> anyhow::Result<StreamId> {
-    Ok(StreamId::new(format!("stream-{number:07}"))?)
+    Ok(StreamId::new(stream_name(number))?)
 }
 
 fn changed(
