@@ -13,6 +13,7 @@ pub mod forecast;
 pub mod graveyard;
 pub mod heartbeat_tracker;
 pub mod invariant;
+pub mod labels;
 pub mod machine;
 pub mod migration;
 pub mod notice;

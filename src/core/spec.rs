@@ -1,10 +1,11 @@
 //! What users declare: streams.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use streamkeeper_protocol::limit::{MAX_LABELS, MAX_SOURCE_BYTES, MAX_TEXT_BYTES};
 use streamkeeper_protocol::{Ownership, StreamId, WorkerId};
+
+use crate::labels::Labels;
 
 /// One stream as the user declared it.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,7 +13,7 @@ pub struct StreamSpec {
     /// Its name, unique in the fleet.
     pub name: StreamId,
     /// Where it comes from: an URL, a device, a query. Handed to the worker as it is.
-    pub source: String,
+    pub source: Box<str>,
     /// Whether it should run.
     pub enabled: bool,
     /// How much of a worker's capacity it takes; greater than zero.
@@ -26,13 +27,13 @@ pub struct StreamSpec {
     /// How long after the time-out its owner counts as lost for it; none: at once, or when its lease is over.
     pub lost_after: Option<Duration>,
     /// Labels, handed to the worker.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Labels that its worker must have.
-    pub requires: BTreeMap<String, String>,
+    pub requires: Labels,
     /// Labels that its worker should have, where such a worker has room and is not much fuller than others.
-    pub prefers: BTreeMap<String, String>,
+    pub prefers: Labels,
     /// Streams of the same key are never on one worker, and in different zones where that is possible.
-    pub spread: Option<String>,
+    pub spread: Option<Box<str>>,
     /// The only worker that may run it.
     pub pin: Option<WorkerId>,
 }
@@ -67,7 +68,7 @@ impl OnOwnerLost {
 impl StreamSpec {
     /// A stream with default settings.
     #[must_use]
-    pub fn new(name: StreamId, source: impl Into<String>) -> Self {
+    pub fn new(name: StreamId, source: impl Into<Box<str>>) -> Self {
         Self {
             name,
             source: source.into(),
@@ -77,9 +78,9 @@ impl StreamSpec {
             ownership: Ownership::Available,
             on_owner_lost: OnOwnerLost::default(),
             lost_after: None,
-            labels: BTreeMap::new(),
-            requires: BTreeMap::new(),
-            prefers: BTreeMap::new(),
+            labels: Labels::default(),
+            requires: Labels::default(),
+            prefers: Labels::default(),
             spread: None,
             pin: None,
         }
@@ -139,7 +140,7 @@ impl StreamSpec {
                 if key.is_empty() || key.len() > MAX_TEXT_BYTES || value.len() > MAX_TEXT_BYTES {
                     errors.push(SpecError::Label {
                         field,
-                        key: key.clone(),
+                        key: key.to_owned(),
                     });
                 }
             }

@@ -121,25 +121,29 @@ id_type!(
 
 /// One life of a worker process: random, never used again. Text form: 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(u128);
+pub struct SessionId(
+    // Two halves, the higher one first: a whole one would leave gaps in everything that holds it.
+    u64,
+    u64,
+);
 
 impl SessionId {
     /// Makes a session id of 128 random bits.
     #[must_use]
     pub const fn from_u128(bits: u128) -> Self {
-        Self(bits)
+        Self((bits >> 64) as u64, bits as u64)
     }
 
     /// The 128 bits.
     #[must_use]
     pub const fn as_u128(self) -> u128 {
-        self.0
+        (self.0 as u128) << 64 | self.1 as u128
     }
 }
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:032x}", self.as_u128())
     }
 }
 
@@ -154,7 +158,7 @@ impl std::str::FromStr for SessionId {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let bits = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
-        bits.map(Self)
+        bits.map(Self::from_u128)
             .ok_or_else(|| IdError::Session(text.chars().take(MAX_ID_BYTES).collect()))
     }
 }

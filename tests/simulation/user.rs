@@ -114,7 +114,9 @@ impl User {
         match self.random.between(0, 9) {
             0 if before.is_some() => return Some((stream, None)),
             1 if before.is_some() => spec.enabled = !spec.enabled,
-            2 | 4 if before.is_some() => spec.source = format!("source-{}", self.random.between(0, 99)),
+            2 | 4 if before.is_some() => {
+                spec.source = format!("source-{}", self.random.between(0, 99)).into()
+            }
             3 => spec.weight = self.random.between(1, 3) as f64,
             _ if before.is_some() => return None,
             _ => {}

@@ -118,7 +118,7 @@ impl Trouble {
         self.worker = record.slot.worker().cloned();
         if let Some(observed) = &record.observed {
             self.restarts = observed.restarts;
-            self.reason.clone_from(&observed.reason);
+            self.reason = observed.reason.as_deref().map(ToOwned::to_owned);
         }
     }
 }

@@ -209,8 +209,8 @@ impl Mirror {
                 self.problem.put_stream(&mut self.placement, name, &facts)
             }
         };
-        let performance = before.and_then(|before| before.performance);
-        if record.performance != performance {
+        let performance = before.and_then(|before| before.performance.as_deref());
+        if record.performance.as_deref() != performance {
             self.measure(now, index, record);
         }
         self.slot(index, record);
@@ -218,7 +218,7 @@ impl Mirror {
 
     fn measure(&mut self, now: Timestamp, index: Index, record: &StreamRecord) {
         let size = self.problem.size(index);
-        let told = record.performance.as_ref();
+        let told = record.performance.as_deref();
         if let Some(size) = told.and_then(|told| self.observations.note(now, index, told, size)) {
             self.dirty = true;
             self.problem.resize(&mut self.placement, index, size);

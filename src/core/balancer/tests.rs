@@ -230,7 +230,7 @@ fn constraints_and_capacity_hold_and_a_fresh_placement_is_a_fixed_point() {
                     .spec
                     .requires
                     .iter()
-                    .all(|(key, value)| labels.get(key) == Some(value)),
+                    .all(|(key, value)| labels.get(key).is_some_and(|has| has == value)),
                 "seed {seed}"
             );
         }

@@ -100,11 +100,11 @@ impl Fleet {
         for name in names {
             let record = Arc::make_mut(self.cluster.streams.get_mut(&name).unwrap());
             let noise = (self.draw.below(2_001) as f32 / 1_000.0 - 1.0) * NOISE * 1.7;
-            record.performance = Some(Performance {
+            record.performance = Some(Box::new(Performance {
                 cpu_cores: Some(CORES * record.spec.weight as f32 * (1.0 + noise)),
                 memory_bytes: Some(50 << 20),
                 ..Performance::default()
-            });
+            }));
         }
     }
 

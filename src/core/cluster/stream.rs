@@ -24,7 +24,7 @@ pub struct StreamRecord {
     /// What its worker last reported for the assigned epoch.
     pub observed: Option<Observed>,
     /// What it uses and gives there, as its worker last told.
-    pub performance: Option<Performance>,
+    pub performance: Option<Box<Performance>>,
     /// Why no worker fits, as the balancer last found.
     pub unplaced: Option<UnplacedReason>,
     /// Since when it is known to have lost its worker, until it runs again.
@@ -133,7 +133,7 @@ pub struct Observed {
     /// Restarts under this epoch.
     pub restarts: u32,
     /// Why it failed last.
-    pub reason: Option<String>,
+    pub reason: Option<Box<str>>,
 }
 
 /// How a stream is, as users see it.

@@ -150,7 +150,7 @@ pub(crate) fn observe(cluster: &mut ClusterState, name: &str, state: RunState, r
     stream(cluster, name).observed = Some(Observed {
         state,
         restarts,
-        reason: (restarts > 0).then(|| "exit status 1".to_owned()),
+        reason: (restarts > 0).then(|| "exit status 1".into()),
     });
 }
 

@@ -96,7 +96,7 @@ fn a_row_of_a_stream_that_nobody_runs_is_removed() {
 
 #[test]
 fn a_changed_spec_is_only_proposed_and_never_shown() {
-    let (told, mut checks) = found(|page| page.streams[0].source = "rtsp://user:secret@host".to_owned());
+    let (told, mut checks) = found(|page| page.streams[0].source = "rtsp://user:secret@host".into());
     assert_eq!(told, ["spec_mismatch s1 -"]);
     assert_eq!(checks.repairs(), []);
     let confirmed = checks.checker.confirmed();

@@ -23,7 +23,7 @@ impl Coordinator {
         let lacks = spec
             .requires
             .iter()
-            .find(|(key, value)| worker.labels.get(*key) != Some(*value));
+            .find(|(key, value)| worker.labels.get(*key).is_none_or(|has| has != value));
         let problem = if !matches!(record.slot, Slot::Held(_)) {
             "it is not held by a worker at present; wait until it is, `streamkeeper streams show` tells"
                 .to_owned()

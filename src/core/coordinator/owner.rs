@@ -209,7 +209,7 @@ impl Coordinator {
         if !home.takes_streams() || !known {
             return Home::Soon;
         }
-        let labelled = |(key, value): (&String, &String)| home.labels.get(key) == Some(value);
+        let labelled = |(key, value): (&str, &str)| home.labels.get(key).is_some_and(|has| has == value);
         let room = home.load + record.spec.weight <= home.capacity.weight
             && home.assigned.len() < home.capacity.max_streams as usize;
         if room && home.may_run(record.is_exclusive()) && record.spec.requires.iter().all(labelled) {

@@ -78,7 +78,7 @@ impl Coordinator {
                     && assignment.epoch == told.epoch
             });
             if is_of_it && let Some(record) = self.cluster.streams.get_mut(&told.stream) {
-                Arc::make_mut(record).performance = Some(told.measured);
+                Arc::make_mut(record).performance = Some(Box::new(told.measured));
             }
         }
     }
@@ -97,7 +97,7 @@ impl Coordinator {
         let observed = Observed {
             state: running.state,
             restarts: running.restarts,
-            reason: running.reason.clone(),
+            reason: running.reason.as_deref().map(Into::into),
         };
         let adopts = match &record.slot {
             Slot::Handing { to, .. } if *to == held => {
@@ -219,7 +219,7 @@ impl Coordinator {
         self.update_stream(&running.stream, |record| {
             record.observed = Some(observed);
             // What does not run uses nothing.
-            record.performance = record.performance.filter(|_| runs);
+            record.performance = record.performance.take().filter(|_| runs);
             lost_at = if runs { record.lost_at.take() } else { None };
         });
         if let Some(lost_at) = lost_at {

@@ -109,6 +109,7 @@ impl Coordinator {
         seat.last_seq = heartbeat.seq;
         let whole = seat.assemble(heartbeat);
         let complete = seat.inventory_version == Some(heartbeat.inventory.version);
+        let whole = whole.and_then(|list| self.news(&heartbeat.worker, list));
         // The failure detector that told the loss may have been restarted since and not know of it. Or it has heard more,
         // and this is a late message of a session that is lost: it says so again when asked.
         if self.found_again(&key, new) {
@@ -188,6 +189,21 @@ impl Coordinator {
             .or_insert_with(|| Seat::new(heartbeat.session))
     }
 
+    /// A whole inventory, where it says something new. It shares the names of streams: there may be millions of entries.
+    fn news(&self, worker: &WorkerId, mut list: Vec<RunningStream>) -> Option<Vec<RunningStream>> {
+        let known = self.cluster.workers.get(worker);
+        if known.is_some_and(|record| record.heard && *record.inventory == list) {
+            return None;
+        }
+        for running in &mut list {
+            if let Some(record) = self.cluster.streams.get(&running.stream) {
+                running.stream = record.spec.name.clone();
+            }
+        }
+        list.shrink_to_fit();
+        Some(list)
+    }
+
     /// Takes the facts of a heartbeat into the worker's record. Readers get them with the next snapshot; what changes
     /// nothing that they act on makes none.
     fn note(&mut self, now: Timestamp, heartbeat: &Heartbeat, whole: Option<Vec<RunningStream>>) {
@@ -208,6 +224,13 @@ impl Coordinator {
             .filter(|record| record.session == heartbeat.session)
             .map_or(now, |record| record.since);
         let kept = known.map(|record| record.inventory.clone()).unwrap_or_default();
+        // What stays the same is shared with the record before.
+        let labels = known.map(|record| &record.labels);
+        let labels = labels.filter(|labels| ***labels == heartbeat.labels).cloned();
+        let version = known.map(|record| &record.version);
+        let version = version
+            .filter(|version| ***version == *heartbeat.version)
+            .cloned();
         self.dirty |= !same || whole.is_some();
         self.stale_since.get_or_insert(now);
         let record = WorkerRecord {
@@ -221,8 +244,8 @@ impl Coordinator {
             mode: heartbeat.mode,
             capacity: heartbeat.capacity,
             zone: heartbeat.zone.clone(),
-            labels: Arc::new(heartbeat.labels.clone()),
-            version: heartbeat.version.as_str().into(),
+            labels: labels.unwrap_or_else(|| Arc::new(heartbeat.labels.clone())),
+            version: version.unwrap_or_else(|| heartbeat.version.as_str().into()),
             guarded: heartbeat.guarded,
             host: heartbeat.host,
             cordoned: self.is_cordoned(&heartbeat.worker),
@@ -345,9 +368,9 @@ impl Coordinator {
             let own = assignment.epoch.term() == self.cluster.leadership.term;
             let granted = held && (own || record.rerun);
             let spec = granted.then(|| RunSpec {
-                source: record.spec.source.clone(),
+                source: record.spec.source.to_string(),
                 ownership: record.spec.ownership,
-                labels: record.spec.labels.clone(),
+                labels: record.spec.labels.to_map(),
             });
             let action = if granted { Action::Run } else { Action::Keep };
             entries.push(DesiredEntry {

@@ -1,7 +1,6 @@
 //! Changes of slots, with everything that has to change along: the worker's set and load, the list of streams in
 //! need, the generation of every session whose desired set changed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::OrdSet;
@@ -19,26 +18,39 @@ use crate::time::Timestamp;
 impl Coordinator {
     /// Fills an empty state with what the database holds.
     pub(super) fn load(&mut self, now: Timestamp, loaded: Loaded) {
-        let assignments: BTreeMap<_, _> = loaded.assignments.into_iter().collect();
-        let mut orphans: BTreeMap<_, _> = assignments.clone();
+        let Loaded {
+            mut streams,
+            mut assignments,
+            ..
+        } = loaded;
         // A worker's seat belongs to the session that was granted something last.
-        let mut newest: Vec<&Assignment> = assignments.values().collect();
+        let mut newest: Vec<&Assignment> = assignments.iter().map(|(_, assignment)| assignment).collect();
         newest.sort_by_key(|assignment| std::cmp::Reverse(assignment.epoch));
         for assignment in newest {
             self.seat_unheard(now, assignment);
         }
-        for spec in loaded.streams {
+        // Side by side, because there may be millions of them; most often they come in this order.
+        streams.sort_by(|one, other| one.name.cmp(&other.name));
+        assignments.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let mut assignments = assignments.into_iter().peekable();
+        for spec in streams {
             let name = spec.name.clone();
-            orphans.remove(&name);
+            // Those of deleted streams: their copies stop as soon as their session reports them.
+            while let Some((stream, orphan)) = assignments.next_if(|(stream, _)| *stream < name) {
+                self.writes.clear(stream, orphan.epoch);
+            }
             self.insert_stream(now, spec, Epoch::ZERO);
-            if let Some(assignment) = assignments.get(&name) {
-                self.set_slot(now, &name, Slot::Held(assignment.clone()), MoveReason::Adopted);
+            if let Some((_, mut assignment)) = assignments.next_if(|(stream, _)| *stream == name) {
+                // All streams of a worker share its name.
+                if let Some(worker) = self.cluster.workers.get(&assignment.worker) {
+                    assignment.worker = worker.id.clone();
+                }
+                self.set_slot(now, &name, Slot::Held(assignment), MoveReason::Adopted);
             }
             self.settle(now, &name);
         }
-        // Assignments of deleted streams: their copies stop as soon as their session reports them.
-        for (stream, assignment) in orphans {
-            self.writes.clear(stream, assignment.epoch);
+        for (stream, orphan) in assignments {
+            self.writes.clear(stream, orphan.epoch);
         }
     }
 

@@ -143,7 +143,7 @@ impl Coordinator {
                 }
                 Due::Verified => {
                     let record = self.cluster.streams.get(&stream);
-                    let stalls = record.and_then(|record| record.performance?.stalls);
+                    let stalls = record.and_then(|record| record.performance.as_ref()?.stalls);
                     if stalls.unwrap_or_default() > 0 {
                         let detail = format!("nothing came from its source on {}", migration.to);
                         self.bring_back(now, &stream, detail);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Index;
 use super::mutant::{self, Mutant};
 use super::worker::{Workers, to_index};
+use crate::labels::Labels;
 
 /// What a preferred label that lacks is worth: as much as this share of a worker's capacity.
 pub(super) const PREFERENCE_COST: f64 = 0.1;
@@ -13,8 +14,8 @@ pub(super) const PREFERENCE_COST: f64 = 0.1;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct ClassKey {
     pub(super) exclusive: bool,
-    pub(super) requires: BTreeMap<String, String>,
-    pub(super) prefers: BTreeMap<String, String>,
+    pub(super) requires: Labels,
+    pub(super) prefers: Labels,
 }
 
 /// One class.
@@ -49,7 +50,7 @@ impl Class {
         self.labelled
     }
 
-    pub(super) fn requires(&self) -> &BTreeMap<String, String> {
+    pub(super) fn requires(&self) -> &Labels {
         &self.key.requires
     }
 
@@ -61,7 +62,7 @@ impl Class {
     fn look(&mut self, workers: &Workers, worker: Index) {
         let at = worker as usize;
         let labels = &workers.labels[at];
-        let has = |(key, value): &(&String, &String)| labels.get(*key) == Some(*value);
+        let has = |(key, value): &(&str, &str)| labels.get(*key).is_some_and(|has| has == value);
         let labels_ignored = mutant::on(Mutant::LabelsIgnored);
         let labelled =
             workers.open[at] && (labels_ignored || self.key.requires.iter().all(|label| has(&label)));
@@ -127,8 +128,8 @@ impl Classes {
     pub(super) fn take(
         &mut self,
         exclusive: bool,
-        requires: &BTreeMap<String, String>,
-        prefers: &BTreeMap<String, String>,
+        requires: &Labels,
+        prefers: &Labels,
         workers: &Workers,
     ) -> Index {
         let plain = requires.is_empty() && prefers.is_empty();

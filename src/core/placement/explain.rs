@@ -138,11 +138,11 @@ fn exclusion(problem: &Problem, without: &Placement, stream: Index, worker: Inde
     let lacks = class
         .requires()
         .iter()
-        .find(|(key, value)| labels.get(*key) != Some(*value));
+        .find(|(key, value)| labels.get(*key).is_none_or(|has| has != value));
     if let Some((key, value)) = lacks {
         return Some(Exclusion::Label {
-            key: key.clone(),
-            value: value.clone(),
+            key: key.to_owned(),
+            value: value.to_owned(),
         });
     }
     if class.is_exclusive() && !problem.workers.guarded[w] {

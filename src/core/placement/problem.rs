@@ -9,6 +9,7 @@ use super::group::Groups;
 use super::mutant::{self, Mutant};
 use super::worker::{WorkerFacts, Workers, to_index};
 use super::{DIMENSIONS, Index, NONE, Placement, Size};
+use crate::labels::Labels;
 
 /// One stream, as a problem takes it.
 #[derive(Debug, Clone, Copy)]
@@ -20,9 +21,9 @@ pub struct StreamFacts<'a> {
     /// Whether only guarded workers may run it.
     pub exclusive: bool,
     /// Labels that its worker must have.
-    pub requires: &'a BTreeMap<String, String>,
+    pub requires: &'a Labels,
     /// Labels that its worker should have.
-    pub prefers: &'a BTreeMap<String, String>,
+    pub prefers: &'a Labels,
     /// Streams of the same key are on different workers, and in different zones where that is possible.
     pub spread: Option<&'a str>,
     /// The only worker that may run it.

@@ -59,7 +59,8 @@ impl Gauges {
                 .count();
             gauge!(STREAMS, "state" => state.as_str()).set(number(count));
         }
-        let measured = cluster.streams.values().filter_map(|stream| stream.performance);
+        let streams = cluster.streams.values();
+        let measured = streams.filter_map(|stream| stream.performance.as_deref().copied());
         let sum = measured.fold(Performance::default(), Performance::plus);
         gauge!(STREAMS_CPU_CORES).set(f64::from(sum.cpu_cores.unwrap_or_default()));
         gauge!(STREAMS_MEMORY_BYTES).set(sum.memory_bytes.unwrap_or_default() as f64);
@@ -146,11 +147,11 @@ mod tests {
         let spec = StreamSpec::new(StreamId::new("radio").unwrap(), "http://localhost/a");
         Arc::new(StreamRecord {
             slot: streamkeeper_core::cluster::Slot::Held(assignment),
-            performance: Some(Performance {
+            performance: Some(Box::new(Performance {
                 cpu_cores: Some(0.5),
                 memory_bytes: Some(1_000),
                 ..Performance::default()
-            }),
+            })),
             ..StreamRecord::new(Arc::new(spec), Timestamp::ZERO)
         })
     }

@@ -66,7 +66,7 @@ async fn a_declarative_change_arrives_whole() {
     a.labels.insert("site".to_owned(), "north".to_owned());
     a.requires.insert("gpu".to_owned(), "yes".to_owned());
     a.prefers.insert("disk".to_owned(), "fast".to_owned());
-    a.spread = Some("cameras".to_owned());
+    a.spread = Some("cameras".into());
     a.pin = Some("w1".parse().unwrap());
     let expected = ApplyStreams {
         streams: vec![StreamSpec::new(stream_id("b"), "http://u:p@host/b"), a],

@@ -50,7 +50,7 @@ fn full(fault_injection: bool) -> World {
     let world = World::with(fault_injection);
     let radio = StreamRecord {
         observed: running(),
-        performance: performance(),
+        performance: performance().map(Box::new),
         ..record("radio", Slot::Held(assignment("agent-1")))
     };
     let waiting = StreamRecord {

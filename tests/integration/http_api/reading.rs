@@ -24,7 +24,7 @@ fn samples() -> Vec<StreamRecord> {
         observed: Some(Observed {
             state: RunState::Failing,
             restarts: 4,
-            reason: Some("rtsp://admin:s3cret@10.0.0.7/live: refused".to_owned()),
+            reason: Some("rtsp://admin:s3cret@10.0.0.7/live: refused".into()),
         }),
         ..record("cam", Slot::Held(assignment("agent-1")))
     };
@@ -36,7 +36,7 @@ fn samples() -> Vec<StreamRecord> {
     );
     let radio = StreamRecord {
         observed: running(),
-        performance: performance(),
+        performance: performance().map(Box::new),
         reason: MoveReason::WorkerLost,
         ..record("radio", Slot::Held(assignment("agent-1")))
     };

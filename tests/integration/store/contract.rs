@@ -249,7 +249,7 @@ async fn streams_survive_reopening_and_deleted_ones_are_gone(backend: &Backend) 
     full.labels.insert("a\"b".to_owned(), "ü".to_owned());
     full.requires.insert("gpu".to_owned(), "yes".to_owned());
     full.prefers.insert("disk".to_owned(), "fast".to_owned());
-    full.spread = Some("cameras".to_owned());
+    full.spread = Some("cameras".into());
     full.pin = Some(WorkerId::new("w1").unwrap());
     let gone = StreamSpec::new(stream("gone"), "x");
     let both = [&full, &gone].map(|spec| StreamWrite::Put(spec.clone()));

@@ -150,10 +150,8 @@ pub(super) fn new(args: &PlacementArgs) -> Result<ClusterState, Failure> {
                     .insert("kind".to_owned(), draw.below(KINDS).to_string());
             }
             10..15 => {
-                spec.spread = Some(format!(
-                    "group-{}",
-                    draw.below(u64::from(args.streams / 20 / SPREAD + 1))
-                ))
+                let group = draw.below(u64::from(args.streams / 20 / SPREAD + 1));
+                spec.spread = Some(format!("group-{group}").into());
             }
             15 => {
                 spec.pin = Some(worker_id(
@@ -163,11 +161,11 @@ pub(super) fn new(args: &PlacementArgs) -> Result<ClusterState, Failure> {
             _ => {}
         }
         let mut record = StreamRecord::new(Arc::new(spec), Timestamp::ZERO);
-        record.performance = Some(Performance {
+        record.performance = Some(Box::new(Performance {
             cpu_cores: Some((weight * 0.4 * (0.3 * draw.normal()).exp()) as f32),
             memory_bytes: Some((weight * 80.0 * MIB * (0.3 * draw.normal()).exp()) as u64),
             ..Performance::default()
-        });
+        }));
         cluster.needs_worker.insert(stream.clone());
         cluster.streams.insert(stream, Arc::new(record));
     }

@@ -204,7 +204,7 @@ fn bare(args: &PlacementArgs, cluster: &ClusterState, worker: &WorkerId) -> f64 
 /// largest stream makes of the largest worker.
 fn imbalance(cluster: &ClusterState, but: Option<&WorkerId>) -> (f64, f64) {
     let sizes = |record: &StreamRecord| {
-        let told = record.performance.unwrap_or_default();
+        let told = record.performance.as_deref().copied().unwrap_or_default();
         let cpu = f64::from(told.cpu_cores.unwrap_or(0.0));
         [record.spec.weight, cpu, told.memory_bytes.unwrap_or(0) as f64]
     };

@@ -318,7 +318,7 @@ fn a_stream_is_switched_off_and_on_without_naming_anything_else() {
         );
         world.place_all("a");
         world.assert_runs("s1", on);
-        assert_eq!(world.streams[&id("s1")].source, "http://source");
+        assert_eq!(&*world.streams[&id("s1")].source, "http://source");
     }
 }
 

@@ -13,7 +13,10 @@ const NUMBERS: Performance = Performance {
 };
 
 fn shown(world: &World, stream: &str) -> Option<Performance> {
-    world.cluster().streams[&id(stream)].performance
+    world.cluster().streams[&id(stream)]
+        .performance
+        .as_deref()
+        .copied()
 }
 
 /// The next heartbeat of `name` tells the performance of `stream` under `epoch`; how many snapshots that makes.

@@ -179,7 +179,7 @@ impl World {
         take: impl FnOnce(&StreamId, &StreamFacts<'_>) -> T,
     ) -> T {
         let stream = &self.streams[index];
-        let (requires, prefers) = (label(stream.requires), label(stream.prefers));
+        let (requires, prefers) = (label(stream.requires).into(), label(stream.prefers).into());
         let spread = stream.spread.map(|spread| format!("g{spread}"));
         let pin = stream.pin.map(worker_id);
         let facts = StreamFacts {

@@ -287,15 +287,15 @@ fn stream(
     }
     spec.lost_after = fields.duration("lost_after");
     if let Some(labels) = fields.texts("labels") {
-        spec.labels = labels;
+        spec.labels = labels.into();
     }
     if let Some(requires) = fields.texts("requires") {
-        spec.requires = requires;
+        spec.requires = requires.into();
     }
     if let Some(prefers) = fields.texts("prefers") {
-        spec.prefers = prefers;
+        spec.prefers = prefers.into();
     }
-    spec.spread = fields.text("spread");
+    spec.spread = fields.text("spread").map(Into::into);
     if let Some(pin) = fields.text("pin") {
         match WorkerId::new(&pin) {
             Ok(pin) => spec.pin = Some(pin),

@@ -43,7 +43,7 @@ impl Filter {
             && self
                 .labels
                 .iter()
-                .all(|(key, value)| labels.get(key) == Some(value))
+                .all(|(key, value)| labels.get(key) == Some(value.as_str()))
     }
 
     /// The streams after the page's cursor, sorted by name. Only those that are looked at are touched.

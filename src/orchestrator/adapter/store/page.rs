@@ -9,6 +9,24 @@ use super::pool::Pool;
 use super::{row, unavailable};
 use crate::port::StoreError;
 
+/// A table that is read in parts, in the order of its key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Table {
+    name: &'static str,
+    pub(super) key: &'static str,
+}
+
+/// Declared streams.
+pub(super) const STREAMS: Table = Table {
+    name: "stream",
+    key: "name",
+};
+/// Assignments.
+pub(super) const ASSIGNMENTS: Table = Table {
+    name: "assignment",
+    key: "stream",
+};
+
 /// Name of the operation.
 pub(super) const OPERATION: &str = "read a page";
 
@@ -19,10 +37,12 @@ pub(super) async fn read(pool: &Pool, after: Option<&StreamId>, limit: u32) -> R
         .begin(Kind::Read, OPERATION)
         .await
         .map_err(|error| unavailable(OPERATION, &error))?;
-    let streams = part(database, "stream", "name", after, None, limit).await?;
-    let mut end = end_of(&streams, "name", limit);
-    let assignments = part(database, "assignment", "stream", after, end.as_ref(), limit).await?;
-    if let Some(earlier) = end_of(&assignments, "stream", limit) {
+    // No name is empty.
+    let after = after.map_or("", |after| after.as_str());
+    let streams = part(database, STREAMS, after, None, limit).await?;
+    let mut end = end_of(&streams, STREAMS.key, limit);
+    let assignments = part(database, ASSIGNMENTS, after, end.as_ref(), limit).await?;
+    if let Some(earlier) = end_of(&assignments, ASSIGNMENTS.key, limit) {
         end = Some(end.map_or(earlier.clone(), |end| end.min(earlier)));
     }
     let mut bad_rows = Vec::new();
@@ -39,22 +59,22 @@ pub(super) async fn read(pool: &Pool, after: Option<&StreamId>, limit: u32) -> R
     Ok(page)
 }
 
-async fn part(
+/// At most so many rows whose key comes after `after`, in the order of their keys.
+pub(super) async fn part(
     database: &DatabaseTransaction,
-    table: &'static str,
-    key: &str,
-    after: Option<&StreamId>,
+    table: Table,
+    after: &str,
     until: Option<&StreamId>,
     limit: u32,
 ) -> Result<Vec<QueryResult>, StoreError> {
     let backend = database.get_database_backend();
+    let Table { name: table, key } = table;
     // The order of bytes, as that of the memory; SQLite has no other.
     let by = match backend {
         DbBackend::Postgres => format!("{key} COLLATE \"C\""),
         _ => key.to_owned(),
     };
-    // No name is empty.
-    let mut values: Vec<Value> = vec![after.map_or("", |after| after.as_str()).into()];
+    let mut values: Vec<Value> = vec![after.into()];
     let mut sql = format!("SELECT * FROM {table} WHERE {by} > $1");
     if let Some(until) = until {
         values.push(until.as_str().into());

@@ -4,16 +4,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sea_orm::{
-    ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryOrder, QueryResult, QueryTrait, Statement,
+    ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult, QueryOrder, QueryResult,
+    QueryTrait, Statement,
 };
 use streamkeeper_core::alert_manager::StoredAlert;
+use streamkeeper_core::labels::Labels;
 use streamkeeper_core::record::{Assignment, Loaded};
 use streamkeeper_core::spec::{OnOwnerLost, StreamSpec};
 use streamkeeper_entities::{assignment, directive, leadership, stream};
 use streamkeeper_protocol::{Epoch, Ownership, StreamId, Term, WorkerId};
 
-use super::{alert, unavailable};
+use super::{alert, page, unavailable};
 use crate::port::StoreError;
+
+/// Rows that are read at a time where everything is read.
+const PART_ROWS: u32 = 10_000;
 
 /// The fence row.
 pub(super) struct StoredFence {
@@ -80,46 +85,53 @@ pub(super) fn bad(
     }
 }
 
-/// Every row as it came. What they say is looked at after the transaction: nothing happens in it meanwhile, and the server
-/// ends a transaction in which nothing happens.
-pub(super) struct Rows {
-    streams: Vec<QueryResult>,
-    assignments: Vec<QueryResult>,
-    directives: Vec<QueryResult>,
-    alerts: Vec<QueryResult>,
-}
+/// All that is stored, and which rows make no sense.
+type Everything = (Loaded, Vec<StoredAlert>, Vec<String>);
 
-/// Reads everything.
-pub(super) async fn read(connection: &impl ConnectionTrait) -> Result<Rows, StoreError> {
-    let backend = connection.get_database_backend();
-    let all = async |what, query| {
-        let rows = connection.query_all_raw(query).await;
-        rows.map_err(|error| unavailable(what, &error))
-    };
-    let directives = directive::Entity::find().order_by_asc(directive::Column::Kind);
-    Ok(Rows {
-        streams: all("read streams", stream::Entity::find().build(backend)).await?,
-        assignments: all("read assignments", assignment::Entity::find().build(backend)).await?,
-        directives: all("read directives", directives.build(backend)).await?,
-        alerts: all("read alerts", Statement::from_string(backend, alert::OPEN)).await?,
-    })
-}
-
-/// What the rows say. Those that make no sense are left out and named: one of them must not keep the rest of the fleet from
-/// being led.
-pub(super) fn understand(rows: &Rows) -> (Loaded, Vec<StoredAlert>, Vec<String>) {
+/// Reads everything, part by part: as rows, a million streams are many times as large as what they say, and what they say is
+/// worked out while nothing else happens in the transaction, which the server ends when that takes long. What makes no
+/// sense is left out and named: it must not keep the rest of the fleet from being led.
+pub(super) async fn read(transaction: &DatabaseTransaction) -> Result<Everything, StoreError> {
     let mut bad_rows = Vec::new();
-    let streams = good(&rows.streams, stream_of_row, &mut bad_rows);
-    let assignments = good(&rows.assignments, assignment_of_row, &mut bad_rows);
-    let directives = good(&rows.directives, super::directive::of_row, &mut bad_rows);
+    let streams = whole(transaction, page::STREAMS, stream_of_row, &mut bad_rows).await?;
+    let assignments = whole(transaction, page::ASSIGNMENTS, assignment_of_row, &mut bad_rows).await?;
+    let backend = transaction.get_database_backend();
+    let query = directive::Entity::find().order_by_asc(directive::Column::Kind);
+    let rows = transaction.query_all_raw(query.build(backend)).await;
+    let rows = rows.map_err(|error| unavailable("read directives", &error))?;
+    let directives = good(&rows, super::directive::of_row, &mut bad_rows);
     let loaded = Loaded {
         streams,
         assignments,
         directives: directives.into_iter().flatten().collect(),
         ..Loaded::default()
     };
-    let alerts = good(&rows.alerts, alert::of_row, &mut bad_rows);
-    (loaded, alerts, bad_rows)
+    let rows = transaction
+        .query_all_raw(Statement::from_string(backend, alert::OPEN))
+        .await;
+    let rows = rows.map_err(|error| unavailable("read alerts", &error))?;
+    let alerts = good(&rows, alert::of_row, &mut bad_rows);
+    Ok((loaded, alerts, bad_rows))
+}
+
+/// What a whole table says.
+async fn whole<T>(
+    transaction: &DatabaseTransaction,
+    table: page::Table,
+    convert: fn(&QueryResult) -> Result<T, StoreError>,
+    bad_rows: &mut Vec<String>,
+) -> Result<Vec<T>, StoreError> {
+    let mut values = Vec::new();
+    // No key is empty.
+    let mut after = String::new();
+    loop {
+        let rows = page::part(transaction, table, &after, None, PART_ROWS).await?;
+        values.extend(good(&rows, convert, bad_rows));
+        match rows.last() {
+            Some(last) if rows.len() >= PART_ROWS as usize => after = key(last, table.key),
+            _ => return Ok(values),
+        }
+    }
 }
 
 /// The rows that make sense; the others are named.
@@ -166,13 +178,13 @@ pub(super) fn stream_of_row(row: &QueryResult) -> Result<StreamSpec, StoreError>
         labels: labels_of_text(&model.labels).map_err(|error| bad("stream", name, "labels", error))?,
         requires: labels_of_text(&model.requires).map_err(|error| bad("stream", name, "requires", error))?,
         prefers: labels_of_text(&model.prefers).map_err(|error| bad("stream", name, "prefers", error))?,
-        spread: Some(model.spread).filter(|key| !key.is_empty()),
+        spread: Some(model.spread).filter(|key| !key.is_empty()).map(Into::into),
         pin: Some(model.pin)
             .filter(|pin| !pin.is_empty())
             .map(WorkerId::new)
             .transpose()
             .map_err(|error| bad("stream", name, "pin", error))?,
-        source: model.source,
+        source: model.source.into(),
     })
 }
 
@@ -235,15 +247,15 @@ pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn labels_of_text(text: &str) -> Result<BTreeMap<String, String>, serde_json::Error> {
-    serde_json::from_str(text)
+fn labels_of_text(text: &str) -> Result<Labels, serde_json::Error> {
+    serde_json::from_str::<BTreeMap<String, String>>(text).map(Labels::from)
 }
 
 /// How labels are stored.
-pub(super) fn text_of_labels(labels: &BTreeMap<String, String>) -> String {
+pub(super) fn text_of_labels(labels: &Labels) -> String {
     let object = labels
         .iter()
-        .map(|(key, value)| (key.clone(), serde_json::Value::String(value.clone())))
+        .map(|(key, value)| (key.to_owned(), value.into()))
         .collect();
     serde_json::Value::Object(object).to_string()
 }

@@ -44,12 +44,11 @@ pub(super) async fn take_over(pool: &Pool, fence: Fence, lease: Duration) -> Res
     }
     let begun = transaction.execute_unprepared(BEGIN).await;
     begun.map_err(|error| unavailable(operation, &error))?;
-    let rows = row::read(&*transaction).await?;
+    let (loaded, alerts, bad_rows) = row::read(&transaction).await?;
     let in_place = pool.in_place();
     in_place.map_err(|reason| StoreError::Unavailable { operation, reason })?;
     let committed = transaction.commit().await;
     committed.map_err(|error| unavailable(operation, &error))?;
-    let (loaded, alerts, bad_rows) = row::understand(&rows);
     Ok(TakenOver {
         longest_lease: before.longest_lease,
         before: before.term,

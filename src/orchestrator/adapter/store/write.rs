@@ -205,7 +205,7 @@ async fn write_streams(transaction: &DatabaseTransaction, writes: &[StreamWrite]
 fn stream_row(spec: &StreamSpec) -> [Value; 13] {
     [
         spec.name.as_str().into(),
-        spec.source.as_str().into(),
+        (&*spec.source).into(),
         spec.enabled.into(),
         spec.weight.into(),
         spec.priority.into(),

@@ -1,9 +1,8 @@
 //! Streams and assignments.
 
-use std::collections::BTreeMap;
-
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use streamkeeper_core::cluster::{ClusterState, Slot, StreamRecord};
+use streamkeeper_core::labels::Labels;
 use streamkeeper_core::request::Applied;
 use streamkeeper_protocol::{Epoch, Ownership, Performance, SessionId, StreamId, WorkerId};
 use utoipa::ToSchema;
@@ -35,11 +34,17 @@ pub(in super::super) struct StreamView<'a> {
     /// How long after the time-out its owner counts as lost for it, as in `30s`.
     #[schema(required)]
     lost_after: Option<String>,
-    labels: &'a BTreeMap<String, String>,
+    #[serde(serialize_with = "texts")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    labels: &'a Labels,
     /// Labels that its worker must have.
-    requires: &'a BTreeMap<String, String>,
+    #[serde(serialize_with = "texts")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    requires: &'a Labels,
     /// Labels that its worker should have.
-    prefers: &'a BTreeMap<String, String>,
+    #[serde(serialize_with = "texts")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    prefers: &'a Labels,
     /// Streams of the same key are never on one worker.
     #[schema(value_type = Option<String>, required)]
     spread: Option<&'a str>,
@@ -80,6 +85,10 @@ pub(in super::super) struct StreamView<'a> {
     explanation: Option<String>,
 }
 
+fn texts<S: Serializer>(labels: &&Labels, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(labels.iter())
+}
+
 /// Why a stream has no worker.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Unplaced)]
@@ -116,7 +125,7 @@ impl<'a> StreamView<'a> {
             assignment: AssignmentView::new(record, times),
             restarts: observed.map(|observed| observed.restarts),
             failure: observed.and_then(|observed| observed.reason.as_deref()),
-            performance: record.performance,
+            performance: record.performance.as_deref().copied(),
             awaits: record.awaits.map(|(why, _)| why.as_str()),
             unplaced: record.unplaced.map(|reason| UnplacedView {
                 reason: reason.as_str(),

@@ -154,10 +154,11 @@ impl<'a> WorkerDetailView<'a> {
             let record = cluster.streams.get(&entry.stream)?;
             let assignment = record.slot.assignment()?;
             let here = assignment.worker == worker.id && assignment.epoch == entry.epoch;
-            record.performance.filter(|_| here)
+            record.performance.as_deref().copied().filter(|_| here)
         };
         let streams = worker.assigned.iter();
-        let measured = streams.filter_map(|stream| cluster.streams.get(stream)?.performance);
+        let measured =
+            streams.filter_map(|stream| cluster.streams.get(stream)?.performance.as_deref().copied());
         let running = |entry: &'a RunningStream| RunningView {
             stream: &entry.stream,
             epoch: entry.epoch,
