@@ -3,6 +3,7 @@
 use sea_orm::ConnectionTrait;
 use streamkeeper_tests::database::DatabaseKind;
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
+use streamkeeper_tests::postgres::Postgres;
 use streamkeeper_tests::state::Watermark;
 use streamkeeper_tests::wait;
 use streamkeeper_tests::world::World;
@@ -71,4 +72,42 @@ async fn an_idle_leader_notices_an_older_copy(kind: DatabaseKind) {
     api.declare(&[("new", "100000")]).await;
     let again = api.all_running(3).await;
     watermark.rises(&again);
+}
+
+/// As `docs/STORE.md` says it, word for word.
+#[tokio::test]
+async fn an_older_dump_of_postgresql_gives_no_epoch_again() {
+    let world = World::on(DatabaseKind::Postgresql, "dumped");
+    let url = world.database_url().unwrap();
+    let mut orchestrator = Orchestrator::start(&world, &[]).await;
+    let api = orchestrator.api();
+    let data = orchestrator.data().to_string_lossy().into_owned();
+    let agent = Agent::start(&world, "dumped-a", &["--exec", "sleep {source}", "--data", &data]);
+    api.workers_alive(1).await;
+    api.declare(&[("old-1", "100000"), ("old-2", "100000")]).await;
+    let mut watermark = Watermark::default();
+    let old = api.all_running(2).await;
+    watermark.rises(&old);
+    let file = world.folder().join("streams.dump");
+    let file = file.to_string_lossy();
+    Postgres::program("pg_dump", &["--format=custom", &format!("--file={file}"), url]);
+    api.declare(&[("new", "100000")]).await;
+    watermark.rises(&api.all_running(3).await);
+    let mut commands = agent.commands(&world);
+    commands.remove("new");
+
+    orchestrator.terminate().await;
+    let dbname = format!("--dbname={url}");
+    Postgres::program("pg_restore", &["--clean", "--if-exists", &dbname, &file]);
+    let raised = world.run(&["db", "raise-term", "--database", url]).await;
+    raised.expect(0, &[]);
+    orchestrator.restart(&world).await;
+    assert_eq!(api.all_running(2).await, old);
+    let ended = wait::until(wait::GENEROUS, async || match agent.commands(&world) {
+        now if now == commands => Ok(()),
+        now => Err(format!("{now:?} instead of {commands:?}")),
+    });
+    ended.await.unwrap();
+    api.declare(&[("new", "100000")]).await;
+    watermark.rises(&api.all_running(3).await);
 }

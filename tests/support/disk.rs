@@ -8,6 +8,8 @@ use std::process::Command;
 #[derive(Debug)]
 pub struct SmallDisk {
     folder: PathBuf,
+    /// A second mount lies on it, through which nothing is written.
+    covered: bool,
 }
 
 impl SmallDisk {
@@ -30,6 +32,7 @@ impl SmallDisk {
         );
         Self {
             folder: folder.to_owned(),
+            covered: false,
         }
     }
 
@@ -74,9 +77,41 @@ impl SmallDisk {
     }
 }
 
+impl SmallDisk {
+    /// From now on, whoever opens a file there can only read it.
+    ///
+    /// # Panics
+    /// Panics with the words of `mount`.
+    pub fn forbid_writes(&mut self) {
+        let folder = &self.folder;
+        run(Command::new("mount").arg("--bind").arg(folder).arg(folder));
+        self.covered = true;
+        run(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(folder));
+    }
+
+    /// Takes that back.
+    ///
+    /// # Panics
+    /// Panics with the words of `umount`.
+    pub fn allow_writes(&mut self) {
+        // Lazily, because somebody reads there.
+        run(Command::new("umount").arg("--lazy").arg(&self.folder));
+        self.covered = false;
+    }
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.output().expect("mount and umount run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+}
+
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: whoever still has a file open there is about to end.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.folder).output();
+        for _ in 0..=usize::from(self.covered) {
+            // Lazily: whoever still has a file open there is about to end.
+            let _ = Command::new("umount").arg("--lazy").arg(&self.folder).output();
+        }
     }
 }

@@ -102,6 +102,14 @@ impl Postgres {
         self.port
     }
 
+    /// Runs a program of PostgreSQL on this machine, such as `pg_dump`, as an operator would.
+    ///
+    /// # Panics
+    /// Panics with what it says where it fails.
+    pub fn program(name: &str, args: &[&str]) {
+        run(name, Command::new(tool(name)).args(args));
+    }
+
     /// Makes the server offer TLS with the certificate `server.pem` of a folder, and ask for one of `ca.pem` where
     /// `host` in `pg_hba.conf` says so. Clients in the clear are refused.
     ///

@@ -28,6 +28,8 @@ mod monitor;
 mod open_error;
 mod options;
 mod page;
+#[cfg(test)]
+mod plans;
 mod pool;
 mod redact;
 mod row;

@@ -67,7 +67,18 @@ pub(super) async fn part(
     until: Option<&StreamId>,
     limit: u32,
 ) -> Result<Vec<QueryResult>, StoreError> {
-    let backend = database.get_database_backend();
+    let statement = statement(database.get_database_backend(), table, after, until, limit);
+    let found = database.query_all_raw(statement).await;
+    found.map_err(|error| unavailable(OPERATION, &error))
+}
+
+pub(super) fn statement(
+    backend: DbBackend,
+    table: Table,
+    after: &str,
+    until: Option<&StreamId>,
+    limit: u32,
+) -> Statement {
     let Table { name: table, key } = table;
     // The order of bytes, as that of the memory; SQLite has no other.
     let by = match backend {
@@ -81,10 +92,7 @@ pub(super) async fn part(
         sql.push_str(&format!(" AND {by} <= $2"));
     }
     sql.push_str(&format!(" ORDER BY {by} LIMIT {limit}"));
-    let found = database
-        .query_all_raw(Statement::from_sql_and_values(backend, sql, values))
-        .await;
-    found.map_err(|error| unavailable(OPERATION, &error))
+    Statement::from_sql_and_values(backend, sql, values)
 }
 
 /// The last name of a part that is full; what comes after it was not read.

@@ -252,10 +252,10 @@ fn labels_of_text(text: &str) -> Result<Labels, serde_json::Error> {
 }
 
 /// How labels are stored.
-pub(super) fn text_of_labels(labels: &Labels) -> String {
+pub(super) fn text_of_labels<T: AsRef<str>>(labels: impl IntoIterator<Item = (T, T)>) -> String {
     let object = labels
-        .iter()
-        .map(|(key, value)| (key.to_owned(), value.into()))
+        .into_iter()
+        .map(|(key, value)| (key.as_ref().to_owned(), value.as_ref().into()))
         .collect();
     serde_json::Value::Object(object).to_string()
 }

@@ -19,10 +19,6 @@ use super::rows::{self, Column, MAX_ROWS, Type};
 const MAX_RETRIES: u32 = 3;
 /// Attempts begin in this part of the time only, so that callers hear of a failure before they give up.
 const RETRY_SHARE: u32 = 2;
-/// Names the lock that writers of batches hold up to their commit; any number that nobody else uses. Rows are locked in the
-/// order in which a statement comes to them, and puts come before removals: two batches at once could each wait for a row
-/// of the other. One writer at a time cannot.
-const WRITER_LOCK: i64 = 0x5354_524b_5752_4954;
 
 const STREAM: [Column; 13] = [
     Column("name", Type::Text),
@@ -49,6 +45,10 @@ const ASSIGNMENT: [Column; 5] = [
 ];
 const ENDED: [Column; 2] = [Column("stream", Type::Text), Column("epoch", Type::BigInt)];
 
+// Writers of batches come one after the other: each holds the one row of `progress` up to its commit. Rows are locked in the
+// order in which a statement comes to them, and puts come before removals: two batches at once could each wait for a row of
+// the other. SQLite has one writer at a time anyway.
+const UNCOUNTED: &str = "SELECT transactions FROM progress WHERE id = 1 FOR UPDATE";
 const COUNTED: &str = "SELECT transactions FROM progress WHERE id = 1 AND transactions = $1";
 const COUNT: &str = "UPDATE progress SET transactions = transactions + 1 WHERE id = 1 AND transactions = $1";
 
@@ -143,10 +143,6 @@ async fn write(
         transaction.rollback().await?;
         return Err(Refusal::Fenced(stored.term));
     }
-    if pool.backend() == DbBackend::Postgres {
-        let lock = format!("SELECT pg_advisory_xact_lock({WRITER_LOCK})");
-        transaction.execute_unprepared(&lock).await?;
-    }
     count(&transaction, batch).await?;
     write_streams(&transaction, &batch.streams).await?;
     directive::write(&transaction, &batch.directives).await?;
@@ -155,12 +151,16 @@ async fn write(
     Ok((transaction, refused))
 }
 
-/// Counts a transaction that writes, and finds out whether those before it are still there.
+/// Counts a transaction that writes, and finds out whether those before it are still there. To come before any other row
+/// is touched.
 async fn count(transaction: &DatabaseTransaction, batch: &WriteBatch) -> Result<(), Refusal> {
+    let backend = transaction.get_database_backend();
     let Some(before) = batch.before else {
+        if backend == DbBackend::Postgres {
+            transaction.execute_unprepared(UNCOUNTED).await?;
+        }
         return Ok(());
     };
-    let backend = transaction.get_database_backend();
     let before = i64::try_from(before).unwrap_or(i64::MAX);
     let found = if batch.is_empty() {
         let statement = Statement::from_sql_and_values(backend, COUNTED, [before.into()]);
@@ -185,24 +185,30 @@ async fn write_streams(transaction: &DatabaseTransaction, writes: &[StreamWrite]
     puts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     deletes.sort_unstable();
     for chunk in puts.chunks(MAX_ROWS) {
-        let chunk: Vec<[Value; 13]> = chunk.iter().map(|spec| stream_row(spec)).collect();
-        let statement = rows::statement(backend, &STREAM, chunk, |source| {
-            let (names, overwrite) = (rows::names(&STREAM), rows::overwrite(&STREAM));
-            format!("INSERT INTO stream ({names}) {source} ON CONFLICT (name) DO UPDATE SET {overwrite}")
-        });
-        transaction.execute_raw(statement).await?;
+        let chunk = chunk.iter().map(|spec| stream_row(spec)).collect();
+        transaction.execute_raw(put_streams(backend, chunk)).await?;
     }
     for chunk in deletes.chunks(MAX_ROWS) {
         let chunk = chunk.iter().map(|stream| [stream.as_str().into()]).collect();
-        let statement = rows::statement(backend, &STREAM_KEY, chunk, |source| {
-            format!("DELETE FROM stream WHERE name IN ({source})")
-        });
-        transaction.execute_raw(statement).await?;
+        transaction.execute_raw(delete_streams(backend, chunk)).await?;
     }
     Ok(())
 }
 
-fn stream_row(spec: &StreamSpec) -> [Value; 13] {
+pub(super) fn put_streams(backend: DbBackend, rows: Vec<[Value; 13]>) -> Statement {
+    rows::statement(backend, &STREAM, rows, |source| {
+        let (names, overwrite) = (rows::names(&STREAM), rows::overwrite(&STREAM));
+        format!("INSERT INTO stream ({names}) {source} ON CONFLICT (name) DO UPDATE SET {overwrite}")
+    })
+}
+
+pub(super) fn delete_streams(backend: DbBackend, rows: Vec<[Value; 1]>) -> Statement {
+    rows::statement(backend, &STREAM_KEY, rows, |source| {
+        format!("DELETE FROM stream WHERE name IN ({source})")
+    })
+}
+
+pub(super) fn stream_row(spec: &StreamSpec) -> [Value; 13] {
     [
         spec.name.as_str().into(),
         (&*spec.source).into(),
@@ -270,18 +276,7 @@ async fn put_assignments(
             ]
         })
         .collect();
-    let statement = rows::statement(
-        transaction.get_database_backend(),
-        &ASSIGNMENT,
-        values,
-        |source| {
-            let (names, overwrite) = (rows::names(&ASSIGNMENT), rows::overwrite(&ASSIGNMENT));
-            format!(
-                "INSERT INTO assignment ({names}) {source} ON CONFLICT (stream) DO UPDATE SET {overwrite} \
-             WHERE assignment.epoch {compares} excluded.epoch RETURNING stream"
-            )
-        },
-    );
+    let statement = put_rows(transaction.get_database_backend(), values, compares);
     let mut written = BTreeSet::new();
     for returned in transaction.query_all_raw(statement).await? {
         written.insert(returned.try_get::<String>("", "stream")?);
@@ -292,6 +287,16 @@ async fn put_assignments(
     Ok(refused.map(|(stream, _)| (*stream).clone()).collect())
 }
 
+pub(super) fn put_rows(backend: DbBackend, rows: Vec<[Value; 5]>, compares: &'static str) -> Statement {
+    rows::statement(backend, &ASSIGNMENT, rows, |source| {
+        let (names, overwrite) = (rows::names(&ASSIGNMENT), rows::overwrite(&ASSIGNMENT));
+        format!(
+            "INSERT INTO assignment ({names}) {source} ON CONFLICT (stream) DO UPDATE SET {overwrite} \
+             WHERE assignment.epoch {compares} excluded.epoch RETURNING stream"
+        )
+    })
+}
+
 async fn clear_assignments(
     transaction: &DatabaseTransaction,
     clears: &[(&StreamId, Epoch)],
@@ -300,13 +305,17 @@ async fn clear_assignments(
         .iter()
         .map(|(stream, epoch)| [stream.as_str().into(), epoch.get().into()])
         .collect();
-    let statement = rows::statement(transaction.get_database_backend(), &ENDED, values, |source| {
+    let statement = clear_rows(transaction.get_database_backend(), values);
+    transaction.execute_raw(statement).await.map(drop)
+}
+
+pub(super) fn clear_rows(backend: DbBackend, rows: Vec<[Value; 2]>) -> Statement {
+    rows::statement(backend, &ENDED, rows, |source| {
         // CROSS JOIN keeps SQLite from looking through the table for each ended one, instead of the other way round.
         format!(
             "WITH ended (stream, epoch) AS ({source}) DELETE FROM assignment WHERE stream IN \
              (SELECT stored.stream FROM ended CROSS JOIN assignment AS stored \
              WHERE stored.stream = ended.stream AND stored.epoch <= ended.epoch)"
         )
-    });
-    transaction.execute_raw(statement).await.map(drop)
+    })
 }
