@@ -284,7 +284,8 @@ fn take(
     };
     if let Some(ack) = ack_of(message.payload) {
         // Each heartbeat is answered once, in their order: those before are lost. What is pushed answers none anew.
-        while let Some((seq, sent)) = puppet.waiting.pop_front_if(|(seq, _)| *seq <= ack) {
+        while let Some((seq, sent)) = puppet.waiting.front().copied().filter(|(seq, _)| *seq <= ack) {
+            puppet.waiting.pop_front();
             if seq == ack {
                 answers.answered += 1;
                 answers
