@@ -55,6 +55,7 @@ impl Scene {
             agent: self.busiest(),
             leader: self.leader().await.expect("a settled fleet is led"),
         };
+        self.led = vec![roles.leader];
         let from = history::now();
         for step in row.steps {
             self.step(roles, *step).await;

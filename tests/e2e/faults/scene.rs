@@ -31,9 +31,9 @@ const AGENTS: [&str; 3] = ["a", "b", "c"];
 /// What a fleet stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Two orchestrators on PostgreSQL, behind a proxy.
+    /// Three orchestrators on PostgreSQL, behind a proxy.
     Postgresql,
-    /// The same on a cluster of three message servers, with wall clocks that can be set.
+    /// Two of them, on a cluster of three message servers, with wall clocks that can be set.
     Cluster,
     /// One orchestrator on its SQLite file.
     Sqlite,
@@ -49,8 +49,12 @@ impl Stage {
         }
     }
 
-    const fn has_standby(self) -> bool {
-        !matches!(self, Self::Sqlite)
+    const fn orchestrators(self) -> u32 {
+        match self {
+            Self::Postgresql => 3,
+            Self::Cluster => 2,
+            Self::Sqlite => 1,
+        }
     }
 }
 
@@ -74,6 +78,8 @@ pub(crate) struct Scene {
     pub(crate) stage: Stage,
     pub(crate) pace: Pace,
     pub(crate) orchestrators: Vec<At<Orchestrator>>,
+    /// Who has led in this round, in order.
+    pub(crate) led: Vec<usize>,
     pub(crate) agents: Vec<At<Agent>>,
     /// A second process with the id of an agent, while there is one.
     pub(crate) twin: Option<Process>,
@@ -111,6 +117,7 @@ impl Scene {
             stage,
             pace,
             orchestrators: Vec::new(),
+            led: Vec::new(),
             agents: Vec::new(),
             twin: None,
             nats,
@@ -124,7 +131,7 @@ impl Scene {
             network,
             world,
         };
-        for number in 1..=1 + u32::from(stage.has_standby()) {
+        for number in 1..=stage.orchestrators() {
             scene.add_orchestrator(number).await;
         }
         if stage == Stage::Cluster {
@@ -151,7 +158,7 @@ impl Scene {
         let urls: Vec<String> = self.nats.iter().map(NatsServer::url).collect();
         let mut args = vec!["--nats".to_owned(), urls.join(",")];
         let mut set = |setting: String| args.extend(["--set".to_owned(), setting]);
-        if self.stage.has_standby() {
+        if self.stage.orchestrators() > 1 {
             set("leadership.backend=nats".to_owned());
             set(format!("leadership.number={number}"));
         }

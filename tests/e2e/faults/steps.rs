@@ -10,12 +10,15 @@ use crate::clocks;
 use crate::messages;
 use crate::scene::Scene;
 
-/// Whom a step is about. Roles are those at the beginning of the round.
+/// Whom a step is about. Roles are those at the beginning of the round, but for the next leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
     /// The agent with the most streams.
     Agent,
     Leader,
+    /// Who led after it, as [`Step::Led`] found.
+    NextLeader,
+    /// Everybody who did not lead.
     Standby,
     Orchestrators,
     Nats,
@@ -79,6 +82,8 @@ pub(crate) enum Step {
     Wait(Span),
     /// Waits until another orchestrator leads.
     Led,
+    /// Waits until the leader has heard every agent.
+    Heard,
     /// Waits until everything runs again and nothing moves.
     Settle,
     /// Waits until other agents run everything.
@@ -150,7 +155,8 @@ impl Scene {
                     clocks::own_boot_time(place);
                 }
             }
-            Step::Led => self.led_by_another_than(roles.leader).await,
+            Step::Led => self.led_by_another().await,
+            Step::Heard => self.heard().await,
             Step::Settle => self.settle().await,
             Step::Wait(span) => sleep(self.span(span)).await,
             Step::Rescued => self.rescued_from(&agent_id).await,
@@ -171,13 +177,28 @@ impl Scene {
             .expect("rows about PostgreSQL are for a stage that has it")
     }
 
-    async fn led_by_another_than(&self, before: usize) {
+    async fn led_by_another(&mut self) {
+        let before = self.led.last().copied();
         let led = wait::until(self.pace.patience, async || match self.leader().await {
-            Some(index) if index != before => Ok(()),
+            Some(index) if Some(index) != before => Ok(index),
             other => Err(format!("{other:?} leads")),
         });
-        led.await
+        let leads = led
+            .await
             .unwrap_or_else(|reason| panic!("the lead did not pass on: {reason}"));
+        self.led.push(leads);
+    }
+
+    async fn heard(&self) {
+        let leader = self.leading().await;
+        let heard = wait::until(self.pace.patience, async || {
+            let workers = leader.list("workers").await?;
+            let heard = workers.iter().filter(|worker| worker["heard"] == true).count();
+            let all = heard == self.agents.len();
+            all.then_some(())
+                .ok_or_else(|| format!("heard are {heard} of {workers:?}"))
+        });
+        heard.await.unwrap_or_else(|reason| panic!("{reason}"));
     }
 
     async fn set_clock(&self, roles: Roles, who: Who, days: i64) {
@@ -205,6 +226,7 @@ impl Scene {
         let all = 0..self.orchestrators.len();
         let meant = all.filter(|index| match who {
             Who::Leader => *index == roles.leader,
+            Who::NextLeader => Some(index) == self.led.get(1),
             Who::Standby => *index != roles.leader,
             Who::Orchestrators => true,
             Who::Agent | Who::Nats | Who::Database => false,
@@ -217,7 +239,7 @@ impl Scene {
             Who::Agent => self.agents[roles.agent].part.kill9(),
             Who::Nats => self.nats[0].kill(),
             Who::Database => self.store.as_mut().expect("PostgreSQL").postgres.kill(),
-            Who::Leader | Who::Standby | Who::Orchestrators => {
+            Who::Leader | Who::NextLeader | Who::Standby | Who::Orchestrators => {
                 for index in self.meant(roles, who) {
                     self.orchestrators[index].part.kill9();
                 }
@@ -244,7 +266,7 @@ impl Scene {
             Who::Agent => self.agents[roles.agent].part.process().signal(signal),
             Who::Nats => self.nats[0].process().signal(signal),
             Who::Database => self.store().postgres.process().signal(signal),
-            Who::Leader | Who::Standby | Who::Orchestrators => {
+            Who::Leader | Who::NextLeader | Who::Standby | Who::Orchestrators => {
                 for index in self.meant(roles, who) {
                     self.orchestrators[index].part.process().signal(signal);
                 }
@@ -264,7 +286,7 @@ impl Scene {
                     .start_again()
                     .await
             }
-            Who::Leader | Who::Standby | Who::Orchestrators => {
+            Who::Leader | Who::NextLeader | Who::Standby | Who::Orchestrators => {
                 for index in self.meant(roles, who) {
                     self.orchestrators[index].part.launch(&self.world);
                 }
@@ -290,7 +312,7 @@ impl Scene {
             Who::Agent => vec![self.agents[roles.agent].address],
             Who::Nats => self.nats.iter().map(|server| server.address()).collect(),
             Who::Database => vec![self.store().address],
-            Who::Leader | Who::Standby | Who::Orchestrators => {
+            Who::Leader | Who::NextLeader | Who::Standby | Who::Orchestrators => {
                 let meant = self.meant(roles, who).into_iter();
                 meant.map(|index| self.orchestrators[index].address).collect()
             }

@@ -7,7 +7,7 @@ use crate::scene::Stage::{self, Cluster, Postgresql, Sqlite};
 use crate::steps::Span::{Away, Long, Short};
 use crate::steps::Step::{self, *};
 use crate::steps::Way::{Both, In, Out};
-use crate::steps::Who::{Agent, Database, Leader, Nats, Orchestrators, Standby};
+use crate::steps::Who::{Agent, Database, Leader, Nats, NextLeader, Orchestrators, Standby};
 
 /// What a fault gives a reason for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +53,17 @@ pub(crate) const TABLE: &[Row] = &[
     row("agent frozen briefly", BOTH, Effect::None, &[Freeze(Agent), Wait(Short), Thaw(Agent)]),
     row("agent frozen", BOTH, Effect::Agent, &[Freeze(Agent), Wait(Long), Rescued, Thaw(Agent)]),
     row("leader killed", PG, Effect::None, &[Kill(Leader), Led, Start(Leader)]),
+    // Each is heard before it dies: leases outlast one change of leaders, not two in a row (OWNERSHIP rule 4).
+    row(
+        "leader killed, and the next one", PG, Effect::None,
+        &[Kill(Leader), Led, Heard, Kill(NextLeader), Start(Leader), Led, Heard, Start(NextLeader)],
+    ),
     row("leader frozen briefly", BOTH, Effect::None, &[Freeze(Leader), Wait(Short), Thaw(Leader)]),
     row("leader frozen", PG, Effect::None, &[Freeze(Leader), Wait(Long), Led, Thaw(Leader)]),
+    row(
+        "leader frozen, and the next one killed", PG, Effect::None,
+        &[Freeze(Leader), Led, Heard, Kill(NextLeader), Led, Heard, Thaw(Leader), Start(NextLeader)],
+    ),
     row("standby killed", PG, Effect::None, &[Kill(Standby), Wait(Short), Start(Standby)]),
     row("standby frozen", PG, Effect::None, &[Freeze(Standby), Wait(Long), Thaw(Standby)]),
     row("all orchestrators killed", BOTH, Effect::None, &[Kill(Orchestrators), Start(Orchestrators)]),
