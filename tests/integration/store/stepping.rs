@@ -14,12 +14,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::backend::{LEASE, assignments, committed, fence, lead, put, stream, term};
+use super::backend::{Backend, LEASE, assignments, committed, fence, lead, put, stream, term};
 
 /// How long the answer to a message may take until it is the other side's turn: what takes longer waits for a lock.
 const TURN: Duration = Duration::from_millis(25);
 /// Between two looks for an answer.
 const LOOK: Duration = Duration::from_millis(1);
+/// Takeovers and writes on SQLite; the later of both starts up to so many times 50 µs later.
+const RACES: u32 = 80;
+/// Of all orders of the messages of a takeover and a write, so many: there are hundreds of thousands.
+const ORDERS: u128 = 120;
 /// More messages than any operation has.
 const ALL: usize = 1_000_000;
 
@@ -63,16 +67,21 @@ impl Way {
     /// Lets messages pass one by one, each with the time for its answer.
     async fn step(&self, messages: usize) {
         for _ in 0..messages {
-            let before = self.answered.load(Ordering::SeqCst);
-            self.permits.add_permits(1);
-            let answered = async {
-                while self.answered.load(Ordering::SeqCst) == before {
-                    tokio::time::sleep(LOOK).await;
-                }
-            };
             // Whether it came or not: what is asserted holds in any order.
-            let _ = tokio::time::timeout(TURN, answered).await;
+            self.turn().await;
         }
+    }
+
+    /// Lets one message pass, and says whether it was answered in time.
+    async fn turn(&self) -> bool {
+        let before = self.answered.load(Ordering::SeqCst);
+        self.permits.add_permits(1);
+        let answered = async {
+            while self.answered.load(Ordering::SeqCst) == before {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(TURN, answered).await.is_ok()
     }
 
     /// How many messages an operation sends.
@@ -137,6 +146,64 @@ async fn interleave<A: Send + 'static, B: Send + 'static>(
     tokio::time::sleep(TURN).await;
     second_way.open();
     (first.await.unwrap(), second.await.unwrap())
+}
+
+/// Runs both, so that each sends a message whenever its turn comes; the rest when no turns are left. Who waits for a lock has
+/// its turns when it has got it: nothing that it could send before is left out.
+async fn in_turns<A: Send + 'static, B: Send + 'static>(
+    turns: &[Side],
+    (first, first_way): (impl Future<Output = A> + Send + 'static, &Way),
+    (second, second_way): (impl Future<Output = B> + Send + 'static, &Way),
+) -> (A, B) {
+    first_way.close();
+    second_way.close();
+    let (first, second) = (tokio::spawn(first), tokio::spawn(second));
+    let mut waits = [false; 2];
+    for side in turns {
+        let way = [first_way, second_way][*side as usize];
+        let waiting = &mut waits[*side as usize];
+        if *waiting {
+            way.permits.add_permits(1);
+        } else {
+            *waiting = !way.turn().await;
+        }
+    }
+    first_way.open();
+    second_way.open();
+    (first.await.unwrap(), second.await.unwrap())
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    First,
+    Second,
+}
+
+/// The order of this rank among all in which so many turns of each can come.
+fn order(mut rank: u128, mut firsts: usize, mut seconds: usize) -> Vec<Side> {
+    let mut turns = Vec::with_capacity(firsts + seconds);
+    while firsts + seconds > 0 {
+        let begun_by_first = if firsts == 0 {
+            0
+        } else {
+            orders(firsts - 1, seconds)
+        };
+        if rank < begun_by_first {
+            turns.push(Side::First);
+            firsts -= 1;
+        } else {
+            rank -= begun_by_first;
+            turns.push(Side::Second);
+            seconds -= 1;
+        }
+    }
+    turns
+}
+
+/// How many orders there are.
+fn orders(firsts: usize, seconds: usize) -> u128 {
+    (1..=firsts).fold(1, |orders, turn| orders * (seconds + turn) as u128 / turn as u128)
 }
 
 fn write(name: &str, number: u32, worker: &str) -> streamkeeper_core::record::WriteBatch {
@@ -212,6 +279,43 @@ async fn a_takeover_and_a_write_are_one_after_the_other_wherever_they_meet() {
 }
 
 #[tokio::test]
+async fn a_takeover_and_a_write_that_take_turns_are_one_after_the_other() {
+    let server = Postgres::start().await;
+    let ((old, old_way), (new, new_way)) = (stepped(&server).await, stepped(&server).await);
+    lead(&new, 1).await;
+    lead(&old, 2).await;
+    let writes = old_way.count(old.persist(fence(2), &write("a", 2, "old"))).await;
+    let takes = new_way.count(new.take_over(fence(3), LEASE)).await;
+    let all = orders(writes, takes);
+    let mut before = 0;
+    for round in 0..ORDERS {
+        // Evenly from all, with the first and the last of them: one wholly before the other.
+        let turns = order(round * (all - 1) / (ORDERS - 1), writes, takes);
+        let number = 10 + 2 * u32::try_from(round).unwrap();
+        let name = format!("s{round}");
+        lead(&old, number).await;
+        let (store, batch) = (old.clone(), write(&name, number, "old"));
+        let persist = async move { store.persist(fence(number), &batch).await };
+        let store = new.clone();
+        let take = async move { store.take_over(fence(number + 1), LEASE).await };
+        let (persisted, taken) = in_turns(&turns, (persist, &old_way), (take, &new_way)).await;
+        let stored = persisted == committed();
+        before += u128::from(stored);
+        assert_eq!(loaded(&taken.unwrap(), &name), stored, "{turns:?}: {persisted:?}");
+        let fenced = Persisted::Fenced {
+            term: term(number + 1),
+        };
+        assert!(stored || persisted == fenced, "{turns:?}: {persisted:?}");
+        let outcome = new
+            .persist(fence(number + 1), &write(&name, number + 1, "new"))
+            .await;
+        assert_eq!(outcome, committed(), "{turns:?}");
+    }
+    println!("{writes} messages and {takes}, {before} of {ORDERS} writes came first");
+    assert!((1..ORDERS).contains(&before), "{before} of {ORDERS}");
+}
+
+#[tokio::test]
 async fn of_two_takeovers_one_stands_wherever_they_meet() {
     let server = Postgres::start().await;
     let ((one, one_way), (two, two_way)) = (stepped(&server).await, stepped(&server).await);
@@ -240,4 +344,41 @@ async fn of_two_takeovers_one_stands_wherever_they_meet() {
             committed()
         );
     }
+}
+
+#[tokio::test]
+async fn on_sqlite_a_takeover_and_a_write_are_one_after_the_other_too() {
+    // A transaction has the whole file there, from its first statement on: there is nothing to interleave but who comes first.
+    let backend = Backend::sqlite();
+    let (old, new) = (backend.open().await, backend.open().await);
+    let mut before = 0;
+    for round in 0..RACES {
+        let number = 10 + 2 * round;
+        let name = format!("s{round}");
+        lead(&old, number).await;
+        let late = Duration::from_micros(u64::from(round / 2) * 100);
+        let (store, batch) = (old.clone(), write(&name, number, "old"));
+        let persist = async move {
+            tokio::time::sleep(late * (round % 2)).await;
+            store.persist(fence(number), &batch).await
+        };
+        let store = new.clone();
+        let take = async move {
+            tokio::time::sleep(late * (1 - round % 2)).await;
+            store.take_over(fence(number + 1), LEASE).await
+        };
+        let (persisted, taken) = tokio::join!(tokio::spawn(persist), tokio::spawn(take));
+        let (persisted, taken) = (persisted.unwrap(), taken.unwrap().unwrap());
+        let stored = persisted == committed();
+        before += u32::from(stored);
+        assert_eq!(loaded(&taken, &name), stored, "{name}: {persisted:?}");
+        let fenced = Persisted::Fenced {
+            term: term(number + 1),
+        };
+        assert!(stored || persisted == fenced, "{persisted:?}");
+    }
+    assert!(
+        (1..RACES).contains(&before),
+        "{before} of {RACES} writes came first"
+    );
 }
