@@ -36,6 +36,8 @@ pub mod proxy;
 pub mod puppet;
 #[path = "support/state.rs"]
 pub mod state;
+#[path = "support/tomorrow.rs"]
+pub mod tomorrow;
 #[path = "support/wait.rs"]
 pub mod wait;
 #[path = "support/world.rs"]

@@ -23,4 +23,5 @@ mod secured;
 mod silent_database;
 mod start;
 mod survival;
+mod versions;
 mod writes;

@@ -11,6 +11,7 @@ mod partial;
 use std::path::Path;
 
 use rustix::process::Signal;
+use serde_json::json;
 use streamkeeper_protocol::connect::{CONNECT_FILE, Connect};
 use streamkeeper_protocol::{ControlKind, Mode, Phase, RunState, SessionId, Term};
 use streamkeeper_tests::nats::NatsServer;
@@ -71,6 +72,38 @@ async fn streams_run_as_told_and_stop_when_not_named() {
         })
         .await;
     assert_eq!(worker.streams.starts().len(), 4, "nothing started twice");
+}
+
+#[tokio::test]
+async fn a_leader_of_a_newer_minor_version_is_understood_and_one_of_a_newer_major_is_not() {
+    let server = NatsServer::start().await;
+    let leader = Leader::start(&server.url(), "w", FIRST_TERM).await;
+    leader.become_newer();
+    leader.want(&[("a", 5, "x"), ("b", 6, "exclusive")]);
+    let worker = TestWorker::start("w", urls(&server.url()), None);
+    worker.streams.run_exactly(&["a", "b"]).await;
+    leader.want(&[("a", 5, "x")]);
+    worker.streams.run_exactly(&["a"]).await;
+    let reply = leader.order("o-1", FIRST_TERM, None, ControlKind::Ping).await;
+    assert!(reply.done, "{reply:?}");
+    // An empty set under a higher term, in the next major version: nothing follows.
+    let session = leader.heard()[0].session;
+    let tomorrow = json!({
+        "v": 2, "worker": "w", "session": session.to_string(), "ack_seq": 1, "term": FIRST_TERM + 16, "generation": 9,
+        "lease_ms": 1, "kind": "desired", "part": 0, "parts": 1, "entries": [],
+    });
+    let bytes = rmp_serde::to_vec_named(&tomorrow).unwrap();
+    let subject = leader.subjects.assign(&leader.worker);
+    leader.client.publish(subject, bytes.into()).await.unwrap();
+    leader.want(&[("a", 5, "x"), ("c", 7, "z")]);
+    worker.streams.run_exactly(&["a", "c"]).await;
+    let heard = leader.heard();
+    assert!(
+        heard
+            .iter()
+            .all(|heartbeat| heartbeat.highest_term.get() <= FIRST_TERM)
+    );
+    assert_eq!(worker.streams.starts().len(), 3, "nothing started twice");
 }
 
 #[tokio::test]

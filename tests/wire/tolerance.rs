@@ -2,11 +2,9 @@
 
 use serde_json::{Value, json};
 use streamkeeper_protocol::{Heartbeat, Phase, decode};
+use streamkeeper_tests::tomorrow::add_unknown;
 
 use crate::examples;
-
-/// Maps whose keys belong to users: what is added there is no unknown field.
-const USER_MAPS: &[&str] = &["labels", "annotations", "fields"];
 
 /// A heartbeat as a program in another language would build it: named fields, optional ones left out.
 fn heartbeat_fields() -> Value {
@@ -71,21 +69,5 @@ fn unknown_fields_are_ignored_in_every_map() {
             Ok(same) => assert!(same, "{}: an unknown field changes the value", example.file),
             Err(error) => panic!("{}: an unknown field is refused: {error}", example.file),
         }
-    }
-}
-
-fn add_unknown(value: &mut Value) -> usize {
-    match value {
-        Value::Object(map) => {
-            let inner: usize = map
-                .iter_mut()
-                .filter(|(key, _)| !USER_MAPS.contains(&key.as_str()))
-                .map(|(_, value)| add_unknown(value))
-                .sum();
-            map.insert("from_a_newer_minor".to_owned(), json!({"anything": [1, null]}));
-            inner + 1
-        }
-        Value::Array(list) => list.iter_mut().map(add_unknown).sum(),
-        _ => 0,
     }
 }

@@ -10,6 +10,7 @@ use streamkeeper_protocol::{
     DEFAULT_STOP_BUDGET_MS, DesiredEntry, Epoch, Heartbeat, Ownership, Phase, RunSpec, RunState,
     RunningStream, SessionId, StreamId, Subjects, Term, WorkerId, compress, decode, encode,
 };
+use streamkeeper_tests::tomorrow::of_a_newer_minor;
 use streamkeeper_tests::wait::{GENEROUS, until};
 use tokio::task::AbortHandle;
 
@@ -22,6 +23,7 @@ struct Seen {
     generation: u64,
     entries: Vec<DesiredEntry>,
     zlib: bool,
+    newer: bool,
     silent: bool,
     lease_ms: u64,
     heard: Vec<Heartbeat>,
@@ -54,6 +56,7 @@ impl Leader {
             generation: 1,
             entries: Vec::new(),
             zlib: true,
+            newer: false,
             silent: false,
             lease_ms: 15_000,
             heard: Vec::new(),
@@ -62,12 +65,13 @@ impl Leader {
         let task = tokio::spawn(async move {
             while let Some(message) = heartbeats.next().await {
                 let heartbeat: Heartbeat = decode(&message.payload, None).unwrap();
-                let (answer, silent) = {
+                let (answer, newer, silent) = {
                     let mut state = state.lock().unwrap();
-                    (state.answer(heartbeat), state.silent)
+                    (state.answer(heartbeat), state.newer, state.silent)
                 };
                 if !silent {
-                    let bytes = compress(encode(&answer).unwrap());
+                    let bytes = encode(&answer).unwrap();
+                    let bytes = compress(if newer { of_a_newer_minor(&bytes) } else { bytes });
                     speaker.publish(subject.clone(), bytes.into()).await.unwrap();
                 }
             }
@@ -109,6 +113,11 @@ impl Leader {
     pub(crate) fn speak(&self, zlib: bool, silent: bool) {
         let mut seen = self.seen.lock().unwrap();
         (seen.zlib, seen.silent) = (zlib, silent);
+    }
+
+    /// From now on its messages have fields that nobody knows yet, in every map.
+    pub(crate) fn become_newer(&self) {
+        self.seen.lock().unwrap().newer = true;
     }
 
     /// How long leases last from now on.
@@ -166,7 +175,9 @@ impl Leader {
             term: Term::new(term).unwrap(),
             kind,
         };
+        let newer = self.seen.lock().unwrap().newer;
         let bytes = encode(&control).unwrap();
+        let bytes = if newer { of_a_newer_minor(&bytes) } else { bytes };
         let subject = self.subjects.control(&self.worker);
         let reply = self.client.request(subject, bytes.into()).await.unwrap();
         decode(&reply.payload, None).unwrap()
