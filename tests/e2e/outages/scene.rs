@@ -252,10 +252,12 @@ impl Scene {
         let writer = self.writer("removed");
         std::fs::remove_file(file).unwrap();
         self.noticed(&writer).await;
-        let health = self.orchestrator.api().get("/api/v1/health").await.unwrap();
-        let text = health.to_string();
-        assert!(text.contains("removed or moved while it was in use"), "{text}");
-        assert!(text.contains("restoring a backup"), "what to do: {text}");
+        let health = self.orchestrator.api().send(Method::GET, "/health", None).await;
+        let text = health.unwrap().body.to_string();
+        assert!(
+            text.contains("look at the disk of the database and at its file"),
+            "{text}"
+        );
         let told = writer.end().await;
         assert!(!file.exists(), "an empty database was begun");
         assert_eq!(self.agent.commands(&self.world), self.commands);
