@@ -6,62 +6,10 @@
 
 use std::collections::BTreeSet;
 
+use super::limits::{Limits, TARGET};
 use super::mutant::{self, Mutant};
 use super::score::{relative_with, relative_without};
 use super::{DIMENSIONS, Index, Placement, Problem};
-
-/// How unevenness is borne and mended.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
-    /// Difference of relative load between fullest and emptiest worker that is borne, as a share of the mean.
-    pub band_relative: f64,
-    /// The same as an absolute relative load; both must be exceeded.
-    pub band_absolute: f64,
-    /// Least difference that a move has to make, as a share of the band.
-    pub min_gain: f64,
-    /// Share of its excess that a worker gives, and of what it lacks that one gets, in one plan.
-    pub damping: f64,
-    /// Most moves of one plan.
-    pub max_moves: usize,
-    /// Most load that one plan moves, as a share of all load.
-    pub max_share: f64,
-    /// Whether mending has begun: it goes on until the fleet is well inside the band.
-    pub mending: bool,
-}
-
-impl Limits {
-    /// The band without any budget: everything that is worth it is moved at once.
-    pub const UNLIMITED: Self = Self {
-        band_relative: 0.1,
-        band_absolute: 0.01,
-        min_gain: 0.05,
-        damping: 1.0,
-        max_moves: usize::MAX,
-        max_share: 1.0,
-        mending: false,
-    };
-}
-
-impl Limits {
-    fn band(&self, mean: f64) -> f64 {
-        (self.band_relative * mean).max(self.band_absolute)
-    }
-
-    /// Difference between fullest and emptiest worker at which nothing is done.
-    fn borne(&self, mean: f64) -> f64 {
-        let share = if self.mending { 2.0 * TARGET } else { 1.0 };
-        self.band(mean) * share
-    }
-
-    pub(super) const fn without_budget(&self) -> Self {
-        Self {
-            damping: 1.0,
-            max_moves: usize::MAX,
-            max_share: 1.0,
-            ..*self
-        }
-    }
-}
 
 /// What evening out may do.
 pub(super) struct Even<'a> {
@@ -72,8 +20,6 @@ pub(super) struct Even<'a> {
     pub(super) only: Option<&'a [Index]>,
 }
 
-/// Share of the band, to either side of the mean, in which the fleet is left.
-const TARGET: f64 = 0.25;
 /// How many streams of a worker are looked at closely before all of them are.
 const FIRST_TRIED: usize = 8;
 /// How many more are looked at where none of those may move.
@@ -162,8 +108,10 @@ struct Round<'a> {
     /// What each worker gave (below zero) or got so far.
     flow: Vec<f64>,
     exhausted: Vec<bool>,
-    /// Only workers that are this low get something.
+    /// Only workers that are this low get something, and those that got something already.
     receivers: f64,
+    /// The fullest that may get something has no higher score: nobody above is looked at.
+    reach: f64,
 }
 
 impl<'a> Round<'a> {
@@ -206,6 +154,7 @@ impl<'a> Round<'a> {
             flow: vec![0.0; problem.workers()],
             exhausted,
             receivers,
+            reach: receivers,
         })
     }
 
@@ -233,7 +182,9 @@ impl<'a> Round<'a> {
     /// Whether a worker may be given something.
     fn gets(&self, (score, _, worker): &Standing) -> bool {
         let flow = self.flow[*worker as usize];
-        flow >= 0.0 && (score.0 <= self.receivers || flow > 0.0) && !(self.even.on_probation)(*worker)
+        (flow >= 0.0 || mutant::on(Mutant::GiversGet))
+            && (score.0 <= self.receivers || flow > 0.0)
+            && !(self.even.on_probation)(*worker)
     }
 
     /// The move away from one worker that helps most. The streams whose size comes closest to what should move are tried
@@ -322,7 +273,11 @@ impl<'a> Round<'a> {
                     .exception(stream)
                     .is_some_and(|exception| exception.avoids.contains(problem.id(worker)))
         };
-        let below = self.standings.iter().take_while(|(low, ..)| low.0 < score);
+        let last = self.reach.min(score);
+        let below = self
+            .standings
+            .iter()
+            .take_while(|(low, ..)| low.0 < score && low.0 <= last);
         let (Key(low), _, to) = *below
             .filter(|standing| self.gets(standing))
             .take(MAX_RECEIVERS)
@@ -379,6 +334,9 @@ impl<'a> Round<'a> {
         for worker in [donor, step.to] {
             let standing = self.standing(work, worker);
             self.standings.insert(standing);
+            if worker == step.to {
+                self.reach = self.reach.max(standing.0.0);
+            }
         }
         self.flow[donor as usize] -= step.given;
         self.flow[step.to as usize] += step.got;

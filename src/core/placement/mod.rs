@@ -12,6 +12,7 @@ mod explain;
 mod group;
 mod imbalance;
 mod improve;
+mod limits;
 mod mutant;
 mod place;
 mod present;
@@ -25,7 +26,8 @@ mod worker;
 
 pub use explain::{Candidate, Exclusion, Explanation, explain};
 pub use imbalance::{Imbalance, Thresholds, balance_score, detect_imbalance, imbalance_of};
-pub use improve::{Limits, is_uneven};
+pub use improve::is_uneven;
+pub use limits::Limits;
 pub use present::Placement;
 pub use problem::{Problem, StreamFacts};
 pub use solve::{Mode, Move, Solution, Why, solve};

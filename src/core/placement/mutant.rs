@@ -32,6 +32,10 @@ pub(super) enum Mutant {
     BudgetIgnored,
     /// Moves that gain nothing are made.
     GainIgnored,
+    /// Whoever gave a stream away is given others in the same plan.
+    GiversGet,
+    /// A fresh placement is left as uneven as the band bears.
+    FreshUneven,
     /// A stream leaves the worker on which it still runs.
     HomeIgnored,
     /// A death is an occasion to move others too.
@@ -43,7 +47,7 @@ pub(super) enum Mutant {
 #[cfg(all(test, feature = "mutants"))]
 impl Mutant {
     /// All of them.
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::WeightIgnored,
         Self::CountIgnored,
         Self::LabelsIgnored,
@@ -58,6 +62,8 @@ impl Mutant {
         Self::BandIgnored,
         Self::BudgetIgnored,
         Self::GainIgnored,
+        Self::GiversGet,
+        Self::FreshUneven,
         Self::HomeIgnored,
         Self::EveryoneMoves,
         Self::StaleTree,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidates::Candidates;
 use super::evict::evict;
-use super::improve::{Even, Limits, even_out};
+use super::improve::{Even, even_out};
+use super::limits::Limits;
 use super::mutant::{self, Mutant};
 use super::place::{place, sort};
 use super::{Index, NONE, Placement, Problem};
@@ -84,9 +85,8 @@ pub fn solve(problem: &Problem, placement: &Placement, waiting: &[Index], mode: 
         None => placement.owner(stream) == NONE && home(stream) == NONE,
     };
     let fresh_only = mode.movable.is_none() && !mutant::on(Mutant::EveryoneMoves);
-    // What does not run yet is moved for nothing, so that no budget holds and the first place is the last.
     let limits = if fresh_only {
-        mode.limits.without_budget()
+        mode.limits.of_fresh()
     } else {
         *mode.limits
     };

@@ -7,7 +7,7 @@ use proptest::test_runner::TestCaseError;
 
 use super::super::*;
 use super::Outcome;
-use super::world::{Fleet, Worker, World};
+use super::world::{Fleet, Stream, Worker, World, worker_id};
 
 pub(super) fn solving_twice_changes_nothing(world: &World) -> Outcome {
     let mut fleet = Fleet::new(world);
@@ -75,6 +75,113 @@ pub(super) fn nobody_gives_and_gets(world: &World) -> Outcome {
     for step in steps {
         prop_assert!(!givers.contains(&step.to), "an exchange: {solution:?}");
     }
+    Ok(())
+}
+
+fn plain_stream(weight: f64, priority: i32) -> Stream {
+    Stream {
+        weight,
+        cpu: 0.0,
+        priority,
+        exclusive: false,
+        requires: None,
+        prefers: None,
+        spread: None,
+        pin: None,
+    }
+}
+
+/// A fleet of `weights`, worker by worker, where they are. The first two workers have label 1, which `requires` says of
+/// streams, by worker and number.
+fn lumpy(weights: &[Vec<f64>], capacity: f64, requires: impl Fn(usize, usize) -> Option<u8>) -> Fleet {
+    let worker = |index: usize| Worker {
+        capacity,
+        max_streams: 1_000,
+        zone: 0,
+        label: u8::from(index < 2),
+        guarded: true,
+        open: true,
+        health: 1.0,
+    };
+    let mut streams = Vec::new();
+    for (worker, weights) in weights.iter().enumerate() {
+        streams.extend(weights.iter().enumerate().map(|(nth, weight)| Stream {
+            requires: requires(worker, nth),
+            ..plain_stream(*weight, 0)
+        }));
+    }
+    let mut fleet = Fleet::new(&World {
+        workers: (0..weights.len()).map(worker).collect(),
+        streams,
+        draw: 0,
+    });
+    let owners = weights.iter().enumerate();
+    let owners = owners.flat_map(|(worker, weights)| weights.iter().map(move |_| worker));
+    for (stream, worker) in owners.enumerate() {
+        let worker = fleet.problem.worker(&worker_id(worker)).unwrap();
+        let stream = fleet.index(stream);
+        fleet.placement.place(&fleet.problem, stream, worker);
+    }
+    fleet
+}
+
+/// Numbers from 0 to `limit`, from what a world offers for choosing.
+fn numbers(world: &World) -> impl FnMut(u64) -> u64 {
+    let mut draw = world.draw;
+    move |limit| {
+        draw = draw
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (draw >> 33) % limit.max(1)
+    }
+}
+
+/// Of two workers with a label, the fuller one runs out of streams that others may have, while the second gives some away. What
+/// is left on the first would fit on the second, which gave.
+pub(super) fn whoever_gave_gets_nothing(world: &World) -> Outcome {
+    let mut next = numbers(world);
+    let mut some = |from: f64| from + next(20) as f64 / 1_000.0;
+    let mut weights = vec![vec![4.6, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1], vec![5.0]];
+    let labelled = [weights[0].len(), weights[1].len()];
+    weights[0].extend([some(0.38), some(0.38)]);
+    weights[1].push(some(0.28));
+    let others = 10 + world.draw as usize % 3;
+    weights.extend((0..others).map(|_| vec![some(4.5)]));
+    let mut fleet = lumpy(&weights, 10.0, |worker, nth| {
+        (worker < 2 && nth < labelled[worker]).then_some(1)
+    });
+    let solution = fleet.balance(&Limits::UNLIMITED);
+    prop_assert!(solution.moves.len() > 2, "{solution:?}");
+    let givers: BTreeSet<Index> = solution.moves.iter().map(|step| step.from).collect();
+    for step in &solution.moves {
+        prop_assert!(!givers.contains(&step.to), "it gave and got: {solution:?}");
+    }
+    Ok(())
+}
+
+/// Many small streams and a few heavy ones that may run on one worker only and come last: what is light makes room.
+pub(super) fn a_fresh_placement_is_mended_well_inside_the_band(world: &World) -> Outcome {
+    let mut next = numbers(world);
+    let empty = vec![Vec::new(); 4];
+    let mut fleet = lumpy(&empty, 30.0, |_, _| None);
+    let light = |draw: u64| 0.1 + draw as f64 / 200.0;
+    let mut streams: Vec<Stream> = (0..160).map(|_| plain_stream(light(next(100)), 1)).collect();
+    let pinned = Stream {
+        pin: Some(next(4) as usize),
+        ..plain_stream(2.0 + next(6) as f64, 0)
+    };
+    streams.push(pinned);
+    fleet = Fleet::new(&World {
+        streams,
+        ..fleet.world
+    });
+    fleet.place();
+    let named = fleet.named();
+    prop_assert_eq!(named.len(), 161, "there is room for all");
+    let loads: Vec<f64> = (0..4).map(|worker| fleet.relative(&named, worker)).collect();
+    let mean = loads.iter().sum::<f64>() / 4.0;
+    let highest = loads.iter().copied().fold(0.0, f64::max);
+    prop_assert!(highest <= mean * 1.01, "{highest} by {mean}");
     Ok(())
 }
 

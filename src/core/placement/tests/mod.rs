@@ -81,6 +81,8 @@ properties! {
     any even::a_fresh_placement_is_a_fixed_point,
     plain even::a_join_moves_streams_only_to_the_newcomer,
     any even::nobody_gives_and_gets,
+    any even::whoever_gave_gets_nothing,
+    any even::a_fresh_placement_is_mended_well_inside_the_band,
     any even::a_plan_stays_within_its_budget,
     any even::every_plan_improves_the_score,
     any even::plans_come_to_an_end,
