@@ -11,6 +11,7 @@ mod doubt;
 mod drain;
 mod ghost;
 mod guarantees;
+mod heard;
 mod lead;
 mod lease;
 mod message;
