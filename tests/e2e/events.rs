@@ -8,13 +8,8 @@ use streamkeeper_tests::world::World;
 
 streamkeeper_tests::on_both_databases!(what_happened_is_told_after_a_crash_too);
 
-/// Everything is logged, for programs.
-const LOGS: [&str; 4] = [
-    "--log-format",
-    "json",
-    "--log",
-    "info,streamkeeper_orchestrator=debug",
-];
+/// Logs for programs.
+const LOGS: [&str; 2] = ["--log-format", "json"];
 
 /// Every line is an object with time, level and text; those about a stream name it, its worker, its epoch and the term.
 fn logs_are_structured(text: &str) {

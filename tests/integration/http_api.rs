@@ -4,6 +4,7 @@ mod acting;
 mod changing;
 mod consistency;
 mod events;
+mod kept;
 mod leading;
 mod lines;
 mod openapi;

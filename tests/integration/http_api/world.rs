@@ -17,11 +17,10 @@ use streamkeeper_core::record::{Fence, Page, Persisted, WriteBatch};
 use streamkeeper_core::request::{Applied, ApplyOutcome, ApplyStreams};
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_orchestrator::adapter::http::{HttpContext, HttpServer, HttpSettings, TimeLimits, start};
-use streamkeeper_orchestrator::port::samples::{Level, Point, Sample, SampleQuery, Series};
+use streamkeeper_orchestrator::port::samples::SampleQuery;
 use streamkeeper_orchestrator::port::{
-    ActorStatus, Breakers, Bus, BusError, Clock, EventLog, EventQuery, Gateway, GatewayError, Journal,
-    LeaderSeen, OrderError, Phase as StartPhase, SampleLog, Start, StepDownError, Store, StoreError,
-    StoredEvent, TakenOver, View, Waiting,
+    ActorStatus, Breakers, Bus, BusError, Clock, Gateway, GatewayError, Journal, LeaderSeen, OrderError,
+    Phase as StartPhase, Start, StepDownError, Store, StoreError, StoredEvent, TakenOver, View,
 };
 use streamkeeper_orchestrator::telemetry::install_metrics;
 use streamkeeper_protocol::{
@@ -152,64 +151,6 @@ impl Store for Behind {
             });
         }
         Ok(Duration::from_micros(1_500))
-    }
-}
-
-#[async_trait]
-impl EventLog for Behind {
-    async fn append_events(&self, _events: &[Waiting]) -> Result<u64, StoreError> {
-        unreachable!("the API appends through the journal")
-    }
-
-    async fn events(&self, query: &EventQuery) -> Result<Vec<StoredEvent>, StoreError> {
-        self.newest_event().await?;
-        let events = self.events.lock().unwrap();
-        let after = query.after.unwrap_or(0);
-        let found = events.iter().filter(|stored| stored.id > after);
-        let found = found.filter(|stored| query.kinds.is_empty() || query.kinds.contains(&stored.event.kind));
-        Ok(found.take(query.limit).cloned().collect())
-    }
-
-    async fn newest_event(&self) -> Result<u64, StoreError> {
-        Store::ping(self).await?;
-        let events = self.events.lock().unwrap();
-        Ok(events.last().map_or(0, |stored| stored.id))
-    }
-
-    async fn forget_events(&self, _before: DateTime<Utc>, _keep: u64, _most: u32) -> Result<u64, StoreError> {
-        unreachable!("the API forgets nothing")
-    }
-}
-
-#[async_trait]
-impl SampleLog for Behind {
-    async fn append_samples(&self, _at: DateTime<Utc>, _samples: &[Sample]) -> Result<(), StoreError> {
-        unreachable!("the API measures nothing")
-    }
-
-    async fn roll_up(&self, _to: usize, _now: DateTime<Utc>) -> Result<bool, StoreError> {
-        unreachable!("the API measures nothing")
-    }
-
-    async fn samples(&self, query: &SampleQuery) -> Result<Series, StoreError> {
-        Store::ping(self).await?;
-        let point = Point {
-            at: query.from,
-            low: 1.0,
-            mean: 2.0,
-            high: 3.0,
-        };
-        self.sampled.lock().unwrap().push(query.clone());
-        Ok([(r#"{"state":"running"}"#.to_owned(), vec![point])].into())
-    }
-
-    async fn forget_samples(
-        &self,
-        _level: Level,
-        _before: DateTime<Utc>,
-        _most: u32,
-    ) -> Result<u64, StoreError> {
-        unreachable!("the API forgets nothing")
     }
 }
 
