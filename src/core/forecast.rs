@@ -166,8 +166,13 @@ pub struct Seen {
 /// Every worker, seen from a stream: first those that may have it, best first, then the others. None when the stream is
 /// not there.
 #[must_use]
-pub fn candidates(now: Timestamp, cluster: &ClusterState, stream: &StreamId) -> Option<Vec<Seen>> {
-    let mut balancer = Balancer::new(balancer::Config::default());
+pub fn candidates(
+    now: Timestamp,
+    config: balancer::Config,
+    cluster: &ClusterState,
+    stream: &StreamId,
+) -> Option<Vec<Seen>> {
+    let mut balancer = Balancer::new(config);
     // What it wants done is of no interest here.
     let _ = balancer.handle(now, balancer::Event::Snapshot(cluster.clone()));
     let problem = balancer.problem();

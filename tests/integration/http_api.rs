@@ -8,6 +8,7 @@ mod kept;
 mod leading;
 mod lines;
 mod openapi;
+mod plans;
 mod probes;
 mod reading;
 mod refusing;

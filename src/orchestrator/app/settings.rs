@@ -161,7 +161,8 @@ pub(super) fn actors(config: &Config) -> Settings {
     }
 }
 
-fn balancer(config: &Config) -> balancer::Config {
+/// How the balancer is set, for its actor and for plans that are only shown.
+pub(super) fn balancer(config: &Config) -> balancer::Config {
     balancer::Config {
         band_relative: config.balancer.band_relative,
         band_absolute: config.balancer.band_absolute,

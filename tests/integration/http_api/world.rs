@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeZone, Utc};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use streamkeeper_core::alert_manager::StoredAlert;
+use streamkeeper_core::balancer;
 use streamkeeper_core::cluster::ClusterState;
 use streamkeeper_core::consistency_checker::{Checks, Finding};
 use streamkeeper_core::election;
@@ -31,6 +32,8 @@ use tokio::sync::watch;
 
 use super::samples::cluster;
 
+/// Not what a default would make of it, so that it shows who follows the settings.
+pub(super) const MOVES_PER_ROUND: usize = 2;
 /// The clock's present.
 pub(super) const NOW: Timestamp = Timestamp::from_ms(3_600_000);
 
@@ -281,6 +284,11 @@ impl World {
             keep_metrics: Duration::from_secs(90 * 86_400),
             bus: behind.clone(),
             clock: behind.clone(),
+            balancer: balancer::Config {
+                max_moves_per_round: MOVES_PER_ROUND,
+                max_share_per_round: 1.0,
+                ..balancer::Config::default()
+            },
             breakers: breakers.watch(),
             metrics: install_metrics().unwrap(),
             start: start_view,

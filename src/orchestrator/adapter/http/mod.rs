@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use streamkeeper_core::balancer;
 use streamkeeper_core::cluster::ClusterState;
 use streamkeeper_protocol::OrchestratorId;
 use tokio::sync::{Semaphore, watch};
@@ -101,6 +102,8 @@ pub struct HttpContext {
     pub bus: Arc<dyn Bus>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
+    /// How the balancer is set: plans that are only shown follow it as well.
+    pub balancer: balancer::Config,
     /// Where circuit breakers stand.
     pub breakers: watch::Receiver<BTreeMap<&'static str, BreakerStatus>>,
     /// Renders the metrics.

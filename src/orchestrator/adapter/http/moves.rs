@@ -124,8 +124,9 @@ pub(super) async fn plan(request: HttpRequest, shared: Data<Shared>) -> Result<H
     let now = shared.context.clock.now();
     let times = Times(&*shared.context.clock);
     let migrations = &cluster.migrations;
+    let config = shared.context.balancer;
     let next = off_thread(cluster.clone(), move |cluster| {
-        forecast::even_out(now, balancer::Config::default(), &cluster, 0)
+        forecast::even_out(now, config, &cluster, 0)
     })
     .await?;
     let running = cluster
@@ -185,8 +186,9 @@ pub(super) async fn what_if(request: HttpRequest, shared: Data<Shared>) -> Resul
         (None, Some(zone)) => in_zone(&cluster, &zone)?,
         (None, None) => BTreeSet::new(),
     };
+    let config = shared.context.balancer;
     let forecast = off_thread(cluster, move |cluster| {
-        what(now, &cluster, &without, add.unwrap_or_default())
+        what(now, config, &cluster, &without, add.unwrap_or_default())
     })
     .await?;
     Ok(HttpResponse::Ok().json(StepsView::of(&forecast)))
@@ -203,17 +205,23 @@ fn in_zone(cluster: &ClusterState, zone: &str) -> Result<BTreeSet<WorkerId>, Pro
     Ok(found)
 }
 
-fn what(now: Timestamp, cluster: &ClusterState, without: &BTreeSet<WorkerId>, add: usize) -> Forecast {
+fn what(
+    now: Timestamp,
+    config: balancer::Config,
+    cluster: &ClusterState,
+    without: &BTreeSet<WorkerId>,
+    add: usize,
+) -> Forecast {
     if add > 0 {
         let config = balancer::Config {
             max_moves_per_round: MAX_STEPS,
-            ..balancer::Config::default()
+            ..config
         };
         return forecast::even_out(now, config, cluster, add);
     }
     let lost = without.iter().filter_map(|worker| cluster.workers.get(worker));
     let streams = lost.flat_map(|worker| worker.assigned.iter().cloned()).collect();
-    forecast::elsewhere(now, balancer::Config::default(), cluster, &streams, without)
+    forecast::elsewhere(now, config, cluster, &streams, without)
 }
 
 /// Plans of large fleets take a while.
@@ -247,7 +255,8 @@ pub(super) async fn explain(
     let record = found.and_then(|name| cluster.streams.get(&name).cloned());
     let record = record.ok_or_else(|| unknown(&name))?;
     let (copy, stream) = (cluster.clone(), record.spec.name.clone());
-    let seen = block(move || forecast::candidates(now, &copy, &stream)).await;
+    let config = shared.context.balancer;
+    let seen = block(move || forecast::candidates(now, config, &copy, &stream)).await;
     let seen = seen.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
     let times = Times(&*shared.context.clock);
     let view = ExplanationView::new(&record, &cluster, seen.as_deref().unwrap_or_default(), now, times);
