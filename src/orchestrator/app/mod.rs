@@ -184,7 +184,7 @@ impl Parts {
             keep_metrics: config.history.keep_metrics,
             bus: ports.bus,
             clock: ports.clock,
-            balancer: settings::balancer(&config),
+            balancer: settings::balancer(config),
             breakers: ports.breakers.watch(),
             metrics,
             start: starting.watch(),
