@@ -15,8 +15,6 @@ pub(crate) struct Told {
     firing: BTreeMap<String, Fires>,
     /// What was told twice.
     twice: Option<String>,
-    /// The database was restored: it has forgotten who led, so that a leader may tell again what another one has told.
-    forgetful: bool,
 }
 
 #[derive(Debug)]
@@ -31,7 +29,6 @@ impl Told {
     /// The database does not know any more what it has stored.
     pub(super) fn restored(&mut self) {
         self.firing.values_mut().for_each(|fires| fires.stored = false);
-        self.forgetful = true;
     }
 
     fn stored(&mut self, alerts: &[ActiveAlert]) {
@@ -42,6 +39,10 @@ impl Told {
         }
     }
 
+    fn fires(&self, alert: &ActiveAlert) -> bool {
+        self.firing.contains_key(&alert.fingerprint)
+    }
+
     fn hears(&mut self, alert: &ActiveAlert, fires: bool) {
         let name = alert.fingerprint.clone();
         if !fires {
@@ -50,7 +51,7 @@ impl Told {
         }
         let what = format!("{} {:?}", alert.rule, alert.labels);
         let before = self.firing.insert(name, Fires { what, stored: false });
-        if let Some(before) = before.filter(|before| before.stored && !self.forgetful) {
+        if let Some(before) = before.filter(|before| before.stored) {
             self.twice.get_or_insert(before.what);
         }
     }
@@ -69,7 +70,16 @@ impl World {
                 }
                 return;
             }
-            Kept::Away => self.sometimes.saw("alert that is not stored"),
+            Kept::Away => {
+                self.sometimes.saw("alert that is not stored");
+                // One that was deposed while it stood still cannot ask: what its successor has told it tells again.
+                let term = self.orchestrators[index].process.as_ref();
+                let term = term.and_then(|process| process.outliving.alerts_of);
+                let deposed = term != Some(self.database.stored_term());
+                if deposed && fires && self.watch.told.fires(&alert) {
+                    return;
+                }
+            }
             Kept::Stored => {}
         }
         self.watch.told.hears(&alert, fires);
