@@ -42,6 +42,12 @@ pub struct Model {
     pub delivered: String,
     /// Whether a sink has not taken the newest change yet.
     pub pending: bool,
+    /// A JSON object: where what it is about is, such as the zone of its worker.
+    #[sea_orm(column_type = "Text")]
+    pub context: String,
+    /// The silence that keeps it quiet; empty: none.
+    #[sea_orm(column_type = "Text")]
+    pub suppressed_by: String,
 }
 
 /// Alerts outlive what they are about.

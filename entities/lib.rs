@@ -4,4 +4,5 @@ pub mod alert;
 pub mod assignment;
 pub mod directive;
 pub mod leadership;
+pub mod silence;
 pub mod stream;

@@ -14,6 +14,7 @@ mod m20261124_000010_index_key_order;
 mod m20261124_000011_create_alert;
 mod m20261124_000018_create_audit_event;
 mod m20261124_000019_create_metric_sample;
+mod m20261124_000020_create_silence;
 
 /// Every schema change that this version knows, oldest first.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000011_create_alert::Migration),
             Box::new(m20261124_000018_create_audit_event::Migration),
             Box::new(m20261124_000019_create_metric_sample::Migration),
+            Box::new(m20261124_000020_create_silence::Migration),
         ]
     }
 }

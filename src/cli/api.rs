@@ -135,6 +135,10 @@ impl Api {
         self.ask(Method::POST, target, Some(body)).await
     }
 
+    pub(crate) async fn delete(&self, target: &str) -> Result<Value, ApiError> {
+        self.ask(Method::DELETE, target, None).await
+    }
+
     /// An answer that is read line by line; `quiet` is the longest time without a byte of it.
     pub(crate) async fn follow(&self, target: &str, quiet: Duration) -> Result<Following, ApiError> {
         let following = self.server.follow(target, quiet).await?;

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::{
-    agent, bench, completions, config, consistency, db, demo, doctor, events, history, leader, moves, serve,
-    status, streams, wait, workers,
+    agent, alerts, bench, completions, config, consistency, db, demo, doctor, events, history, leader, moves,
+    serve, status, streams, wait, workers,
 };
 
 const EXIT_CODES: &str = "\
@@ -55,6 +55,12 @@ pub(crate) enum Command {
     /// Compares memory, database and workers, and repairs what differs
     #[command(subcommand)]
     Consistency(consistency::ConsistencyCommand),
+    /// Shows alerts, and notes who has taken one on
+    #[command(subcommand)]
+    Alerts(alerts::AlertsCommand),
+    /// Keeps quiet what is known: silences and maintenance windows
+    #[command(subcommand, visible_alias = "maintenance")]
+    Silences(alerts::SilencesCommand),
     /// Shows who leads, and hands the lead over
     #[command(subcommand)]
     Leader(leader::LeaderCommand),
@@ -93,6 +99,8 @@ impl Command {
             Self::Plan(command) => crate::runtime()?.block_on(moves::plan(&command)),
             Self::Migrations(args) => crate::runtime()?.block_on(moves::migrations(&args)),
             Self::Consistency(command) => consistency::run(command),
+            Self::Alerts(command) => alerts::alerts(command),
+            Self::Silences(command) => alerts::silences(command),
             Self::Leader(command) => leader::run(command),
             Self::Events(args) => events::run(&args),
             Self::History(args) => history::run(&args),

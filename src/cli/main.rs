@@ -1,6 +1,7 @@
 //! The `streamkeeper` command: one binary for the orchestrator, the agent, the demo and the operator.
 
 mod agent;
+mod alerts;
 mod api;
 mod bench;
 mod command;

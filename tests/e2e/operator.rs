@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 use streamkeeper_tests::fleet::Orchestrator;
+use streamkeeper_tests::http::Api;
 use streamkeeper_tests::postgres::Postgres;
+use streamkeeper_tests::wait;
 use streamkeeper_tests::world::World;
 
 #[tokio::test]
@@ -12,6 +14,8 @@ async fn a_user_outgrows_sqlite_and_takes_a_backup_along() {
     let api = orchestrator.api();
     let data = orchestrator.data().to_string_lossy().into_owned();
     api.declare(&[("one", "x"), ("two", "x")]).await;
+    let base = api.base().to_owned();
+    let silence = silence_unplaced(&world, &base).await;
     let path = |name: &str| world.folder().join(name).to_string_lossy().into_owned();
     let (backup, export) = (path("backup.db"), path("export.jsonl"));
     let run = async |args: &[&str]| {
@@ -59,6 +63,7 @@ async fn a_user_outgrows_sqlite_and_takes_a_backup_along() {
             .collect()
     };
     assert_eq!(names(&api.list("streams").await.unwrap()), ["one", "two"]);
+    alert_is_silent_until_somebody_wants_it(&world, &api, &silence).await;
     orchestrator.terminate().await;
 
     let server = Postgres::start().await;
@@ -104,4 +109,53 @@ async fn a_user_outgrows_sqlite_and_takes_a_backup_along() {
     waits.await.unwrap();
     let said = run(&["doctor", "--database", "postgres://nobody@127.0.0.1:1/none"]).await;
     said.expect(1, &["one thing is an error"]);
+}
+
+/// No worker is there yet, and nobody has to be told. Says the name of the silence.
+async fn silence_unplaced(world: &World, server: &str) -> String {
+    let add = ["silences", "add", "alertname=streams_unplaced", "--for", "1h"];
+    let why = ["--by", "Ada", "--reason", "no worker yet", "--server", server];
+    let wrong = [&["silences", "add", "alertname", "--for", "1h"][..], &why].concat();
+    world.run(&wrong).await.expect(4, &["/matchers/0", "worker=a"]);
+    let added = world.run(&[&add[..], &why, &["-o", "json"]].concat()).await;
+    added.expect(0, &[]);
+    added.json()["id"].as_str().unwrap().to_owned()
+}
+
+/// The silence came back with the copy, in which it was.
+async fn alert_is_silent_until_somebody_wants_it(world: &World, api: &Api, silence: &str) {
+    let server = api.base();
+    let status = async |expected: &str| {
+        let shown = wait::until(wait::GENEROUS, async || {
+            let alerts = api.list("alerts").await?;
+            let found = alerts.iter().find(|alert| alert["rule"] == "streams_unplaced");
+            let found = found.filter(|alert| alert["status"] == expected);
+            found
+                .cloned()
+                .ok_or_else(|| format!("no alert that is {expected}: {alerts:?}"))
+        });
+        shown.await.unwrap_or_else(|reason| panic!("{reason}"))
+    };
+    let quiet = status("suppressed").await;
+    assert_eq!(quiet["suppressed_by"].as_str(), Some(silence));
+    assert_eq!(quiet["delivery"]["alerts_nats"], "waiting", "{quiet}");
+    let listed = world.run(&["silences", "list", "--server", server]).await;
+    listed.expect(0, &[]);
+    assert!(
+        listed.stdout.contains(silence) && listed.stdout.contains("no worker yet"),
+        "{listed:?}"
+    );
+    let fingerprint = quiet["fingerprint"].as_str().unwrap();
+    let take = ["alerts", "ack", fingerprint, "--by", "Ada", "--server", server];
+    world.run(&take).await.expect(0, &[]);
+    let remove = ["maintenance", "remove", silence, "--server", server];
+    world.run(&remove).await.expect(0, &[]);
+    world.run(&remove).await.expect(4, &["silence"]);
+    status("acknowledged").await;
+    let told = api.told_alert("streams_unplaced").await;
+    assert_eq!(told["acknowledged"]["by"], "Ada");
+    let shown = world
+        .run(&["alerts", "show", fingerprint, "--server", server])
+        .await;
+    assert!(shown.stdout.contains("acknowledged"), "{shown:?}");
 }

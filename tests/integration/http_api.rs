@@ -1,6 +1,7 @@
 //! The HTTP API as clients see it: a real server, with small stand-ins behind the ports.
 
 mod acting;
+mod alerting;
 mod changing;
 mod consistency;
 mod events;

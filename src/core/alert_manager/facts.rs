@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use streamkeeper_protocol::{SessionId, WorkerId};
+use streamkeeper_protocol::{SessionId, StreamId, WorkerId};
 
 use super::{ActiveAlert, Config, Rule};
 use crate::cluster::{Availability, ClusterState, WorkerRecord};
@@ -104,4 +104,25 @@ fn is_silent(record: &WorkerRecord, session: Option<SessionId>) -> bool {
         Availability::Dead => false,
     };
     same && silent
+}
+
+/// Where the worker or the stream is that these labels name.
+pub(super) fn context(labels: &BTreeMap<String, String>, cluster: &ClusterState) -> BTreeMap<String, String> {
+    let mut context = BTreeMap::new();
+    let worker = labels.get("worker").and_then(|name| WorkerId::new(name).ok());
+    if let Some(record) = worker.and_then(|worker| cluster.workers.get(&worker)) {
+        context.extend(record.zone.clone().map(|zone| ("zone".to_owned(), zone)));
+        context.extend(
+            record
+                .labels
+                .iter()
+                .map(|(name, value)| (format!("label.{name}"), value.clone())),
+        );
+    }
+    let stream = labels.get("stream").and_then(|name| StreamId::new(name).ok());
+    if let Some(record) = stream.and_then(|stream| cluster.streams.get(&stream)) {
+        let labels = record.spec.labels.iter();
+        context.extend(labels.map(|(name, value)| (format!("label.{name}"), value.to_owned())));
+    }
+    context
 }

@@ -10,6 +10,7 @@ mod facts;
 mod failing;
 mod rule;
 mod rules;
+mod silence;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use evaluation::{Evaluation, Outcome};
 use facts::Facts;
 use failing::Failing;
 pub use rule::{Fingerprint, Rule, fingerprint};
+pub use silence::{MAX_MATCHERS, MAX_SILENCES, Matcher, Silence};
 pub use stored::{Acknowledged, StoredAlert};
 
 /// When a condition becomes an alert.
@@ -137,6 +139,8 @@ pub struct ActiveAlert {
     pub severity: Severity,
     /// What it is about: `worker`, `stream`, `kind` … without `alertname` and `severity`.
     pub labels: BTreeMap<String, String>,
+    /// Where that is, as known when it began: `zone` and `label.NAME` of its worker or stream.
+    pub context: BTreeMap<String, String>,
     /// For people: `summary`, `description`, `suggestion`.
     pub annotations: BTreeMap<String, String>,
     /// Since when it fires.
@@ -296,6 +300,7 @@ impl AlertManager {
             let alert = ActiveAlert {
                 rule: condition.rule.as_str(),
                 severity: condition.rule.severity(),
+                context: facts::context(&condition.labels, &self.cluster),
                 labels: condition.labels,
                 annotations: condition.annotations,
                 since: now,

@@ -19,6 +19,8 @@ pub struct StoredAlert {
     pub severity: Severity,
     /// What it is about.
     pub labels: BTreeMap<String, String>,
+    /// Where that is: for silences, and no part of its identity.
+    pub context: BTreeMap<String, String>,
     /// For people.
     pub annotations: BTreeMap<String, String>,
     /// When it began.
@@ -29,6 +31,8 @@ pub struct StoredAlert {
     pub resolved_ms: Option<i64>,
     /// Who has taken it on.
     pub acknowledged: Option<Acknowledged>,
+    /// The silence that keeps it quiet.
+    pub suppressed_by: Option<String>,
     /// Counts what consumers are to be told of it.
     pub change: u64,
     /// The newest change that each sink has taken.
@@ -57,9 +61,27 @@ impl StoredAlert {
             rule: rule.as_str(),
             severity: self.severity,
             labels: self.labels.clone(),
+            context: self.context.clone(),
             annotations: self.annotations.clone(),
             since,
             fingerprint: self.fingerprint.clone(),
         })
+    }
+
+    /// Everything that a silence may name: labels, context, rule and severity.
+    #[must_use]
+    pub fn silenceable(&self) -> BTreeMap<String, String> {
+        let mut labels = self.context.clone();
+        labels.extend(self.labels.clone());
+        labels.insert("alertname".to_owned(), self.rule.clone());
+        labels.insert("severity".to_owned(), self.severity.to_string());
+        labels
+    }
+
+    /// Who has taken it on and still has it.
+    #[must_use]
+    pub fn acknowledged_at(&self, wall_ms: i64) -> Option<&Acknowledged> {
+        let holds = |acknowledged: &&Acknowledged| acknowledged.until_ms.is_none_or(|until| wall_ms < until);
+        self.acknowledged.as_ref().filter(holds)
     }
 }

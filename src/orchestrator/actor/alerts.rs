@@ -8,6 +8,8 @@ mod book;
 mod keep;
 mod lane;
 mod nats;
+mod order;
+mod quiet;
 mod send;
 #[cfg(test)]
 mod tests;
@@ -15,7 +17,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use streamkeeper_core::alert_manager::{ActiveAlert, Adopted, StoredAlert};
+use streamkeeper_core::alert_manager::{ActiveAlert, Adopted, Silence, StoredAlert};
 use streamkeeper_core::record::Fence;
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_protocol::Term;
@@ -31,6 +33,7 @@ pub(super) use nats::NatsSink;
 /// The outbox.
 pub(super) struct AlertOutbox {
     desk: Arc<Desk>,
+    store: Arc<dyn Store>,
     _stop_on_drop: DropGuard,
 }
 
@@ -40,6 +43,9 @@ struct Desk {
     breakers: Breakers,
     book: Mutex<Book>,
     active: watch::Sender<Vec<Arc<StoredAlert>>>,
+    silences: watch::Sender<Vec<Arc<Silence>>>,
+    /// Other silences stand.
+    silenced: Notify,
     /// Something is to be stored.
     changed: Notify,
     bells: Vec<Bell>,
@@ -69,6 +75,8 @@ impl AlertOutbox {
             breakers,
             book: Mutex::new(Book::new(sinks.iter().map(|sink| sink.name()))),
             active: watch::Sender::new(Vec::new()),
+            silences: watch::Sender::new(Vec::new()),
+            silenced: Notify::new(),
             changed: Notify::new(),
             bells: sinks
                 .iter()
@@ -87,14 +95,21 @@ impl AlertOutbox {
         tokio::spawn(stopping.clone().run_until_cancelled_owned(writer));
         let pruner = keep::prune(Arc::clone(&desk), Arc::clone(store), retention);
         tokio::spawn(stopping.clone().run_until_cancelled_owned(pruner));
+        let judge = order::watch_silences(Arc::clone(&desk));
+        tokio::spawn(stopping.clone().run_until_cancelled_owned(judge));
         Self {
             desk,
+            store: Arc::clone(store),
             _stop_on_drop: stopping.drop_guard(),
         }
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<Vec<Arc<StoredAlert>>> {
         self.desk.active.subscribe()
+    }
+
+    pub(super) fn watch_silences(&self) -> watch::Receiver<Vec<Arc<Silence>>> {
+        self.desk.silences.subscribe()
     }
 
     /// The term under which alerts were told last, and those that fire.
@@ -105,7 +120,12 @@ impl AlertOutbox {
     }
 
     /// Keeps what a takeover read. Says what of it fires.
-    pub(super) fn found(&self, fence: Fence, stored: Vec<StoredAlert>) -> Vec<ActiveAlert> {
+    pub(super) fn found(
+        &self,
+        fence: Fence,
+        stored: Vec<StoredAlert>,
+        silences: Vec<Silence>,
+    ) -> Vec<ActiveAlert> {
         let (now, wall_ms) = (self.desk.clock.now(), self.desk.wall_ms());
         let since = |alert: &StoredAlert| {
             let age = u64::try_from(wall_ms.saturating_sub(alert.began_ms)).unwrap_or(0);
@@ -122,7 +142,7 @@ impl AlertOutbox {
             .iter()
             .filter_map(|(alert, since)| alert.active(*since))
             .collect();
-        self.desk.book().found(fence, rows);
+        self.desk.book().found(fence, rows, silences);
         firing
     }
 
@@ -136,7 +156,7 @@ impl AlertOutbox {
         } else {
             tracing::debug!(%term, "this leadership is over already");
         }
-        self.desk.note();
+        self.desk.note_silences();
     }
 
     pub(super) fn fire(&self, alert: ActiveAlert) {
@@ -164,7 +184,7 @@ impl AlertOutbox {
 
     /// Another leads now: what was not sent is not ours to send any more.
     pub(super) fn drop_waiting(&self) {
-        self.desk.book().silence();
+        self.desk.book().clear_lanes();
     }
 
     /// A connection came to stand: what waits is sent at once, and what fires is sent again.
@@ -196,6 +216,14 @@ impl Desk {
     fn note(&self) {
         self.changed.notify_one();
         self.show();
+    }
+
+    /// Other silences stand.
+    fn note_silences(&self) {
+        let silences = self.book().silences().map(Arc::clone).collect();
+        self.silences.send_replace(silences);
+        self.silenced.notify_one();
+        self.note();
     }
 
     /// Readers see what there is, and senders look again.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use streamkeeper_core::alert_manager::{Acknowledged, Silence, StoredAlert};
 use streamkeeper_core::coordinator::Event;
 use streamkeeper_core::request::{ApplyError, ApplyOutcome, ApplyStreams, RequestId};
 use streamkeeper_core::{consistency_checker, election};
@@ -13,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::shell::Shell;
 use super::supervise::Health;
-use crate::port::{ActorStatus, Gateway, GatewayError, OrderError, StepDownError};
+use crate::port::{ActorStatus, AlertOrderError, Gateway, GatewayError, OrderError, StepDownError};
 
 /// Callers that wait for the coordinator.
 #[derive(Default)]
@@ -114,6 +115,22 @@ impl Gateway for ActorGateway {
 
     async fn synchronize(&self, worker: &WorkerId) -> Result<(), OrderError> {
         self.shell.synchronize(worker.clone()).await
+    }
+
+    async fn silence(&self, silence: Silence) -> Result<(), AlertOrderError> {
+        self.shell.alerts.silence(silence).await
+    }
+
+    async fn unsilence(&self, id: &str) -> Result<(), AlertOrderError> {
+        self.shell.alerts.unsilence(id).await
+    }
+
+    async fn acknowledge(
+        &self,
+        fingerprint: &str,
+        acknowledged: Acknowledged,
+    ) -> Result<Arc<StoredAlert>, AlertOrderError> {
+        self.shell.alerts.acknowledge(fingerprint, acknowledged).await
     }
 
     fn actors(&self) -> Vec<ActorStatus> {

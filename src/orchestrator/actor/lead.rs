@@ -176,7 +176,7 @@ async fn take_over(
     );
     taken.loaded.inherited = Inherited {
         from: taken.before,
-        alerts: alerts.found(fence, taken.alerts),
+        alerts: alerts.found(fence, taken.alerts, taken.silences),
     };
     Event::TookOver {
         fence,

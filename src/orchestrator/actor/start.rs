@@ -161,6 +161,7 @@ impl Actors {
             leader: self.shell.leader.subscribe(),
             cluster: self.shell.cluster.subscribe(),
             alerts: self.shell.alerts.watch(),
+            silences: self.shell.alerts.watch_silences(),
             findings: self.shell.findings.subscribe(),
             checks: self.shell.checks.subscribe(),
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use streamkeeper_core::alert_manager::StoredAlert;
+use streamkeeper_core::alert_manager::{Silence, StoredAlert};
 use streamkeeper_core::record::{Fence, Page, Persisted, WriteBatch};
 use streamkeeper_protocol::{StreamId, Term};
 use streamkeeper_resilience::{Breaker, BreakerState};
@@ -173,6 +173,17 @@ impl Store for BreakerStore {
             .await
     }
 
+    async fn write_silences(
+        &self,
+        fence: Fence,
+        puts: &[Silence],
+        removes: &[String],
+    ) -> Result<(), StoreError> {
+        self.writes
+            .call("write_silences", self.store.write_silences(fence, puts, removes))
+            .await
+    }
+
     async fn prune_alerts(&self, fence: Fence, before_ms: i64, limit: u32) -> Result<u64, StoreError> {
         self.writes
             .call("prune_alerts", self.store.prune_alerts(fence, before_ms, limit))
@@ -252,6 +263,15 @@ mod tests {
         }
 
         async fn write_alerts(&self, _fence: Fence, _alerts: &[StoredAlert]) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        async fn write_silences(
+            &self,
+            _fence: Fence,
+            _puts: &[Silence],
+            _removes: &[String],
+        ) -> Result<(), StoreError> {
             Ok(())
         }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use streamkeeper_core::alert_manager::StoredAlert;
+use streamkeeper_core::alert_manager::{Acknowledged, Silence, StoredAlert};
 use streamkeeper_core::cluster::ClusterState;
 use streamkeeper_core::consistency_checker::{Checks, Finding};
 use streamkeeper_core::election;
@@ -51,6 +51,8 @@ pub struct View {
     pub cluster: watch::Receiver<ClusterState>,
     /// Alerts that fire, sorted by fingerprint.
     pub alerts: watch::Receiver<Vec<Arc<StoredAlert>>>,
+    /// What people want to hear nothing of, sorted by name.
+    pub silences: watch::Receiver<Vec<Arc<Silence>>>,
     /// Confirmed inconsistencies.
     pub findings: watch::Receiver<Vec<Finding>>,
     /// How far the checks for them are.
@@ -114,6 +116,23 @@ pub enum StepDownError {
     Busy(usize),
 }
 
+/// Why an order about alerts was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AlertOrderError {
+    /// Another one leads.
+    #[error("this orchestrator does not lead any more")]
+    NotLeading,
+    /// What is named does not exist.
+    #[error("there is no {0} {1:?}")]
+    Unknown(&'static str, String),
+    /// Too many silences stand.
+    #[error("{0} silences stand already")]
+    Full(usize),
+    /// The database did not take it, as far as is known.
+    #[error("{0}")]
+    NotStored(String),
+}
+
 /// The way to the actors.
 #[async_trait]
 pub trait Gateway: Send + Sync + 'static {
@@ -146,6 +165,28 @@ pub trait Gateway: Send + Sync + 'static {
     /// # Errors
     /// When it does not answer, or refuses.
     async fn synchronize(&self, worker: &WorkerId) -> Result<(), OrderError>;
+
+    /// Keeps sinks from hearing of some alerts, durably.
+    ///
+    /// # Errors
+    /// When it is not stored, or there are too many.
+    async fn silence(&self, silence: Silence) -> Result<(), AlertOrderError>;
+
+    /// Ends a silence, durably.
+    ///
+    /// # Errors
+    /// When there is none of this name, or its end is not stored.
+    async fn unsilence(&self, id: &str) -> Result<(), AlertOrderError>;
+
+    /// Notes durably that somebody has taken an alert on.
+    ///
+    /// # Errors
+    /// When it does not fire, or that is not stored.
+    async fn acknowledge(
+        &self,
+        fingerprint: &str,
+        acknowledged: Acknowledged,
+    ) -> Result<Arc<StoredAlert>, AlertOrderError>;
 
     /// How the actors are.
     fn actors(&self) -> Vec<ActorStatus>;

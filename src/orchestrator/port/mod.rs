@@ -16,7 +16,9 @@ pub use alert_sink::{AlertSink, SinkError};
 pub use breakers::{BreakerStatus, Breakers};
 pub use bus::{Bus, BusError, Inbox};
 pub use clock::Clock;
-pub use gateway::{ActorStatus, Gateway, GatewayError, LeaderSeen, OrderError, StepDownError, View};
+pub use gateway::{
+    ActorStatus, AlertOrderError, Gateway, GatewayError, LeaderSeen, OrderError, StepDownError, View,
+};
 pub use journal::{AuditEvent, EventLog, EventQuery, Journal, StoredEvent, Waiting};
 pub use leader_key::LeaderKey;
 pub use samples::SampleLog;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use streamkeeper_core::alert_manager::StoredAlert;
+use streamkeeper_core::alert_manager::{Silence, StoredAlert};
 use streamkeeper_core::record::{Fence, Loaded, Page, Persisted, WriteBatch};
 use streamkeeper_protocol::{StreamId, Term};
 
@@ -50,6 +50,8 @@ pub struct TakenOver {
     pub loaded: Loaded,
     /// Alerts that fire, and those of which somebody has not been told yet.
     pub alerts: Vec<StoredAlert>,
+    /// What people want to hear nothing of.
+    pub silences: Vec<Silence>,
     /// Rows that could not be read and were left out, each with the reason. They stay in the database.
     pub bad_rows: Vec<String>,
 }
@@ -97,6 +99,17 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Fenced`] when another leadership may write; otherwise when the database does not answer, and then they
     /// may be written nevertheless.
     async fn write_alerts(&self, fence: Fence, alerts: &[StoredAlert]) -> Result<(), StoreError>;
+
+    /// Puts some silences and removes others, in one transaction, if the stored fence equals `fence`.
+    ///
+    /// # Errors
+    /// As for [`Store::write_alerts`].
+    async fn write_silences(
+        &self,
+        fence: Fence,
+        puts: &[Silence],
+        removes: &[String],
+    ) -> Result<(), StoreError>;
 
     /// Removes at most `limit` alerts that were over before this moment, in milliseconds since 1970, and of which
     /// everybody was told, if the stored fence equals `fence`. Says how many those were.

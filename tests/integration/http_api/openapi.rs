@@ -1,5 +1,6 @@
 //! The description of the API is the golden one, and what the server answers is what it describes.
 
+mod alerts;
 mod orders;
 mod page;
 
@@ -290,6 +291,7 @@ async fn every_path_answers_as_described() {
     ask(&world, &described, orders::calls(), &mut seen).await;
     ask_for_lines(&world, &described, &mut seen).await;
     ask_for_consistency(&world, &described, &mut seen).await;
+    alerts::ask_all(&world, &described, &mut seen).await;
     const PANIC: &str = "/api/v1/faults/panic/{actor}";
     let panic = |path, status| call(Method::POST, PANIC, path, "", status);
     let closed = vec![panic("/api/v1/faults/panic/coordinator", 403)];

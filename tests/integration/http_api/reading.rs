@@ -301,6 +301,8 @@ async fn alerts_and_findings_are_shown() {
         "annotations": {"summary": "http://u:***@h is away"},
         "since": "2026-01-01T00:00:02.000Z",
         "fingerprint": "00000000000000aa",
+        "acknowledged": null,
+        "suppressed_by": null,
         "delivery": {"alerts_nats": "delivered", "other": "waiting"},
     }]);
     assert_eq!(page["alerts"], expected);

@@ -1,5 +1,7 @@
 //! A server on a free port, and what stands behind it.
 
+mod outside;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,7 +11,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeZone, Utc};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use streamkeeper_core::alert_manager::StoredAlert;
+use streamkeeper_core::alert_manager::{Acknowledged, Silence, StoredAlert};
 use streamkeeper_core::balancer;
 use streamkeeper_core::cluster::ClusterState;
 use streamkeeper_core::consistency_checker::{Checks, Finding};
@@ -20,8 +22,8 @@ use streamkeeper_core::time::Timestamp;
 use streamkeeper_orchestrator::adapter::http::{HttpContext, HttpServer, HttpSettings, TimeLimits, start};
 use streamkeeper_orchestrator::port::samples::SampleQuery;
 use streamkeeper_orchestrator::port::{
-    ActorStatus, Breakers, Bus, BusError, Clock, Gateway, GatewayError, Journal, LeaderSeen, OrderError,
-    Phase as StartPhase, Start, StepDownError, Store, StoreError, StoredEvent, TakenOver, View,
+    ActorStatus, AlertOrderError, Breakers, Bus, BusError, Clock, Gateway, GatewayError, Journal, LeaderSeen,
+    OrderError, Phase as StartPhase, Start, StepDownError, Store, StoreError, StoredEvent, TakenOver, View,
 };
 use streamkeeper_orchestrator::telemetry::install_metrics;
 use streamkeeper_protocol::{
@@ -30,7 +32,7 @@ use streamkeeper_protocol::{
 };
 use tokio::sync::watch;
 
-use super::samples::cluster;
+use super::samples::{cluster, stored_alert};
 
 /// Not what a default would make of it, so that it shows who follows the settings.
 pub(super) const MOVES_PER_ROUND: usize = 2;
@@ -61,6 +63,10 @@ pub(super) struct Behind {
     pub(super) busy: AtomicBool,
     /// Answer to the next order.
     pub(super) order: Mutex<Option<Result<(), OrderError>>>,
+    /// Silences that were ordered.
+    pub(super) silences: Mutex<Vec<Silence>>,
+    /// Why the next order about alerts is refused.
+    pub(super) alert_order: Mutex<Option<AlertOrderError>>,
     /// Answer to the next wish to step down.
     pub(super) step_down: Mutex<Option<Result<(), StepDownError>>>,
 }
@@ -105,6 +111,27 @@ impl Gateway for Behind {
         self.order.lock().unwrap().take().unwrap_or(Ok(()))
     }
 
+    async fn silence(&self, silence: Silence) -> Result<(), AlertOrderError> {
+        self.silences.lock().unwrap().push(silence);
+        self.alert_order.lock().unwrap().take().map_or(Ok(()), Err)
+    }
+
+    async fn unsilence(&self, id: &str) -> Result<(), AlertOrderError> {
+        let _ = self.asked(&format!("unsilence {id}"));
+        self.alert_order.lock().unwrap().take().map_or(Ok(()), Err)
+    }
+
+    async fn acknowledge(
+        &self,
+        fingerprint: &str,
+        acknowledged: Acknowledged,
+    ) -> Result<Arc<StoredAlert>, AlertOrderError> {
+        let refusal = self.alert_order.lock().unwrap().take();
+        let mut alert = stored_alert(fingerprint, "it is away");
+        alert.acknowledged = Some(acknowledged);
+        refusal.map_or(Ok(Arc::new(alert)), Err)
+    }
+
     fn actors(&self) -> Vec<ActorStatus> {
         vec![ActorStatus {
             name: "coordinator",
@@ -120,105 +147,6 @@ impl Gateway for Behind {
     }
 }
 
-#[async_trait]
-impl Store for Behind {
-    async fn stored_term(&self) -> Result<Term, StoreError> {
-        unreachable!("the API does not lead")
-    }
-
-    async fn take_over(&self, _fence: Fence, _lease: Duration) -> Result<TakenOver, StoreError> {
-        unreachable!("the API does not lead")
-    }
-
-    async fn persist(&self, _fence: Fence, _batch: &WriteBatch) -> Persisted {
-        unreachable!("the API writes through the gateway")
-    }
-
-    async fn read_page(&self, _after: Option<&StreamId>, _limit: u32) -> Result<Page, StoreError> {
-        unreachable!("the API does not compare")
-    }
-
-    async fn write_alerts(&self, _fence: Fence, _alerts: &[StoredAlert]) -> Result<(), StoreError> {
-        unreachable!("the API stores no alert")
-    }
-
-    async fn prune_alerts(&self, _fence: Fence, _before_ms: i64, _limit: u32) -> Result<u64, StoreError> {
-        unreachable!("the API stores no alert")
-    }
-
-    async fn ping(&self) -> Result<Duration, StoreError> {
-        if self.database_down.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable {
-                operation: "ping",
-                reason: "postgres://sk:s3cret@db/sk refused".to_owned(),
-            });
-        }
-        Ok(Duration::from_micros(1_500))
-    }
-}
-
-#[async_trait]
-impl Bus for Behind {
-    fn assign(&self, _assign: &Assign, _compressed: bool) -> Result<(), BusError> {
-        unreachable!("the API sends nothing")
-    }
-
-    fn beacon(&self, _beacon: &Beacon) -> Result<(), BusError> {
-        unreachable!("the API sends nothing")
-    }
-
-    fn alert(&self, _severity: Severity, _rule: &str, _alert: &Alert) -> Result<(), BusError> {
-        unreachable!("the API sends nothing")
-    }
-
-    fn event(&self, _event: &Event) -> Result<(), BusError> {
-        unreachable!("the API sends nothing")
-    }
-
-    async fn control(&self, _control: &Control, _timeout: Duration) -> Result<ControlReply, BusError> {
-        unreachable!("the API sends nothing")
-    }
-
-    async fn logs(&self, request: &LogRequest, _timeout: Duration) -> Result<LogReply, BusError> {
-        self.requests.lock().unwrap().push(request.clone());
-        let answer = self.lines.lock().unwrap().pop_front();
-        match answer {
-            Some(answer) => answer,
-            // A worker that has nothing to tell waits, and says so.
-            None => {
-                tokio::time::sleep(Duration::from_millis(request.wait_ms.into())).await;
-                Ok(LogReply {
-                    v: PROTOCOL_VERSION,
-                    stream: request.stream.clone(),
-                    session: SessionId::from_u128(7),
-                    next: request.from.unwrap_or(1),
-                    lines: Vec::new(),
-                    reason: None,
-                })
-            }
-        }
-    }
-
-    fn connected(&self) -> bool {
-        !self.nats_down.load(Ordering::SeqCst)
-    }
-
-    async fn ping(&self) -> Result<Duration, BusError> {
-        Ok(Duration::from_micros(250))
-    }
-}
-
-impl Clock for Behind {
-    fn now(&self) -> Timestamp {
-        NOW
-    }
-
-    fn wall(&self, at: Timestamp) -> DateTime<Utc> {
-        let origin = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).unwrap();
-        origin + Duration::from_millis(at.as_ms())
-    }
-}
-
 /// A running server.
 pub(super) struct World {
     pub(super) server: HttpServer,
@@ -226,6 +154,7 @@ pub(super) struct World {
     pub(super) cluster: watch::Sender<ClusterState>,
     pub(super) leader: watch::Sender<Option<LeaderSeen>>,
     pub(super) alerts: watch::Sender<Vec<Arc<StoredAlert>>>,
+    pub(super) silences: watch::Sender<Vec<Arc<Silence>>>,
     pub(super) findings: watch::Sender<Vec<Finding>>,
     pub(super) checks: watch::Sender<Checks>,
     pub(super) start: watch::Sender<Start>,
@@ -253,6 +182,7 @@ impl World {
         let (cluster, cluster_view) = watch::channel(cluster(Vec::new(), Vec::new()));
         let (leader, leader_view) = watch::channel(None);
         let (alerts, alerts_view) = watch::channel(Vec::new());
+        let (silences, silences_view) = watch::channel(Vec::new());
         let (findings, findings_view) = watch::channel(Vec::new());
         let (checks, checks_view) = watch::channel(Checks::default());
         let through = Start {
@@ -273,6 +203,7 @@ impl World {
                 leader: leader_view,
                 cluster: cluster_view,
                 alerts: alerts_view,
+                silences: silences_view,
                 findings: findings_view,
                 checks: checks_view,
             },
@@ -308,6 +239,7 @@ impl World {
             cluster,
             leader,
             alerts,
+            silences,
             findings,
             checks,
             start: started,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use streamkeeper_core::alert_manager::{Acknowledged, StoredAlert};
+use streamkeeper_core::alert_manager::{Acknowledged, Matcher, Silence, StoredAlert};
 use streamkeeper_core::record::Fence;
 use streamkeeper_orchestrator::port::{Store, StoreError};
 use streamkeeper_protocol::{Severity, Term};
@@ -14,6 +14,7 @@ on_both!(
     only_the_leader_writes_alerts,
     alerts_that_are_long_over_are_removed_a_few_at_a_time,
     an_alert_that_makes_no_sense_is_named_and_left_out,
+    silences_outlive_the_leader_until_they_are_removed,
 );
 
 fn alert(name: &str, began_ms: i64) -> StoredAlert {
@@ -22,11 +23,13 @@ fn alert(name: &str, began_ms: i64) -> StoredAlert {
         rule: "worker_lost".to_owned(),
         severity: Severity::Critical,
         labels: BTreeMap::from([("worker".to_owned(), "a \"b\" ü".to_owned())]),
+        context: BTreeMap::from([("zone".to_owned(), "eu".to_owned())]),
         annotations: BTreeMap::from([("summary".to_owned(), "it\nis away".to_owned())]),
         began_ms,
         changed_ms: began_ms,
         resolved_ms: None,
         acknowledged: None,
+        suppressed_by: None,
         change: 1,
         delivered: BTreeMap::from([("alerts_nats".to_owned(), 1)]),
         pending: false,
@@ -65,6 +68,7 @@ async fn a_new_leader_finds_what_fires_and_what_nobody_was_told(backend: &Backen
     newer.annotations.insert("summary".to_owned(), "still".to_owned());
     newer.change = u64::from(u32::MAX) + 1;
     newer.delivered.clear();
+    newer.suppressed_by = Some("s".to_owned());
     newer.pending = true;
     store.write_alerts(fence(1), &[newer.clone()]).await.unwrap();
     store.write_alerts(fence(1), &[]).await.unwrap();
@@ -148,4 +152,43 @@ async fn an_alert_that_makes_no_sense_is_named_and_left_out(backend: &Backend) {
     ] {
         assert!(told.contains(part), "{told}");
     }
+}
+
+async fn silences_outlive_the_leader_until_they_are_removed(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    let silence = |id: &str, every_ms| Silence {
+        id: id.to_owned(),
+        matchers: ["worker=a", "stream!=cam-*"]
+            .map(|text| Matcher::parse(text).unwrap())
+            .into(),
+        starts_ms: 1,
+        ends_ms: 2,
+        every_ms,
+        by: "Ada \"x\"".to_owned(),
+        reason: "update".to_owned(),
+    };
+    let (one, other, third) = (silence("b", None), silence("a", Some(9)), silence("c", None));
+    let puts = [one.clone(), other.clone(), third.clone()];
+    store.write_silences(fence(1), &puts, &[]).await.unwrap();
+    store
+        .write_silences(fence(1), &[silence("b", Some(7))], &["c".to_owned()])
+        .await
+        .unwrap();
+    assert_eq!(lead(&store, 2).await.silences, [other, silence("b", Some(7))]);
+    let refused = store.write_silences(fence(1), &[one], &[]).await.unwrap_err();
+    assert!(
+        matches!(refused, StoreError::Fenced(by) if by == term(2)),
+        "{refused}"
+    );
+    backend
+        .sql("UPDATE silence SET matchers = '[\"worker\"]' WHERE id = 'b'")
+        .await;
+    let found = lead(&store, 3).await;
+    assert_eq!(found.silences.len(), 1);
+    assert!(
+        found.bad_rows[0].contains("table silence, row b, column matchers"),
+        "{:?}",
+        found.bad_rows
+    );
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use streamkeeper_core::alert_manager::{ActiveAlert, Adopted, StoredAlert};
+use streamkeeper_core::alert_manager::{ActiveAlert, Adopted, Silence, StoredAlert};
 use streamkeeper_core::record::Fence;
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_protocol::Term;
@@ -51,6 +51,7 @@ pub(super) enum Next {
 struct Found {
     fence: Fence,
     rows: Vec<(StoredAlert, Timestamp)>,
+    silences: Vec<Silence>,
 }
 
 /// Everything.
@@ -65,6 +66,8 @@ pub(super) struct Book {
     dirty: BTreeSet<Key>,
     /// The last write failed: nobody waits for the next one.
     fails: bool,
+    /// What people want to hear nothing of, by name.
+    pub(super) silences: BTreeMap<String, Arc<Silence>>,
     pub(super) lanes: Vec<Lane>,
 }
 
@@ -82,6 +85,11 @@ impl Book {
         self.fence.map(|fence| fence.term)
     }
 
+    /// Whether a takeover has read everything, and the alert manager has not begun yet.
+    pub(super) const fn is_about_to_lead(&self) -> bool {
+        self.found.is_some()
+    }
+
     pub(super) const fn fence(&self) -> Option<Fence> {
         self.fence
     }
@@ -95,9 +103,26 @@ impl Book {
         rows.map(|entry| (&entry.alert, entry.since))
     }
 
+    pub(super) fn firing_keys(&self) -> impl Iterator<Item = Key> {
+        self.firing.iter().map(|(name, began)| (name.clone(), *began))
+    }
+
+    pub(super) fn alert(&self, key: &Key) -> Option<&Arc<StoredAlert>> {
+        self.rows.get(key).map(|entry| &entry.alert)
+    }
+
     /// Keeps what a takeover read until the alert manager begins that leadership.
-    pub(super) fn found(&mut self, fence: Fence, rows: Vec<(StoredAlert, Timestamp)>) {
-        self.found = Some(Found { fence, rows });
+    pub(super) fn found(
+        &mut self,
+        fence: Fence,
+        rows: Vec<(StoredAlert, Timestamp)>,
+        silences: Vec<Silence>,
+    ) {
+        self.found = Some(Found {
+            fence,
+            rows,
+            silences,
+        });
     }
 
     /// Begins a leadership. Afterwards exactly `alerts` fire. False when nothing was read for this term.
@@ -108,6 +133,11 @@ impl Book {
         };
         self.fence = Some(found.fence);
         self.fails = false;
+        // They are stored before they are in force, so what is stored is right.
+        let silences = found.silences.into_iter();
+        self.silences = silences
+            .map(|silence| (silence.id.clone(), Arc::new(silence)))
+            .collect();
         if own {
             // Perhaps not stored yet, and nobody else writes.
             self.dirty = self.rows.keys().cloned().collect();
@@ -124,6 +154,7 @@ impl Book {
                 self.fire(alert, now, wall_ms);
             }
         }
+        self.judge(wall_ms);
         // What the last leadership could not tell any more.
         for (key, entry) in &self.rows {
             for lane in &mut self.lanes {
@@ -172,11 +203,13 @@ impl Book {
             rule: alert.rule.to_owned(),
             severity: alert.severity,
             labels: alert.labels,
+            context: alert.context,
             annotations: alert.annotations,
             began_ms: key.1,
             changed_ms: key.1,
             resolved_ms: None,
             acknowledged: None,
+            suppressed_by: None,
             change: 0,
             delivered: self.lanes.iter().map(|lane| (lane.name.to_owned(), 0)).collect(),
             pending: true,
@@ -189,7 +222,8 @@ impl Book {
         };
         self.firing.insert(key.0.clone(), key.1);
         self.rows.insert(key.clone(), entry);
-        self.tell(key, now, wall_ms, |_| {});
+        let silence = self.silence_of(&key, wall_ms);
+        self.tell(key, now, wall_ms, |row| row.suppressed_by = silence);
     }
 
     /// An alert is over. False when it does not fire.
@@ -215,8 +249,18 @@ impl Book {
         if let Some(entry) = self.rows.get_mut(&key) {
             entry.held_until = held_until;
         }
+        self.line_up(&key);
+    }
+
+    /// Has every sink that lacks something of a row wait for it, behind what it waits for already.
+    pub(super) fn line_up(&mut self, key: &Key) {
+        let Some(entry) = self.rows.get(key) else {
+            return;
+        };
         for lane in &mut self.lanes {
-            if let Some(dropped) = lane.put(key.clone()) {
+            if !lane.lacks(&entry.alert) {
+                lane.remove(key);
+            } else if let Some(dropped) = lane.put(key.clone()) {
                 tracing::error!(
                     alert = dropped.0,
                     sink = lane.name,
@@ -226,7 +270,7 @@ impl Book {
         }
     }
 
-    fn change(&mut self, key: &Key, change: impl FnOnce(&mut StoredAlert)) {
+    pub(super) fn change(&mut self, key: &Key, change: impl FnOnce(&mut StoredAlert)) {
         let Some(entry) = self.rows.get_mut(key) else {
             return;
         };
@@ -271,7 +315,7 @@ impl Book {
     pub(super) fn fenced(&mut self, fence: Fence) {
         if self.fence == Some(fence) {
             self.dirty.clear();
-            self.silence();
+            self.clear_lanes();
         }
     }
 
@@ -320,7 +364,11 @@ impl Book {
         };
         for (fingerprint, began) in &self.firing {
             let key = (fingerprint.clone(), *began);
-            if !lane.waits(&key) {
+            let silent = self
+                .rows
+                .get(&key)
+                .is_none_or(|entry| entry.alert.suppressed_by.is_some());
+            if !silent && !lane.waits(&key) {
                 lane.put(key);
             }
         }
@@ -331,7 +379,7 @@ impl Book {
     }
 
     /// Nothing is told any more.
-    pub(super) fn silence(&mut self) {
+    pub(super) fn clear_lanes(&mut self) {
         self.lanes.iter_mut().for_each(Lane::clear);
     }
 

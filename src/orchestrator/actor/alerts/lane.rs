@@ -28,9 +28,12 @@ impl Lane {
         }
     }
 
-    /// Whether the sink has not taken the newest change of this row.
+    /// Whether the sink is to hear of this row's newest change, and has not. Of one that is silent it hears only that it is
+    /// over, if it ever heard of it.
     pub(super) fn lacks(&self, row: &StoredAlert) -> bool {
-        row.delivered.get(self.name).copied().unwrap_or(0) < row.change
+        let taken = row.delivered.get(self.name).copied().unwrap_or(0);
+        let silent = row.suppressed_by.is_some() && (row.resolved_ms.is_none() || taken == 0);
+        taken < row.change && !silent
     }
 
     pub(super) fn waits(&self, key: &Key) -> bool {

@@ -1,6 +1,7 @@
 //! What waits for the database and the message server, and in which order it goes.
 
 mod outside;
+mod quiet;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -15,6 +16,7 @@ fn alert(rule: &'static str) -> ActiveAlert {
         rule,
         severity: Severity::Warning,
         labels: BTreeMap::new(),
+        context: BTreeMap::new(),
         annotations: BTreeMap::new(),
         since: Timestamp::from_ms(500),
         fingerprint: format!("fingerprint of {rule}"),
@@ -45,7 +47,7 @@ fn adopted(term: Term, own: bool, alerts: Vec<ActiveAlert>) -> Adopted {
 
 /// Begins a leadership with what is stored.
 fn lead(outside: &Outside, outbox: &AlertOutbox, term: u32) {
-    let alerts = outbox.found(fence(term), outside.open());
+    let alerts = outbox.found(fence(term), outside.open(), outside.silences());
     outbox.adopt(adopted(fence(term).term, false, alerts));
 }
 
@@ -150,7 +152,7 @@ async fn a_new_leader_tells_what_its_predecessor_could_not() {
     assert_eq!(outside.stored(), expected);
     outside.away.store(false, Ordering::SeqCst);
     let new = outbox_on(&outside);
-    let alerts = new.found(fence(2), outside.open());
+    let alerts = new.found(fence(2), outside.open(), outside.silences());
     let rules: Vec<&str> = alerts.iter().map(|alert| alert.rule).collect();
     assert_eq!(rules, [""; 0], "rules of the tests are known to no version");
     // The manager knows them all the same.
@@ -179,7 +181,7 @@ async fn what_was_told_is_not_told_again_by_the_next_leader() {
     settle().await;
     drop(old);
     let new = outbox_on(&outside);
-    new.found(fence(2), outside.open());
+    new.found(fence(2), outside.open(), outside.silences());
     new.adopt(adopted(fence(2).term, false, vec![alert("a")]));
     settle().await;
     assert_eq!(outside.kept(), ["a firing"]);
@@ -203,7 +205,7 @@ async fn its_own_memory_is_newer_than_the_database() {
         "a database that fails holds up no alert"
     );
     assert_eq!(outside.stored(), []);
-    outbox.found(fence(2), outside.open());
+    outbox.found(fence(2), outside.open(), outside.silences());
     outside.fails.store(false, Ordering::SeqCst);
     outbox.adopt(adopted(fence(2).term, true, vec![alert("a")]));
     settle().await;
@@ -244,7 +246,7 @@ async fn who_was_deposed_tells_nothing_any_more() {
     settle().await;
     assert_eq!(outside.kept(), [""; 0]);
     outside.deposed.store(false, Ordering::SeqCst);
-    outbox.found(fence(3), Vec::new());
+    outbox.found(fence(3), Vec::new(), Vec::new());
     outbox.adopt(adopted(fence(3).term, false, vec![alert("a")]));
     settle().await;
     assert_eq!(outside.kept(), ["a firing"]);

@@ -10,12 +10,14 @@ use streamkeeper_protocol::WorkerId;
 use utoipa::ToSchema;
 
 use super::Shared;
+use super::alerts::wall_ms;
 use super::openapi::BadQuery;
 use super::paging::Page;
 use super::problem::{Kind, Problem, Shown};
 use super::query::Query;
 use super::views::Times;
-use super::views::cluster::{AlertView, AlertsView, LeadershipView, StatusView, StreamCounts, WorkerCounts};
+use super::views::alerts::{AlertView, AlertsView};
+use super::views::cluster::{LeadershipView, StatusView, StreamCounts, WorkerCounts};
 use super::views::worker::{WorkerDetailView, WorkerView, WorkersView};
 
 /// Shows how the whole is.
@@ -141,8 +143,9 @@ pub(super) async fn alerts(request: HttpRequest, shared: Data<Shared>) -> Result
         .iter()
         .filter(|alert| after.is_none_or(|after| alert.fingerprint.as_str() > after));
     let (found, next) = page.cut(found, |alert| alert.fingerprint.clone());
+    let wall_ms = wall_ms(&shared);
     Ok(HttpResponse::Ok().json(AlertsView {
-        alerts: found.iter().map(|alert| AlertView::new(alert)).collect(),
+        alerts: found.iter().map(|alert| AlertView::new(alert, wall_ms)).collect(),
         next,
     }))
 }

@@ -1,6 +1,7 @@
 //! The HTTP API: reads come from the watched view and wait for nobody, changes go through the gateway.
 
 mod access_log;
+mod alerts;
 mod audit;
 mod body;
 mod changes;

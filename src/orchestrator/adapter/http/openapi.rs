@@ -10,7 +10,9 @@ use utoipa_swagger_ui::{Config, serve};
 
 use super::problem::{Kind, Problem, Shown};
 use super::query::Query;
-use super::{changes, cluster, consistency, events, history, leader, logs, moves, orders, probes, streams};
+use super::{
+    alerts, changes, cluster, consistency, events, history, leader, logs, moves, orders, probes, streams,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -44,6 +46,10 @@ use super::{changes, cluster, consistency, events, history, leader, logs, moves,
         cluster::alerts,
         events::list,
         history::show,
+        alerts::acknowledge,
+        alerts::silences,
+        alerts::add_silence,
+        alerts::end_silence,
         consistency::show,
         consistency::check,
         consistency::repair,
@@ -110,6 +116,14 @@ pub(super) enum NoStream {
 #[expect(dead_code, reason = "only described")]
 pub(super) enum NoWorker {
     /// A worker that is named is not known
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown(Shown<'static>),
+}
+
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum NoAlert {
+    /// The alert that is named does not fire, or there is no such silence
     #[response(status = 404, content_type = "application/problem+json")]
     Unknown(Shown<'static>),
 }

@@ -5,8 +5,8 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 
 use super::problem::{Kind, Problem};
 use super::{
-    changes, cluster, consistency, events, history, leader, logs, moves, openapi, orders, probes as probe,
-    streams,
+    alerts, changes, cluster, consistency, events, history, leader, logs, moves, openapi, orders,
+    probes as probe, streams,
 };
 
 const GET: &str = "GET, HEAD";
@@ -15,11 +15,13 @@ const GET_PUT_PATCH_DELETE: &str = "GET, HEAD, PUT, PATCH, DELETE";
 const GET_POST: &str = "GET, HEAD, POST";
 const GET_POST_DELETE: &str = "GET, HEAD, POST, DELETE";
 const POST: &str = "POST";
+const DELETE: &str = "DELETE";
 
 /// Everything.
 pub(super) fn api(config: &mut ServiceConfig) {
     probes(config);
     moves_of_streams(config);
+    alerting(config);
     config
         .service(only_get("/api/v1/status", cluster::status))
         .service(
@@ -53,7 +55,6 @@ pub(super) fn api(config: &mut ServiceConfig) {
                 .route(web::delete().to(orders::cancel_drain)),
         )
         .service(only_get("/api/v1/assignments", streams::assignments))
-        .service(only_get("/api/v1/alerts", cluster::alerts))
         .service(only_get("/api/v1/events", events::list))
         .service(only_get("/api/v1/metrics/history", history::show))
         .service(only_get("/api/v1/consistency", consistency::show))
@@ -86,6 +87,22 @@ fn moves_of_streams(config: &mut ServiceConfig) {
         .service(resource("/api/v1/rebalance/resume", POST).route(web::post().to(orders::resume)));
 }
 
+/// Alerts, and what people want to hear of them.
+fn alerting(config: &mut ServiceConfig) {
+    config
+        .service(only_get("/api/v1/alerts", cluster::alerts))
+        .service(
+            resource("/api/v1/alerts/{fingerprint}/acknowledge", POST)
+                .route(web::post().to(alerts::acknowledge)),
+        )
+        .service(
+            resource("/api/v1/silences", GET_POST)
+                .route(get(alerts::silences))
+                .route(web::post().to(alerts::add_silence)),
+        )
+        .service(resource("/api/v1/silences/{id}", DELETE).route(web::delete().to(alerts::end_silence)));
+}
+
 /// Probes and metrics alone.
 pub(super) fn probes(config: &mut ServiceConfig) {
     config
@@ -102,7 +119,8 @@ pub(super) async fn not_here(request: HttpRequest) -> HttpResponse {
     let detail = format!("nothing answers {} {}", request.method(), request.path());
     let problem = Problem::new(Kind::UnknownPath, detail).suggest(
         "the paths are /livez, /readyz, /startupz, /health, /metrics and, on the API's address, /docs, /openapi.json, \
-         /api/v1/status, /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/events, /api/v1/metrics/history, /api/v1/consistency, /api/v1/leader, \
+         /api/v1/status, /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/silences, /api/v1/events, \
+         /api/v1/metrics/history, /api/v1/consistency, /api/v1/leader, \
          /api/v1/migrations, /api/v1/plan, /api/v1/rebalance; they end \
          without a slash",
     );

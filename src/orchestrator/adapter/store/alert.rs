@@ -22,7 +22,7 @@ pub(super) const PRUNE: &str = "remove old alerts";
 /// What a new leadership has to know: what fires, and what somebody has not been told yet.
 pub(super) const OPEN: &str = "SELECT * FROM alert WHERE resolved_ms = 0 OR pending ORDER BY began_ms";
 
-const ALERT: [Column; 14] = [
+const ALERT: [Column; 16] = [
     Column("fingerprint", Type::Text),
     Column("began_ms", Type::BigInt),
     Column("rule", Type::Text),
@@ -37,6 +37,8 @@ const ALERT: [Column; 14] = [
     Column("change_count", Type::BigInt),
     Column("delivered", Type::Text),
     Column("pending", Type::Bool),
+    Column("context", Type::Text),
+    Column("suppressed_by", Type::Text),
 ];
 
 /// Writes the rows as they are, over older ones.
@@ -75,7 +77,11 @@ pub(super) async fn prune(pool: &Pool, fence: Fence, before_ms: i64, limit: u32)
 }
 
 /// A transaction that nobody but this leadership may write in.
-async fn begin(pool: &Pool, fence: Fence, operation: &'static str) -> Result<Transaction, StoreError> {
+pub(super) async fn begin(
+    pool: &Pool,
+    fence: Fence,
+    operation: &'static str,
+) -> Result<Transaction, StoreError> {
     let failed = |error: DbErr| unavailable(operation, &error);
     let transaction = pool.begin(Kind::Write, operation).await.map_err(failed)?;
     let lock = match pool.backend() {
@@ -90,14 +96,18 @@ async fn begin(pool: &Pool, fence: Fence, operation: &'static str) -> Result<Tra
     Err(StoreError::Fenced(stored.term))
 }
 
-async fn end(pool: &Pool, transaction: Transaction, operation: &'static str) -> Result<(), StoreError> {
+pub(super) async fn end(
+    pool: &Pool,
+    transaction: Transaction,
+    operation: &'static str,
+) -> Result<(), StoreError> {
     let in_place = pool.in_place();
     in_place.map_err(|reason| StoreError::Unavailable { operation, reason })?;
     let committed = transaction.commit().await;
     committed.map_err(|error| unavailable(operation, &error))
 }
 
-fn values(alert: &StoredAlert) -> [Value; 14] {
+fn values(alert: &StoredAlert) -> [Value; 16] {
     let acknowledged = alert.acknowledged.as_ref();
     let by = acknowledged.map_or("", |acknowledged| &acknowledged.by);
     let at = acknowledged.map_or(0, |acknowledged| acknowledged.at_ms);
@@ -122,6 +132,8 @@ fn values(alert: &StoredAlert) -> [Value; 14] {
         i64::try_from(alert.change).unwrap_or(i64::MAX).into(),
         serde_json::Value::Object(delivered).to_string().into(),
         alert.pending.into(),
+        row::text_of_labels(&alert.context).into(),
+        alert.suppressed_by.as_deref().unwrap_or("").into(),
     ]
 }
 
@@ -143,6 +155,8 @@ pub(super) fn of_row(row: &QueryResult) -> Result<StoredAlert, StoreError> {
     Ok(StoredAlert {
         labels: texts("labels", &model.labels)?,
         annotations: texts("annotations", &model.annotations)?,
+        context: texts("context", &model.context)?,
+        suppressed_by: (!model.suppressed_by.is_empty()).then(|| model.suppressed_by.clone()),
         delivered: delivered.map_err(|error| wrong("delivered", error.to_string()))?,
         change: u64::try_from(model.change_count)
             .map_err(|_| wrong("change_count", format!("{} is negative", model.change_count)))?,

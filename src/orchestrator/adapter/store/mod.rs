@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sea_orm::DbErr;
-use streamkeeper_core::alert_manager::StoredAlert;
+use streamkeeper_core::alert_manager::{Silence, StoredAlert};
 use streamkeeper_core::record::{Fence, Page, Persisted, WriteBatch};
 use streamkeeper_protocol::{StreamId, Term};
 
@@ -35,6 +35,7 @@ mod redact;
 mod row;
 mod rows;
 mod sample;
+mod silence;
 mod take_over;
 mod tls;
 mod write;
@@ -101,6 +102,16 @@ impl Store for SeaStore {
     async fn write_alerts(&self, fence: Fence, alerts: &[StoredAlert]) -> Result<(), StoreError> {
         let work = alert::write(&self.pool, fence, alerts);
         self.pool.limited(Kind::Write, alert::WRITE, work).await
+    }
+
+    async fn write_silences(
+        &self,
+        fence: Fence,
+        puts: &[Silence],
+        removes: &[String],
+    ) -> Result<(), StoreError> {
+        let work = silence::write(&self.pool, fence, puts, removes);
+        self.pool.limited(Kind::Write, silence::WRITE, work).await
     }
 
     async fn prune_alerts(&self, fence: Fence, before_ms: i64, limit: u32) -> Result<u64, StoreError> {

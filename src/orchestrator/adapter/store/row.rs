@@ -7,11 +7,11 @@ use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult, QueryOrder, QueryResult,
     QueryTrait, Statement,
 };
-use streamkeeper_core::alert_manager::StoredAlert;
+use streamkeeper_core::alert_manager::{Silence, StoredAlert};
 use streamkeeper_core::labels::Labels;
 use streamkeeper_core::record::{Assignment, Loaded};
 use streamkeeper_core::spec::{OnOwnerLost, StreamSpec};
-use streamkeeper_entities::{assignment, directive, leadership, stream};
+use streamkeeper_entities::{assignment, directive, leadership, silence, stream};
 use streamkeeper_protocol::{Epoch, Ownership, StreamId, Term, WorkerId};
 
 use super::{alert, page, unavailable};
@@ -85,8 +85,14 @@ pub(super) fn bad(
     }
 }
 
-/// All that is stored, and which rows make no sense.
-type Everything = (Loaded, Vec<StoredAlert>, Vec<String>);
+/// All that is stored.
+pub(super) struct Everything {
+    pub(super) loaded: Loaded,
+    pub(super) alerts: Vec<StoredAlert>,
+    pub(super) silences: Vec<Silence>,
+    /// What is wrong with rows that make no sense.
+    pub(super) bad_rows: Vec<String>,
+}
 
 /// Reads everything, part by part: as rows, a million streams are many times as large as what they say, and what they say is
 /// worked out while nothing else happens in the transaction, which the server ends when that takes long. What makes no
@@ -111,7 +117,16 @@ pub(super) async fn read(transaction: &DatabaseTransaction) -> Result<Everything
         .await;
     let rows = rows.map_err(|error| unavailable("read alerts", &error))?;
     let alerts = good(&rows, alert::of_row, &mut bad_rows);
-    Ok((loaded, alerts, bad_rows))
+    let query = silence::Entity::find().order_by_asc(silence::Column::Id);
+    let rows = transaction.query_all_raw(query.build(backend)).await;
+    let rows = rows.map_err(|error| unavailable("read silences", &error))?;
+    let silences = good(&rows, super::silence::of_row, &mut bad_rows);
+    Ok(Everything {
+        loaded,
+        alerts,
+        silences,
+        bad_rows,
+    })
 }
 
 /// What a whole table says.

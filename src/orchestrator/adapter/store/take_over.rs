@@ -44,7 +44,12 @@ pub(super) async fn take_over(pool: &Pool, fence: Fence, lease: Duration) -> Res
     }
     let begun = transaction.execute_unprepared(BEGIN).await;
     begun.map_err(|error| unavailable(operation, &error))?;
-    let (loaded, alerts, bad_rows) = row::read(&transaction).await?;
+    let row::Everything {
+        loaded,
+        alerts,
+        silences,
+        bad_rows,
+    } = row::read(&transaction).await?;
     let in_place = pool.in_place();
     in_place.map_err(|reason| StoreError::Unavailable { operation, reason })?;
     let committed = transaction.commit().await;
@@ -54,6 +59,7 @@ pub(super) async fn take_over(pool: &Pool, fence: Fence, lease: Duration) -> Res
         before: before.term,
         loaded,
         alerts,
+        silences,
         bad_rows,
     })
 }

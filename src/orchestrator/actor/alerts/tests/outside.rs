@@ -26,6 +26,7 @@ pub(super) struct Outside {
     pub(super) kept: Mutex<Vec<String>>,
     pub(super) starts: Mutex<Vec<String>>,
     pub(super) rows: Mutex<BTreeMap<(String, i64), StoredAlert>>,
+    pub(super) silences: Mutex<Vec<Silence>>,
     /// Under which term each batch was written.
     pub(super) writes: Mutex<Vec<Term>>,
 }
@@ -42,6 +43,7 @@ impl Outside {
             kept: Mutex::default(),
             starts: Mutex::default(),
             rows: Mutex::default(),
+            silences: Mutex::default(),
             writes: Mutex::default(),
         }
     }
@@ -57,6 +59,10 @@ impl Outside {
             .values()
             .filter(|row| row.resolved_ms.is_none() || row.pending);
         open.cloned().collect()
+    }
+
+    pub(super) fn silences(&self) -> Vec<Silence> {
+        self.silences.lock().unwrap().clone()
     }
 
     /// Rule, whether it fires, and whether somebody still has to be told.
@@ -103,6 +109,24 @@ impl Store for Outside {
             let key = (row.fingerprint.clone(), row.began_ms);
             self.rows.lock().unwrap().insert(key, row.clone());
         }
+        Ok(())
+    }
+
+    async fn write_silences(
+        &self,
+        _fence: Fence,
+        puts: &[Silence],
+        removes: &[String],
+    ) -> Result<(), StoreError> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable {
+                operation: "write silences",
+                reason: "disk full".to_owned(),
+            });
+        }
+        let mut stored = self.silences.lock().unwrap();
+        stored.retain(|silence| !removes.contains(&silence.id));
+        stored.extend(puts.iter().cloned());
         Ok(())
     }
 

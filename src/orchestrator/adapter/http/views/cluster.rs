@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use streamkeeper_core::alert_manager::StoredAlert;
 use streamkeeper_core::cluster::{Availability, ClusterState, Role, StreamState};
-use streamkeeper_protocol::{OrchestratorId, Severity, Term};
+use streamkeeper_protocol::{OrchestratorId, Term};
 use utoipa::ToSchema;
 
-use super::super::mask::mask;
-use super::{Times, moment};
+use super::Times;
 use crate::port::ActorStatus;
 
 /// How the whole is.
@@ -127,63 +125,4 @@ impl From<ActorStatus> for ActorView {
             waiting: actor.waiting,
         }
     }
-}
-
-/// One alert that fires.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Alert)]
-pub(in super::super) struct AlertView<'a> {
-    rule: &'a str,
-    /// `info`, `warning` or `critical`.
-    #[schema(value_type = String)]
-    severity: Severity,
-    status: &'static str,
-    labels: &'a BTreeMap<String, String>,
-    #[schema(value_type = BTreeMap<String, String>)]
-    annotations: BTreeMap<&'a str, String>,
-    since: String,
-    fingerprint: &'a str,
-    /// What each sink knows of it: `delivered`, or `waiting` for its newest change.
-    delivery: BTreeMap<&'a str, &'static str>,
-}
-
-impl<'a> AlertView<'a> {
-    pub(in super::super) fn new(alert: &'a StoredAlert) -> Self {
-        let annotations = alert.annotations.iter();
-        Self {
-            rule: &alert.rule,
-            severity: alert.severity,
-            status: "firing",
-            labels: &alert.labels,
-            annotations: annotations
-                .map(|(key, text)| (key.as_str(), mask(text).into_owned()))
-                .collect(),
-            since: moment(alert.began_ms),
-            fingerprint: &alert.fingerprint,
-            delivery: alert
-                .delivered
-                .iter()
-                .map(|(sink, change)| {
-                    (
-                        sink.as_str(),
-                        if *change == alert.change {
-                            "delivered"
-                        } else {
-                            "waiting"
-                        },
-                    )
-                })
-                .collect(),
-        }
-    }
-}
-
-/// A page of alerts, sorted by fingerprint.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Alerts)]
-pub(in super::super) struct AlertsView<'a> {
-    pub(in super::super) alerts: Vec<AlertView<'a>>,
-    /// Write it into `after` to get the next page.
-    #[schema(required)]
-    pub(in super::super) next: Option<String>,
 }

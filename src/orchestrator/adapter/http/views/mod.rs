@@ -1,5 +1,6 @@
 //! What answers look like. Views borrow from the snapshot and are written out at once.
 
+pub(super) mod alerts;
 pub(super) mod cluster;
 pub(super) mod consistency;
 pub(super) mod events;

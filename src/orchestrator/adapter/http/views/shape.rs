@@ -75,6 +75,36 @@ pub(in super::super) struct PauseShape {
     r#for: String,
 }
 
+/// What nobody is to be told of.
+#[derive(ToSchema)]
+#[schema(as = NewSilence)]
+#[expect(dead_code, reason = "only described")]
+pub(in super::super) struct SilenceShape {
+    /// Conditions on labels, all of which have to be met: `worker=a`, `stream=cam-*`, `severity!=critical`. Labels are those of the
+    /// alert, `alertname` and `severity`, and of its worker or stream `zone` and `label.NAME`.
+    matchers: Vec<String>,
+    /// When it begins, RFC 3339; now where it is not given.
+    starts: Option<String>,
+    /// How long it holds, such as `1h`.
+    r#for: String,
+    /// After which time it begins again, such as `7days`; never where it is not given.
+    every: Option<String>,
+    /// Who wants it.
+    by: String,
+    reason: String,
+}
+
+/// Somebody takes an alert on.
+#[derive(ToSchema)]
+#[schema(as = Acknowledge)]
+#[expect(dead_code, reason = "only described")]
+pub(in super::super) struct AcknowledgeShape {
+    /// Who.
+    by: String,
+    /// How long, such as `2h`; as long as the alert fires where it is not given.
+    r#for: Option<String>,
+}
+
 /// Version of a worker's set of streams.
 #[derive(ToSchema)]
 #[schema(as = Version)]
