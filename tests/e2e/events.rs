@@ -42,7 +42,7 @@ async fn what_happened_is_told_after_a_crash_too(kind: DatabaseKind) {
     let mut agent = Agent::start(
         &world,
         "told-a",
-        &["--exec", "sleep 1000 {source}", "--data", &data],
+        &["--exec", "sh -c 'exec sleep 1000' {source}", "--data", &data],
     );
     api.workers_alive(1).await;
     api.declare(&[("radio", "rtsp://u:s3cret@cam"), ("other", "x")])

@@ -107,13 +107,12 @@ fn name(query: &mut Query) -> String {
     name
 }
 
-/// The finest level that is kept for so long and is no finer than the step, and the step as a multiple of it.
+/// The finest level that is kept for so long, and the step as a multiple of it. A coarser one would lack its newest span,
+/// which is rolled up when it is over.
 fn step_of(step: Duration, age: Duration, keep: Duration) -> (Level, Duration) {
-    let is_kept = |place: usize| kept(keep)[place] >= age;
-    let first = (0..LEVELS.len()).find(|place| is_kept(*place));
-    let first = first.unwrap_or(LEVELS.len() - 1);
-    let last = (first..LEVELS.len()).rev().find(|place| LEVELS[*place].0 <= step);
-    let level = LEVELS[last.unwrap_or(first)];
+    let coarsest = LEVELS[LEVELS.len() - 1];
+    let found = LEVELS.into_iter().zip(kept(keep)).find(|(_, keep)| *keep >= age);
+    let level = found.map_or(coarsest, |(level, _)| level);
     let count = step.as_millis().div_ceil(level.0.as_millis()).max(1);
     (level, level.0 * u32::try_from(count).unwrap_or(u32::MAX))
 }
@@ -132,7 +131,7 @@ mod tests {
         };
         assert_eq!(at(0, 3_600), (10, 10));
         assert_eq!(at(25, 3_600), (10, 30));
-        assert_eq!(at(90, 3_600), (60, 120));
+        assert_eq!(at(85, 3_600), (10, 90));
         assert_eq!(
             at(10, 3 * 3_600),
             (60, 60),
