@@ -180,11 +180,22 @@ impl Coordinator {
             self.orphan_session(now, worker, previous);
             self.lost.remove(&(worker.clone(), previous));
             self.leases.forget_former(now, worker);
+            self.end_former_lives(now, heartbeat);
             self.call_home(worker);
         }
         self.seats
             .entry(worker.clone())
             .or_insert_with(|| Seat::new(heartbeat.session))
+    }
+
+    /// The worker is back: streams of any other lost life of it wait no longer. Several lives may have rows.
+    fn end_former_lives(&mut self, now: Timestamp, heartbeat: &Heartbeat) {
+        let is_former =
+            |key: &&(WorkerId, SessionId)| key.0 == heartbeat.worker && key.1 != heartbeat.session;
+        let former: Vec<_> = self.lost.keys().filter(is_former).cloned().collect();
+        for (worker, session) in former {
+            self.orphan_session(now, &worker, session);
+        }
     }
 
     /// The desired set of an assignment's session changed.

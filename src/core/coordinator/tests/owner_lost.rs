@@ -290,3 +290,31 @@ fn an_owner_that_lost_its_seat_for_a_while_is_awaited_no_more_when_it_is_back() 
     world.beat("a");
     assert_eq!(world.state("s"), StreamState::Running);
 }
+
+#[test]
+fn streams_of_two_former_lives_go_to_the_third() {
+    let mut world = world_of(hold);
+    let mut other = StreamSpec::new(id("s2"), "http://source");
+    hold(&mut other);
+    world.apply(ApplyStreams {
+        streams: vec![other],
+        ..ApplyStreams::default()
+    });
+    world.place_all("a");
+    world.workers.remove(&worker("a"));
+    // Two processes had this name, one after the other, and each has a row.
+    world.rows.get_mut(&id("s2")).unwrap().session = SessionId::from_u128(9);
+    world.restart();
+    world.beat("b");
+    world.wait(60);
+    for session in [1, 9] {
+        world.judge("a", session, Availability::Lost);
+    }
+    world.wait(600);
+    world.assert_runs("s", &[]);
+    world.assert_runs("s2", &[]);
+    world.join("a", 3);
+    world.place_all("b");
+    world.assert_runs("s", &["a"]);
+    world.assert_runs("s2", &["a"]);
+}
