@@ -11,6 +11,7 @@ mod nats;
 mod order;
 mod quiet;
 mod send;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -229,8 +230,7 @@ impl Desk {
     /// Readers see what there is, and senders look again.
     fn show(&self) {
         let book = self.book();
-        self.active
-            .send_replace(book.firing().map(|(alert, _)| Arc::clone(alert)).collect());
+        self.active.send_replace(book.shown());
         drop(book);
         for bell in &self.bells {
             bell.filled.notify_one();

@@ -11,8 +11,6 @@ use streamkeeper_protocol::Term;
 
 use super::lane::Lane;
 
-/// Most rows of one transaction.
-const MAX_BATCH: usize = 1_000;
 /// How long a change waits to be stored before sinks are told. Longer only where the database is slow, and then people are
 /// to hear of it.
 const STORED_WITHIN: Duration = Duration::from_secs(1);
@@ -21,20 +19,15 @@ const STORED_WITHIN: Duration = Duration::from_secs(1);
 pub(super) type Key = (String, i64);
 
 /// One row.
-struct Entry {
-    alert: Arc<StoredAlert>,
+pub(super) struct Entry {
+    pub(super) alert: Arc<StoredAlert>,
     since: Timestamp,
     /// Counts the changes of the row, those that no consumer hears of included.
-    revision: u64,
-    /// Until when sinks wait for the row to be stored.
-    held_until: Timestamp,
-}
-
-/// A row that is to be written, and which version of it that is.
-pub(super) struct Dirty {
-    pub(super) key: Key,
     pub(super) revision: u64,
-    pub(super) alert: Arc<StoredAlert>,
+    /// Until when sinks wait for the row to be stored.
+    pub(super) held_until: Timestamp,
+    /// What is stored of who has taken which change: only of that is sure that nobody will tell it again.
+    pub(super) stored: BTreeMap<String, u64>,
 }
 
 /// What a sink is to take next.
@@ -58,14 +51,14 @@ struct Found {
 #[derive(Default)]
 pub(super) struct Book {
     /// The right to write; none before the first leadership.
-    fence: Option<Fence>,
+    pub(super) fence: Option<Fence>,
     found: Option<Found>,
-    rows: BTreeMap<Key, Entry>,
+    pub(super) rows: BTreeMap<Key, Entry>,
     /// The beginning of what fires, by fingerprint.
-    firing: BTreeMap<String, i64>,
-    dirty: BTreeSet<Key>,
+    pub(super) firing: BTreeMap<String, i64>,
+    pub(super) dirty: BTreeSet<Key>,
     /// The last write failed: nobody waits for the next one.
-    fails: bool,
+    pub(super) fails: bool,
     /// What people want to hear nothing of, by name.
     pub(super) silences: BTreeMap<String, Arc<Silence>>,
     pub(super) lanes: Vec<Lane>,
@@ -176,11 +169,13 @@ impl Book {
             if alert.resolved_ms.is_none() {
                 self.firing.insert(key.0.clone(), key.1);
             }
+            let stored = alert.delivered.clone();
             let entry = Entry {
                 alert: Arc::new(alert),
                 since,
                 revision: 0,
                 held_until: Timestamp::ZERO,
+                stored,
             };
             self.rows.insert(key, entry);
         }
@@ -215,6 +210,7 @@ impl Book {
             pending: true,
         };
         let entry = Entry {
+            stored: row.delivered.clone(),
             alert: Arc::new(row),
             since: alert.since,
             revision: 0,
@@ -279,44 +275,6 @@ impl Book {
         row.pending = self.lanes.iter().any(|lane| lane.lacks(row));
         entry.revision += 1;
         self.dirty.insert(key.clone());
-    }
-
-    /// What is to be written next.
-    pub(super) fn batch(&self) -> Vec<Dirty> {
-        let keys = self.dirty.iter().take(MAX_BATCH);
-        let rows = keys.filter_map(|key| Some((key, self.rows.get(key)?)));
-        rows.map(|(key, entry)| Dirty {
-            key: key.clone(),
-            revision: entry.revision,
-            alert: Arc::clone(&entry.alert),
-        })
-        .collect()
-    }
-
-    /// These rows were written under this fence, or not.
-    pub(super) fn written(&mut self, fence: Fence, rows: Vec<Dirty>, stored: bool) {
-        if self.fence != Some(fence) {
-            return;
-        }
-        self.fails = !stored;
-        for Dirty { key, revision, .. } in rows {
-            let Some(entry) = self.rows.get_mut(&key) else {
-                continue;
-            };
-            entry.held_until = Timestamp::ZERO;
-            if stored && entry.revision == revision {
-                self.dirty.remove(&key);
-            }
-            self.retire(&key);
-        }
-    }
-
-    /// The leadership of this fence is over.
-    pub(super) fn fenced(&mut self, fence: Fence) {
-        if self.fence == Some(fence) {
-            self.dirty.clear();
-            self.clear_lanes();
-        }
     }
 
     /// What a sink is to take next.
@@ -384,7 +342,7 @@ impl Book {
     }
 
     /// Forgets a row that is over, stored, and told.
-    fn retire(&mut self, key: &Key) {
+    pub(super) fn retire(&mut self, key: &Key) {
         let over = self
             .rows
             .get(key)

@@ -251,3 +251,33 @@ async fn who_was_deposed_tells_nothing_any_more() {
     settle().await;
     assert_eq!(outside.kept(), ["a firing"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn readers_see_that_a_sink_has_taken_an_alert_when_that_is_stored() {
+    let (outside, outbox) = outbox();
+    let delivered = |alerts: &[Arc<StoredAlert>]| alerts[0].delivered.clone();
+    outbox.fire(alert("a"));
+    settle().await;
+    assert_eq!(
+        delivered(&outbox.watch().borrow()),
+        BTreeMap::from([("alerts_nats".to_owned(), 1)])
+    );
+    outbox.resolve(&alert("a"));
+    settle().await;
+
+    // Told, but not stored, and then it has other words: a new life would tell it again.
+    outside.fails.store(true, Ordering::SeqCst);
+    outbox.fire(alert("a"));
+    settle().await;
+    outbox.fire(alert("a"));
+    assert_eq!(outside.kept().last().map(String::as_str), Some("a firing"));
+    let shown = outbox.watch().borrow().clone();
+    assert_eq!(delivered(&shown), BTreeMap::from([("alerts_nats".to_owned(), 0)]));
+    assert!(shown[0].pending);
+
+    outside.fails.store(false, Ordering::SeqCst);
+    settle().await;
+    let shown = outbox.watch().borrow().clone();
+    assert_eq!(delivered(&shown), BTreeMap::from([("alerts_nats".to_owned(), 1)]));
+    assert!(!shown[0].pending);
+}
