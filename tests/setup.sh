@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the programs that the demo and the tests run: nats-server, icecast2, ffmpeg, PostgreSQL, promtool (in
-# Debian's package prometheus), ip (iproute2), a library that sets wall clocks (libfaketime) and a C compiler.
+# Debian's package prometheus), Alertmanager, ip (iproute2), a library that sets wall clocks (libfaketime) and a C compiler.
 # Says nothing where nothing is missing.
 set -euo pipefail
 
@@ -38,6 +38,7 @@ missing() {
     has ffmpeg || echo ffmpeg
     has_postgresql || echo postgresql
     has promtool || echo prometheus
+    has prometheus-alertmanager || echo prometheus-alertmanager
     # The worker in Python runs in an environment of its own, which needs the module that Debian packs apart.
     python3 -c 'import ensurepip, venv' 2>/dev/null || printf '%s\n' python3 python3-venv
     has openssl || echo openssl
@@ -114,7 +115,7 @@ if has systemctl; then
     [ ! -d /run/systemd/system ] || now=(--now)
     for package in "${packages[@]}"; do
         case $package in
-        nats-server | icecast2 | postgresql | prometheus)
+        nats-server | icecast2 | postgresql | prometheus | prometheus-alertmanager)
             root systemctl disable "${now[@]}" "$package.service" >>"$log" 2>&1 ||
                 echo "setup: could not disable the service $package; it may start with the machine" >&2
             ;;
