@@ -15,7 +15,9 @@ use streamkeeper_tests::world::World;
 /// Half of them exclusive.
 const STREAMS: usize = 8;
 /// Nothing is given up within this test: whatever happens meanwhile waited for no answer.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 8] = [
+    "--set",
+    "database.acquire_timeout=10m",
     "--set",
     "database.operation_timeout=10m",
     "--set",
