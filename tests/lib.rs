@@ -1,5 +1,7 @@
 //! Support for the tests that cross crates.
 
+#[path = "support/alertmanager.rs"]
+pub mod alertmanager;
 #[path = "support/authority.rs"]
 pub mod authority;
 #[path = "support/database.rs"]

@@ -1,6 +1,7 @@
 //! The whole program, judged from outside: real processes, a real nats-server, a real icecast2.
 
 mod agent;
+mod alerting;
 mod bench;
 mod classic;
 mod consistency;

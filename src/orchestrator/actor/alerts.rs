@@ -7,6 +7,7 @@
 mod book;
 mod keep;
 mod lane;
+mod line;
 mod nats;
 mod order;
 mod quiet;
@@ -22,6 +23,7 @@ use streamkeeper_core::alert_manager::{ActiveAlert, Adopted, Silence, StoredAler
 use streamkeeper_core::record::Fence;
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_protocol::Term;
+use streamkeeper_resilience::BreakerState;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -71,6 +73,9 @@ impl AlertOutbox {
         breakers: Breakers,
         retention: Duration,
     ) -> Self {
+        for sink in &sinks {
+            breakers.set(sink.name(), BreakerState::Closed, None, clock.now());
+        }
         let desk = Arc::new(Desk {
             clock,
             breakers,
@@ -162,7 +167,7 @@ impl AlertOutbox {
 
     pub(super) fn fire(&self, alert: ActiveAlert) {
         let summary = alert.annotations.get("summary").cloned().unwrap_or_default();
-        tracing::warn!(rule = alert.rule, severity = %alert.severity, summary, "alert fires");
+        tracing::debug!(rule = alert.rule, severity = %alert.severity, summary, "alert fires");
         count(&alert, "firing");
         let now = self.desk.clock.now();
         self.desk.book().fire(alert, now, self.desk.wall_ms());
@@ -170,7 +175,7 @@ impl AlertOutbox {
     }
 
     pub(super) fn resolve(&self, alert: &ActiveAlert) {
-        tracing::info!(rule = alert.rule, severity = %alert.severity, "alert is over");
+        tracing::debug!(rule = alert.rule, severity = %alert.severity, "alert is over");
         count(alert, "resolved");
         let now = self.desk.clock.now();
         let resolved = self
@@ -235,6 +240,13 @@ impl Desk {
         for bell in &self.bells {
             bell.filled.notify_one();
         }
+    }
+
+    /// Counts what became of an attempt to tell a sink, and what it waits for now.
+    fn count(&self, lane: usize, sink: &'static str, outcome: &'static str) {
+        metrics::counter!(names::ALERT_DELIVERIES, "sink" => sink, "outcome" => outcome).increment(1);
+        let waiting = u32::try_from(self.book().waiting(lane)).unwrap_or(u32::MAX);
+        metrics::gauge!(names::ALERTS_WAITING, "sink" => sink).set(waiting);
     }
 
     /// A sink has taken a change. Readers see that when it is stored: then nobody will tell it again.

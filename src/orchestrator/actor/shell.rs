@@ -16,7 +16,7 @@ use super::alerts::AlertOutbox;
 use super::gateway::Replies;
 use super::mailbox::Mailbox;
 use super::supervise::{Fatal, Supervision};
-use crate::port::{Breakers, Bus, Clock, Journal, LeaderKey, LeaderSeen, Store, TermMemory};
+use crate::port::{AlertSink, Breakers, Bus, Clock, Journal, LeaderKey, LeaderSeen, Store, TermMemory};
 
 /// How the machines and their supervision behave.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +54,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Where circuit breakers stand.
     pub breakers: Breakers,
+    /// Where alerts go besides the message server.
+    pub alert_sinks: Vec<Arc<dyn AlertSink>>,
     /// Where events are kept.
     pub journal: Journal,
     /// Terms over restarts.

@@ -27,7 +27,7 @@ use super::lead::watch_leader_key;
 use super::mailbox::{Mailbox, feed, watch_progress};
 use super::shell::{Mailboxes, Ports, Settings, Shell};
 use super::supervise::{Fatal, Health, supervise};
-use crate::port::View;
+use crate::port::{AlertSink, View};
 
 /// How long the end waits for the lead to be given up.
 const STEP_DOWN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -73,7 +73,7 @@ impl Actors {
             settings,
             clock: Arc::clone(&ports.clock),
             alerts: Arc::new(AlertOutbox::new(
-                vec![Arc::new(NatsSink(Arc::clone(&ports.bus)))],
+                sinks(&ports),
                 &ports.store,
                 Arc::clone(&ports.clock),
                 ports.breakers.clone(),
@@ -204,6 +204,15 @@ async fn remembered(ports: &Ports) -> anyhow::Result<Term> {
         .stored_term()
         .await
         .map_or(own, |stored| stored.max(own)))
+}
+
+/// Whom alerts are told to.
+fn sinks(ports: &Ports) -> Vec<Arc<dyn AlertSink>> {
+    let nats: Arc<dyn AlertSink> = Arc::new(NatsSink(Arc::clone(&ports.bus)));
+    [nats]
+        .into_iter()
+        .chain(ports.alert_sinks.iter().cloned())
+        .collect()
 }
 
 struct Starter {

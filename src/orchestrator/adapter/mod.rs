@@ -1,5 +1,6 @@
 //! Implementations of the ports: one folder per outside system.
 
+pub mod alert;
 pub mod breaker;
 pub mod http;
 pub mod nats;

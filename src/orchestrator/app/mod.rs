@@ -9,6 +9,7 @@ mod look;
 mod phase;
 mod recovery;
 mod settings;
+mod sinks;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -149,7 +150,7 @@ impl Parts {
         let (managed, bus) =
             message_server(config, data_dir.path(), linger, &id, inbox.clone(), &starting).await?;
         let fatal = Fatal::default();
-        let ports = ports(config, &store, &bus, data_dir.path());
+        let ports = ports(config, &store, &bus, data_dir.path())?;
         let writer = Writer::start(&store, &ports.journal, &id);
         let actors = Actors::start(id.clone(), settings::actors(config), ports.clone(), fatal.clone());
         let actors = starting.phase("actors", actors).await?;
@@ -281,7 +282,7 @@ async fn message_server(
     Ok((managed, bus))
 }
 
-fn ports(config: &Config, store: &SeaStore, bus: &Arc<NatsBus>, data_dir: &Path) -> Ports {
+fn ports(config: &Config, store: &SeaStore, bus: &Arc<NatsBus>, data_dir: &Path) -> anyhow::Result<Ports> {
     let clock = Arc::new(SystemClock);
     let threshold = config.database.breaker_threshold;
     let breakers = Breakers::default();
@@ -291,18 +292,19 @@ fn ports(config: &Config, store: &SeaStore, bus: &Arc<NatsBus>, data_dir: &Path)
         threshold,
         breakers.clone(),
     );
-    Ports {
+    Ok(Ports {
         store: Arc::new(breaker),
         bus: bus.clone(),
         clock,
         breakers,
+        alert_sinks: sinks::of(&config.alerts)?,
         journal: Journal::new(rand::random()),
         terms: Arc::new(TermFile::of(data_dir)),
         leader_key: match config.leadership.backend {
             Backend::File => Arc::new(OwnKey::default()),
             Backend::Nats => Arc::new(bus.leader_key()),
         },
-    }
+    })
 }
 
 /// Tells who leads: every second, and at once when that changes.

@@ -11,6 +11,7 @@ mod profile;
 mod reference;
 #[cfg(test)]
 mod reference_tests;
+mod sinks;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use leadership::{Backend, Leadership, Lease};
 pub use load::{ConfigError, ConfigErrors, Effective, Flag, Layers, Loaded, explain, load};
 pub use nats::{Nats, Secret};
+pub use sinks::Alertmanager;
 
 /// All settings of an orchestrator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -274,6 +276,10 @@ pub struct Alerts {
     /// How long alerts that are over are kept.
     #[serde(with = "humantime_serde")]
     pub retention: Duration,
+    /// Whether each change of an alert is a line of the log.
+    pub log: bool,
+    /// An Alertmanager that is told.
+    pub alertmanager: Alertmanager,
 }
 
 /// What happened, as long as it is kept.

@@ -1,6 +1,6 @@
 //! Bad and good input for each layer, and what is said about it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Write;
 use std::time::Duration;
@@ -309,15 +309,9 @@ fn every_optional_setting_is_known() {
     assert!(fourth.config.nats.credentials_file.is_some() && fifth.config.nats.nkey_seed_file.is_some());
     for loaded in [first, second, third, fourth, fifth, sixth] {
         let written = toml::Value::try_from(&loaded.config).unwrap();
-        let mut keys = BTreeSet::new();
-        for (section, value) in written.as_table().unwrap() {
-            match value.as_table() {
-                Some(table) => keys.extend(table.keys().map(|key| format!("{section}.{key}"))),
-                None => {
-                    keys.insert(section.clone());
-                }
-            }
-        }
+        let mut keys = BTreeMap::new();
+        super::load::flatten("", written.as_table().unwrap(), &mut keys);
+        let keys: BTreeSet<String> = keys.into_keys().collect();
         let shown = format!("{:?} {written} {:?}", loaded.config, loaded.effective);
         assert!(!shown.contains("s3cret"), "{shown}");
         let known: BTreeSet<String> = loaded.effective.into_iter().map(|setting| setting.key).collect();

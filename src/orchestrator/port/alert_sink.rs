@@ -1,5 +1,7 @@
 //! Where alerts go.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use streamkeeper_protocol::{Alert, Severity};
 
@@ -37,6 +39,11 @@ pub trait AlertSink: Send + Sync + 'static {
     /// Whether a new connection may mean that it has lost what it took: then it is told again of what fires.
     fn forgets(&self) -> bool {
         false
+    }
+
+    /// After which time it is told again of what fires, because it takes what nobody repeats for what is over.
+    fn repeat_after(&self) -> Option<Duration> {
+        None
     }
 
     /// Hands a change over and waits until it is taken.

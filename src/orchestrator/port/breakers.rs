@@ -17,6 +17,15 @@ pub const DATABASE_WRITES: &str = "database_writes";
 pub const NATS: &str = "nats";
 /// The sink of alerts: the message server that keeps them.
 pub const ALERTS_NATS: &str = "alerts_nats";
+/// Sinks of alerts: the servers of an Alertmanager, in the order of the settings. There can be no more.
+pub const ALERTS_ALERTMANAGER: [&str; 4] = [
+    "alerts_alertmanager",
+    "alerts_alertmanager_2",
+    "alerts_alertmanager_3",
+    "alerts_alertmanager_4",
+];
+/// The sink of alerts: the log.
+pub const ALERTS_LOG: &str = "alerts_log";
 
 /// Where one breaker stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

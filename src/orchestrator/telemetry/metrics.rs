@@ -58,6 +58,10 @@ pub const PERSIST_SECONDS: &str = "streamkeeper_persist_seconds";
 pub const DROPPED_MESSAGES: &str = "streamkeeper_dropped_messages_total";
 /// Changes of alerts, by `rule` and `status`.
 pub const ALERTS: &str = "streamkeeper_alerts_total";
+/// Attempts to tell a `sink` of a change, by `outcome`: delivered, failed (it is tried again) or refused.
+pub const ALERT_DELIVERIES: &str = "streamkeeper_alert_deliveries_total";
+/// Changes of alerts that wait for a `sink`.
+pub const ALERTS_WAITING: &str = "streamkeeper_alerts_waiting";
 /// Messages from the message server that were refused, by `reason`.
 pub const MESSAGES_REFUSED: &str = "streamkeeper_messages_refused_total";
 /// Messages to the message server that were given up, by `reason`.
@@ -228,6 +232,11 @@ fn describe() {
         "Messages dropped because an actor had too many waiting"
     );
     describe_counter!(ALERTS, "Changes of alerts, by rule and status");
+    describe_counter!(
+        ALERT_DELIVERIES,
+        "Attempts to tell a sink of a change of an alert, by outcome (delivered, failed, refused)"
+    );
+    describe_gauge!(ALERTS_WAITING, "Changes of alerts that wait for the sink");
     describe_counter!(
         ACKS,
         "Answers to heartbeats that were handed to the message server"

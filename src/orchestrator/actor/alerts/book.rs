@@ -59,6 +59,8 @@ pub(super) struct Book {
     pub(super) dirty: BTreeSet<Key>,
     /// The last write failed: nobody waits for the next one.
     pub(super) fails: bool,
+    /// It is ours to tell what fires.
+    pub(super) leads: bool,
     /// What people want to hear nothing of, by name.
     pub(super) silences: BTreeMap<String, Arc<Silence>>,
     pub(super) lanes: Vec<Lane>,
@@ -126,6 +128,7 @@ impl Book {
         };
         self.fence = Some(found.fence);
         self.fails = false;
+        self.leads = true;
         // They are stored before they are in force, so what is stored is right.
         let silences = found.silences.into_iter();
         self.silences = silences
@@ -248,24 +251,6 @@ impl Book {
         self.line_up(&key);
     }
 
-    /// Has every sink that lacks something of a row wait for it, behind what it waits for already.
-    pub(super) fn line_up(&mut self, key: &Key) {
-        let Some(entry) = self.rows.get(key) else {
-            return;
-        };
-        for lane in &mut self.lanes {
-            if !lane.lacks(&entry.alert) {
-                lane.remove(key);
-            } else if let Some(dropped) = lane.put(key.clone()) {
-                tracing::error!(
-                    alert = dropped.0,
-                    sink = lane.name,
-                    "too many changes of alerts wait for a sink; the oldest is dropped until another leadership begins"
-                );
-            }
-        }
-    }
-
     pub(super) fn change(&mut self, key: &Key, change: impl FnOnce(&mut StoredAlert)) {
         let Some(entry) = self.rows.get_mut(key) else {
             return;
@@ -302,9 +287,13 @@ impl Book {
         if newest {
             lane.remove(key);
         }
-        self.change(key, |row| {
-            row.delivered.insert(name.to_owned(), change);
-        });
+        // What is told again is stored already.
+        let noted = |entry: &Entry| entry.alert.delivered.get(name) == Some(&change);
+        if !self.rows.get(key).is_some_and(noted) {
+            self.change(key, |row| {
+                row.delivered.insert(name.to_owned(), change);
+            });
+        }
         self.retire(key);
     }
 
@@ -315,29 +304,13 @@ impl Book {
         }
     }
 
-    /// A sink may have lost what it took.
-    pub(super) fn again(&mut self, lane: usize) {
-        let Some(lane) = self.lanes.get_mut(lane) else {
-            return;
-        };
-        for (fingerprint, began) in &self.firing {
-            let key = (fingerprint.clone(), *began);
-            let silent = self
-                .rows
-                .get(&key)
-                .is_none_or(|entry| entry.alert.suppressed_by.is_some());
-            if !silent && !lane.waits(&key) {
-                lane.put(key);
-            }
-        }
-    }
-
     pub(super) fn waiting(&self, lane: usize) -> usize {
         self.lanes.get(lane).map_or(0, Lane::len)
     }
 
     /// Nothing is told any more.
     pub(super) fn clear_lanes(&mut self) {
+        self.leads = false;
         self.lanes.iter_mut().for_each(Lane::clear);
     }
 

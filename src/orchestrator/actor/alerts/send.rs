@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use streamkeeper_core::alert_manager::StoredAlert;
 use streamkeeper_protocol::{Alert, AlertStatus, PROTOCOL_VERSION};
 use streamkeeper_resilience::{Backoff, BreakerState};
+use tokio::time::Instant;
 
 use super::Desk;
 use super::book::{Key, Next};
@@ -18,36 +19,43 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_s
 /// Sends what waits, one change at a time, so that the changes of an alert arrive in their order. The circuit breaker of
 /// the sink: the delay between two attempts is its open time.
 pub(super) async fn send(desk: Arc<Desk>, lane: usize, sink: Arc<dyn AlertSink>) {
-    let stands =
-        |state, reason: Option<&str>| desk.breakers.set(sink.name(), state, reason, desk.clock.now());
+    let name = sink.name();
+    let stands = |state, reason: Option<&str>| desk.breakers.set(name, state, reason, desk.clock.now());
+    let mut repeats = Repeats::new(sink.repeat_after());
     let mut attempt = 0;
     loop {
-        let (key, alert) = first(&desk, lane).await;
+        let (key, alert) = first(&desk, lane, &mut repeats).await;
         if attempt > 0 {
             stands(BreakerState::HalfOpen, None);
         }
         let error = match sink.take(&change(&alert)).await {
             Ok(()) => {
                 desk.taken(lane, &key, alert.change);
-                attempt = 0;
+                desk.count(lane, name, "delivered");
                 stands(BreakerState::Closed, None);
+                if attempt > 0 {
+                    // Whoever was away may have lost everything.
+                    repeats.at_once();
+                }
+                attempt = 0;
                 continue;
             }
             Err(error @ SinkError::Refused(_)) => {
                 desk.taken(lane, &key, alert.change);
-                tracing::error!(sink = sink.name(), rule = alert.rule, %error, "an alert is dropped");
+                desk.count(lane, name, "refused");
+                tracing::error!(sink = name, rule = alert.rule, %error, "an alert is dropped");
                 continue;
             }
             Err(error) => error,
         };
+        desk.count(lane, name, "failed");
         stands(BreakerState::Open, Some(&error.to_string()));
         if matches!(error, SinkError::Failed(_)) {
-            let mut book = desk.book();
             // Behind the others, so that one that is never taken holds up none of them.
-            book.put_back(lane, &key);
+            desk.book().put_back(lane, &key);
             if attempt == 0 {
-                let waiting = book.waiting(lane);
-                tracing::warn!(sink = sink.name(), rule = alert.rule, waiting, %error, "alerts wait");
+                let waiting = desk.book().waiting(lane);
+                tracing::warn!(sink = name, rule = alert.rule, waiting, %error, "alerts wait");
             }
         }
         let delay = RETRY.delay(attempt, rand::random());
@@ -60,19 +68,64 @@ pub(super) async fn send(desk: Arc<Desk>, lane: usize, sink: Arc<dyn AlertSink>)
 }
 
 /// The change that is to be sent next.
-async fn first(desk: &Desk, lane: usize) -> (Key, Arc<StoredAlert>) {
+async fn first(desk: &Desk, lane: usize, repeats: &mut Repeats) -> (Key, Arc<StoredAlert>) {
     loop {
+        if repeats.are_due() {
+            desk.book().again(lane);
+        }
         let now = desk.clock.now();
         let next = desk.book().next(lane, now);
-        match next {
+        let ready = match next {
             Next::Take(key, alert) => return (key, alert),
-            Next::Nothing => desk.filled(lane).await,
-            Next::At(moment) => {
-                tokio::select! {
-                    () = tokio::time::sleep(moment.since(now).max(Duration::from_millis(1))) => {}
-                    () = desk.filled(lane) => {}
-                }
-            }
+            Next::Nothing => None,
+            Next::At(moment) => Some(moment.since(now).max(Duration::from_millis(1))),
+        };
+        tokio::select! {
+            () = desk.filled(lane) => {}
+            () = sleep(ready) => {}
+            () = repeats.due() => {}
+        }
+    }
+}
+
+/// Never ends where there is nothing to wait for.
+async fn sleep(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// When a sink is told again of all that fires.
+struct Repeats {
+    every: Option<Duration>,
+    at: Option<Instant>,
+}
+
+impl Repeats {
+    fn new(every: Option<Duration>) -> Self {
+        let at = every.map(|every| Instant::now() + every);
+        Self { every, at }
+    }
+
+    fn at_once(&mut self) {
+        self.at = self.every.map(|_| Instant::now());
+    }
+
+    /// Whether it is time; then the next time is set.
+    fn are_due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.at.is_some_and(|at| at <= now);
+        if due {
+            self.at = self.every.map(|every| now + every);
+        }
+        due
+    }
+
+    async fn due(&self) {
+        match self.at {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod outside;
 mod quiet;
+mod sinks;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;

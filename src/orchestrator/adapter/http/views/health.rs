@@ -42,7 +42,7 @@ pub(in super::super) struct HealthView {
     /// `database`, `nats`, `leadership`, `actors`.
     #[schema(value_type = BTreeMap<String, Dependency>)]
     pub(in super::super) dependencies: BTreeMap<&'static str, Dependency>,
-    /// Circuit breakers: `database_reads`, `database_writes`, `nats`, `alerts_nats`.
+    /// Circuit breakers: `database_reads`, `database_writes`, `nats`, and one for each sink of alerts, such as `alerts_nats`.
     #[schema(value_type = BTreeMap<String, BreakerView>)]
     pub(in super::super) breakers: BTreeMap<&'static str, BreakerView>,
     /// Transactions of this orchestrator that are open for long, and the longest that ended, the longest first.
