@@ -6,6 +6,7 @@ pub mod balancer;
 pub mod blame;
 pub mod cluster;
 pub mod consistency_checker;
+pub mod contradiction;
 pub mod coordinator;
 pub mod directive;
 pub mod election;

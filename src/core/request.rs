@@ -19,6 +19,9 @@ pub struct ApplyStreams {
     pub delete: Vec<StreamId>,
     /// Streams to switch on (true) or off, whatever else they are.
     pub enable: Vec<(StreamId, bool)>,
+    /// Streams that only this worker may run from now on, or any (none), whatever else they are. One that runs elsewhere
+    /// is moved there, if that is possible now.
+    pub pin: Vec<(StreamId, Option<WorkerId>)>,
     /// Streams to stop and start again on their worker, under a new epoch; those that are switched off stay off.
     pub restart: Vec<StreamId>,
     /// What an operator orders besides.

@@ -113,9 +113,8 @@ impl Scene {
         said.stdout
     }
 
-    /// Channel 1 is on its way from a to b, which is frozen.
-    async fn moving(&self) {
-        // Before its first inventory nothing is given to it, and frozen it would never send one.
+    /// Before its first inventory nothing is given to b.
+    async fn b_takes_streams(&self) {
         let told = wait::until(wait::GENEROUS, async || {
             let b = self.orchestrator.api().get("/api/v1/workers/b").await?;
             let known = b["desired"]["generation"].as_u64().unwrap_or_default() > 0;
@@ -126,6 +125,12 @@ impl Scene {
             }
         });
         told.await.unwrap_or_else(|b| panic!("{b}"));
+    }
+
+    /// Channel 1 is on its way from a to b, which is frozen.
+    async fn moving(&self) {
+        // Frozen it would never send an inventory.
+        self.b_takes_streams().await;
         self.agents[1].process().signal(Signal::STOP);
         self.say(&["streams", "move", "channel-1", "--to", "b"], 0).await;
         let begun = wait::until(wait::GENEROUS, async || {
@@ -139,17 +144,21 @@ impl Scene {
         begun.await.unwrap_or_else(|plan| panic!("{plan}"));
     }
 
-    async fn runs_on(&self, worker: &str) {
+    async fn is_on(&self, channel: &str, worker: &str) {
         let moved = wait::until(wait::GENEROUS, async || {
             let assignments = self.orchestrator.api().assignments().await?;
-            let owner = assignments["channel-1"].worker.clone();
+            let owner = assignments[channel].worker.clone();
             if owner == worker {
                 Ok(())
             } else {
-                Err(format!("channel-1 is on {owner}"))
+                Err(format!("{channel} is on {owner}"))
             }
         });
         moved.await.unwrap_or_else(|reason| panic!("{reason}"));
+    }
+
+    async fn runs_on(&self, worker: &str) {
+        self.is_on("channel-1", worker).await;
         self.all_running().await;
         self.icecast.one_each(self.icecast.mounts()).await;
     }
@@ -240,9 +249,61 @@ async fn a_drain_takes_no_available_channel_off_and_measures_the_gap_of_an_exclu
     scene.say(&["streams", "move", "channel-2", "--to", "a"], 0).await;
 }
 
+/// A stream is pinned and goes there; what nobody can keep is refused, and what is not so today is told.
+async fn pins_are_kept_and_contradictions_told(scene: &Scene) {
+    scene.b_takes_streams().await;
+    let said = scene.say(&["streams", "pin", "channel-2", "--to", "b"], 0).await;
+    assert!(said.contains("channel-2 may run on b alone"), "{said}");
+    scene.is_on("channel-2", "b").await;
+    let refused = scene
+        .send(
+            Method::POST,
+            "/api/v1/streams/channel-2/pin",
+            &json!({ "to": "nobody" }),
+            422,
+        )
+        .await;
+    assert_eq!(refused["errors"][0]["pointer"], "/to", "{refused}");
+    let pinned = |name: &str, pin: &str| {
+        let source = scene.icecast.url("channel-1");
+        json!({ "name": name, "source": source, "enabled": true, "spread": "pair", "pin": pin, "weight": 0.1 })
+    };
+    let change = json!({ "streams": [pinned("one", "b"), pinned("two", "b")] });
+    let refused = scene.send(Method::PUT, "/api/v1/streams", &change, 422).await;
+    assert_eq!(refused["errors"][0]["pointer"], "/streams/0/pin", "{refused}");
+    assert_eq!(refused["errors"].as_array().map(Vec::len), Some(2), "{refused}");
+    let change = json!({ "streams": [pinned("one", "b"), pinned("two", "nobody")] });
+    let taken = scene
+        .send(Method::PUT, "/api/v1/streams?dry_run=true", &change, 200)
+        .await;
+    let warnings = taken["warnings"].as_array().cloned().unwrap_or_default();
+    assert_eq!(warnings.len(), 1, "{taken}");
+    assert_eq!(
+        (&warnings[0]["stream"], &warnings[0]["field"]),
+        (&json!("two"), &json!("pin"))
+    );
+    scene.say(&["streams", "unpin", "channel-2"], 0).await;
+    let free = scene
+        .orchestrator
+        .api()
+        .get("/api/v1/streams/channel-2")
+        .await
+        .unwrap();
+    assert_eq!(
+        (&free["pin"], &free["worker"]),
+        (&Value::Null, &json!("b")),
+        "{free}"
+    );
+    scene.say(&["streams", "move", "channel-2", "--to", "a"], 0).await;
+    scene.is_on("channel-2", "a").await;
+    scene.all_running().await;
+    scene.icecast.one_each(scene.icecast.mounts()).await;
+}
+
 #[tokio::test]
 async fn whoever_is_killed_in_mid_move_one_listener_is_left() {
     let mut scene = Scene::start("mid-move", 2).await;
+    pins_are_kept_and_contradictions_told(&scene).await;
 
     scene.moving().await;
     let before = scene.icecast.listeners().await.unwrap();

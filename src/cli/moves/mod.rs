@@ -3,11 +3,13 @@
 mod drain;
 mod explain;
 mod order;
+mod pin;
 mod plan;
 
 pub(crate) use drain::DrainArgs;
 pub(crate) use explain::{ExplainArgs, explain};
 pub(crate) use order::{FreezeArgs, MoveArgs, RebalanceArgs, StreamArgs, WorkerArgs};
+pub(crate) use pin::{PinArgs, UnpinArgs, pin, unpin};
 pub(crate) use plan::{MigrationsArgs, PlanCommand};
 
 pub(crate) use drain::drain;

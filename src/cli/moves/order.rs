@@ -75,11 +75,11 @@ pub(crate) struct WorkerArgs {
 #[command(after_help = STREAM_EXAMPLES)]
 pub(crate) struct StreamArgs {
     /// The stream's name
-    name: String,
+    pub(super) name: String,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
     #[command(flatten)]
-    output: OutputArgs,
+    pub(super) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

@@ -77,7 +77,9 @@ pub(super) async fn run(args: &ApplyArgs) -> Result<(), Failure> {
         put(&api, STREAMS, &body, &file).await?
     };
     if args.output.output == Format::Table {
-        return screen::line(&Change::of(&answer)?.summary());
+        let change = Change::of(&answer)?;
+        change.warn();
+        return screen::line(&change.summary());
     }
     if let Some(answer) = answer.as_object_mut() {
         answer.insert("differences".to_owned(), json!(differences));

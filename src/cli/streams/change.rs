@@ -16,7 +16,17 @@ pub(super) struct Change {
     pub(super) restarted: Vec<String>,
     pub(super) released: Vec<String>,
     pub(super) unchanged: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
     pub(super) dry_run: bool,
+}
+
+/// A rule that cannot be kept at present.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Warning {
+    stream: String,
+    field: String,
+    detail: String,
 }
 
 impl Change {
@@ -44,7 +54,20 @@ impl Change {
                 screen::line(&format!("{} {name}", paint.out(word)))?;
             }
         }
+        self.warn();
         Ok(())
+    }
+
+    /// Tells what cannot be kept at present.
+    pub(super) fn warn(&self) {
+        for Warning {
+            stream,
+            field,
+            detail,
+        } in &self.warnings
+        {
+            screen::complain(&format!("warning: stream {stream}: {field} {detail}"));
+        }
     }
 
     /// One line with numbers.

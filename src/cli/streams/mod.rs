@@ -20,7 +20,7 @@ pub(crate) use switch::{DeleteArgs, DisableArgs, EnableArgs, ReleaseArgs, Restar
 use crate::api::{Api, ApiError, ServerArgs};
 use crate::failure::Failure;
 use crate::http::encode;
-use crate::moves::{self, ExplainArgs, FreezeArgs, MoveArgs, StreamArgs, Verb};
+use crate::moves::{self, ExplainArgs, FreezeArgs, MoveArgs, PinArgs, StreamArgs, UnpinArgs, Verb};
 use crate::screen::{self, Format, OutputArgs};
 use crate::suggest::{self, Kind};
 
@@ -61,6 +61,10 @@ pub(crate) enum StreamsCommand {
     Explain(ExplainArgs),
     /// Moves a stream to a worker, once
     Move(MoveArgs),
+    /// Lets one worker alone run a stream, and moves it there
+    Pin(PinArgs),
+    /// Lets any worker run a stream again
+    Unpin(UnpinArgs),
     /// Keeps a stream from being moved for the sake of balance
     Freeze(FreezeArgs),
     /// Lets a stream be moved again
@@ -163,6 +167,8 @@ pub(crate) fn run(command: StreamsCommand) -> Result<(), Failure> {
             StreamsCommand::Disable(args) => switch::disable(&args).await,
             StreamsCommand::Explain(args) => moves::explain(&args).await,
             StreamsCommand::Move(args) => moves::move_stream(&args).await,
+            StreamsCommand::Pin(args) => moves::pin(&args).await,
+            StreamsCommand::Unpin(args) => moves::unpin(&args).await,
             StreamsCommand::Freeze(args) => moves::freeze(&args).await,
             StreamsCommand::Unfreeze(args) => moves::order_stream(Verb::Unfreeze, &args).await,
         }

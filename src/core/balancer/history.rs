@@ -11,12 +11,17 @@ use crate::time::Timestamp;
 
 /// A loss counts half after this time.
 const HALF_LIFE: Duration = Duration::from_secs(3_600);
-/// From so many losses of late on, a worker is trusted with a part of its capacity only.
+/// From so many losses of late on, a worker is trusted with a part of its capacity only: the third within a quarter of an
+/// hour. Two are what a restart that fails once looks like.
 const MANY_LOSSES: f64 = 2.5;
-/// That part.
+/// That part. It has to be below 1 / (1 + band), 0.91 by default, or evening out would not see it: the worker would keep
+/// what it has. And each loss moves what the worker carries, so that a quarter less is a quarter fewer needless moves. It is
+/// one step and no curve, because every change of it moves streams again: down once, and up once. Nothing is homeless for
+/// it: hard limits know no trust.
 const DISTRUSTED: f64 = 0.75;
-/// Probation is at most so many times as long as after one loss.
-const LONGEST_PROBATION: f64 = 2.0;
+/// Probation grows with the losses up to those from which on trust is lowered: it is then that the worker carries less, and
+/// longer waiting would only keep the rest of the fleet outside its band.
+const LONGEST_PROBATION: f64 = MANY_LOSSES;
 
 #[derive(Debug, Clone, Copy)]
 struct History {

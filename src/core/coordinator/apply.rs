@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use streamkeeper_protocol::{Epoch, Ownership, StreamId};
+use streamkeeper_protocol::{Epoch, Ownership, StreamId, WorkerId};
 
 use super::{Command, Config, Coordinator};
 use crate::cluster::{MoveReason, Slot};
 use crate::directive::DirectiveWrite;
+use crate::forecast::Step;
 use crate::record::StreamWrite;
 use crate::request::{Applied, ApplyError, ApplyStreams, RequestId};
 use crate::spec::StreamSpec;
@@ -27,6 +28,29 @@ pub(super) struct Planned {
 
 /// Specs as they will be after the changes before: none for a deleted stream.
 type Overlay = BTreeMap<StreamId, Option<StreamSpec>>;
+
+/// The specs that a change declares, and those of which it changes one thing alone.
+fn specs_of<'a>(
+    change: &ApplyStreams,
+    present: &impl Fn(&StreamId) -> Option<&'a StreamSpec>,
+) -> Result<Vec<StreamSpec>, ApplyError> {
+    let mut specs = change.streams.clone();
+    let known = |name: &StreamId| {
+        let spec = present(name).cloned();
+        spec.ok_or_else(|| ApplyError::Unknown(name.clone()))
+    };
+    for (name, enabled) in &change.enable {
+        let mut spec = known(name)?;
+        spec.enabled = *enabled;
+        specs.push(spec);
+    }
+    for (name, pin) in &change.pin {
+        let mut spec = known(name)?;
+        spec.pin.clone_from(pin);
+        specs.push(spec);
+    }
+    Ok(specs)
+}
 
 impl Coordinator {
     pub(super) fn apply(&mut self, request: RequestId, change: ApplyStreams, out: &mut Vec<Command>) {
@@ -95,14 +119,7 @@ impl Coordinator {
         };
         let mut applied = Applied::default();
         let mut writes = Vec::new();
-        let mut specs = change.streams.clone();
-        for (name, enabled) in &change.enable {
-            let mut spec = present(name)
-                .cloned()
-                .ok_or_else(|| ApplyError::Unknown(name.clone()))?;
-            spec.enabled = *enabled;
-            specs.push(spec);
-        }
+        let specs = specs_of(change, &present)?;
         for name in &change.restart {
             match present(name) {
                 None => return Err(ApplyError::Unknown(name.clone())),
@@ -158,12 +175,29 @@ impl Coordinator {
         }
         let orders = self.plan_orders(now, &change.orders)?;
         applied.moves = orders.moves;
+        let pins = change.pin.iter();
+        applied
+            .moves
+            .extend(pins.filter_map(|(stream, pin)| self.move_to_pin(stream, pin.as_ref()?)));
+        self.check_planned(applied.moves.len())?;
         Ok(Planned {
             request,
             applied,
             writes,
             directives: orders.writes,
             move_reason: orders.reason,
+        })
+    }
+
+    /// A stream that is pinned while it runs elsewhere, and can go there.
+    fn move_to_pin(&self, stream: &StreamId, to: &WorkerId) -> Option<Step> {
+        let record = self.cluster.streams.get(stream)?;
+        let from = record.slot.worker().filter(|from| *from != to)?;
+        let worker = self.cluster.workers.contains_key(to);
+        (worker && record.spec.enabled && self.check_move(stream, to).is_ok()).then(|| Step {
+            stream: stream.clone(),
+            from: Some(from.clone()),
+            to: to.clone(),
         })
     }
 

@@ -25,10 +25,10 @@ impl Coordinator {
             .iter()
             .find(|(key, value)| worker.labels.get(*key).is_none_or(|has| has != value));
         let problem = if !matches!(record.slot, Slot::Held(_)) {
-            "it is not held by a worker at present; wait until it is, `streamkeeper streams show` tells"
+            "it is not held by a worker at present; wait until it is, `streamkeeper streams get` tells"
                 .to_owned()
         } else if !worker.takes_streams() {
-            format!("worker {to} takes no streams at present; `streamkeeper workers show {to}` tells why")
+            format!("worker {to} takes no streams at present; `streamkeeper workers get {to}` tells why")
         } else if let Some((key, value)) = lacks {
             format!("worker {to} lacks the label {key}={value} that it requires")
         } else if !worker.may_run(record.is_exclusive()) {

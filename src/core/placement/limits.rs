@@ -61,6 +61,13 @@ impl Limits {
         Self {
             band_relative: self.band_relative * share,
             band_absolute: self.band_absolute * share,
+            ..self.without_budget()
+        }
+    }
+
+    /// The same band, mended at once.
+    pub(super) fn without_budget(&self) -> Self {
+        Self {
             damping: 1.0,
             max_moves: usize::MAX,
             max_share: 1.0,

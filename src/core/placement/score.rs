@@ -7,19 +7,22 @@ use super::{Index, Problem, Size, Sums};
 /// A declared sum may exceed a capacity by rounding, but by nothing else.
 pub(super) const ROUNDING: f64 = 1.0 + 1e-7;
 
-/// Share of a host that measured use may take before it counts. Below it, what streams use says nothing about where they
-/// should run, and is noisy: a fleet that is nearly idle would never come to rest.
+/// Share of a host that measured use may take before it counts at all. Below it, what streams use says nothing about where
+/// they should run, and is noisy: a fleet that is nearly idle would never come to rest.
 const UNCOUNTED: f64 = 0.5;
+/// From there it counts so many times as steeply, until it has caught up with what it is: at two thirds of a host. A busy
+/// host then counts for as much as people see, and nowhere does a little noise make a large step.
+const CATCHING_UP: f64 = 4.0;
 
 /// The tightest dimension, of relative loads with the declared weight first. What is measured counts from
-/// [`UNCOUNTED`] on, so that a full host counts as full.
+/// [`UNCOUNTED`] on, and in full from two thirds on.
 fn tightest(loads: impl Iterator<Item = f64>) -> f64 {
     let mut highest = 0.0_f64;
     for (dimension, load) in loads.enumerate() {
         let counted = if dimension == 0 {
             load
         } else {
-            (load - UNCOUNTED) / (1.0 - UNCOUNTED)
+            load.min((load - UNCOUNTED) * CATCHING_UP)
         };
         highest = highest.max(counted);
     }

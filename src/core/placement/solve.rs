@@ -85,19 +85,23 @@ pub fn solve(problem: &Problem, placement: &Placement, waiting: &[Index], mode: 
         None => placement.owner(stream) == NONE && home(stream) == NONE,
     };
     let fresh_only = mode.movable.is_none() && !mutant::on(Mutant::EveryoneMoves);
-    let limits = if fresh_only {
-        mode.limits.of_fresh()
+    let (narrow, wide) = if fresh_only {
+        (mode.limits.of_fresh(), mode.limits.without_budget())
     } else {
-        *mode.limits
+        (*mode.limits, *mode.limits)
     };
-    let even = Even {
-        limits: &limits,
+    let even = |limits| Even {
+        limits,
         movable: &movable,
         on_probation: mode.on_probation,
-        only: fresh_only.then_some(&order),
+        only: fresh_only.then_some(&order[..]),
     };
     for _ in 0..if fresh_only { MAX_PASSES } else { 1 } {
-        let moved = even_out(problem, &mut work, &even);
+        let mut moved = even_out(problem, &mut work, &even(&narrow));
+        if moved.is_empty() && fresh_only {
+            // A wider band sees other receivers: what it would move later is better placed there at once.
+            moved = even_out(problem, &mut work, &even(&wide));
+        }
         if moved.is_empty() {
             break;
         }

@@ -28,6 +28,9 @@ pub(super) struct Figures {
     pub(super) moves_excess: usize,
     pub(super) imbalance: f64,
     pub(super) imbalance_lower_bound: f64,
+    /// By dimension: the highest load / capacity of a worker, and that of the whole fleet.
+    pub(super) highest: [f64; 3],
+    pub(super) mean: [f64; 3],
     pub(super) unplaced: usize,
 }
 
@@ -102,15 +105,13 @@ pub(super) fn measure(args: &PlacementArgs) -> Result<Figures, Failure> {
     let excess = excess(args, &cluster, &plan, &worker);
     fleet::perform(&mut cluster, &plan, epoch);
     let drained = (args.scenario == Scenario::Drain).then_some(&worker);
-    let (imbalance, imbalance_lower_bound) = imbalance(&cluster, drained);
     Ok(Figures {
         cpu_ms,
         lpt_ms,
         moves: plan.len(),
         moves_excess: excess,
-        imbalance,
-        imbalance_lower_bound,
         unplaced: cluster.needs_worker.len(),
+        ..imbalance(&cluster, drained)
     })
 }
 
@@ -202,7 +203,7 @@ fn bare(args: &PlacementArgs, cluster: &ClusterState, worker: &WorkerId) -> f64 
 
 /// Highest load / capacity of a worker and dimension by the highest of the fleet, and the least that it can be: what the
 /// largest stream makes of the largest worker.
-fn imbalance(cluster: &ClusterState, but: Option<&WorkerId>) -> (f64, f64) {
+fn imbalance(cluster: &ClusterState, but: Option<&WorkerId>) -> Figures {
     let sizes = |record: &StreamRecord| {
         let told = record.performance.as_deref().copied().unwrap_or_default();
         let cpu = f64::from(told.cpu_cores.unwrap_or(0.0));
@@ -230,7 +231,7 @@ fn imbalance(cluster: &ClusterState, but: Option<&WorkerId>) -> (f64, f64) {
             largest[at] = largest[at].max(size);
         }
     }
-    let (mut capacities, mut highest, mut widest) = ([0.0; 3], 0.0_f64, [0.0_f64; 3]);
+    let (mut capacities, mut highest, mut widest) = ([0.0; 3], [0.0_f64; 3], [0.0_f64; 3]);
     let open = cluster
         .workers
         .values()
@@ -240,11 +241,17 @@ fn imbalance(cluster: &ClusterState, but: Option<&WorkerId>) -> (f64, f64) {
         for (at, capacity) in capacity(worker).into_iter().enumerate() {
             capacities[at] += capacity;
             widest[at] = widest[at].max(capacity);
-            highest = highest.max(load[at] / capacity);
+            highest[at] = highest[at].max(load[at] / capacity);
         }
     }
-    let share = |at: usize| total[at] / capacities[at];
-    let mean = share(0).max(share(1)).max(share(2));
-    let single = (0..3).map(|at| largest[at] / widest[at]).fold(0.0, f64::max);
-    (highest / mean, (single / mean).max(1.0))
+    let mean = [0, 1, 2].map(|at| total[at] / capacities[at]);
+    let tightest = |shares: [f64; 3]| shares.into_iter().fold(0.0, f64::max);
+    let single = tightest([0, 1, 2].map(|at| largest[at] / widest[at]));
+    Figures {
+        imbalance: tightest(highest) / tightest(mean),
+        imbalance_lower_bound: (single / tightest(mean)).max(1.0),
+        highest,
+        mean,
+        ..Figures::default()
+    }
 }

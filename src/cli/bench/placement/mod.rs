@@ -22,6 +22,7 @@ key, 1 % are pinned.
   cpu_ms        processor time of one thread, from the state of the cluster to the finished plan, the median
   moves_excess  moves of streams that were not on a lost worker (death, storm), or not to the new one (join, return)
   imbalance     highest load / capacity of a worker and dimension, by that of the whole fleet
+  highest, mean the same of each dimension, undivided: weight, cpu, memory
   ratio_to_lpt  cpu_ms by that of a bare heuristic without any constraint, in the same process
 
 Examples:
@@ -103,6 +104,8 @@ struct Report {
     moves_excess: usize,
     imbalance: f64,
     imbalance_lower_bound: f64,
+    highest: [f64; 3],
+    mean: [f64; 3],
     unplaced: usize,
     machine: serde_json::Value,
 }
@@ -148,6 +151,8 @@ fn report(args: &PlacementArgs, all: &[Figures], machine: serde_json::Value) -> 
         moves_excess: plan.moves_excess,
         imbalance: plan.imbalance,
         imbalance_lower_bound: plan.imbalance_lower_bound,
+        highest: plan.highest,
+        mean: plan.mean,
         unplaced: plan.unplaced,
         machine,
     }

@@ -155,3 +155,44 @@ fn more_than_can_wait_are_refused() {
     assert!(detail.contains("10001 more are asked for"), "{detail}");
     world.assert_runs("s1", &["a"]);
 }
+
+fn pin(world: &mut World, stream: &str, to: Option<&str>) -> Result<(), ApplyError> {
+    let change = ApplyStreams {
+        pin: vec![(id(stream), to.map(worker))],
+        ..ApplyStreams::default()
+    };
+    apply(world, change)
+}
+
+#[test]
+fn a_stream_that_is_pinned_moves_there_and_stays_when_it_is_unpinned() {
+    let mut world = crowded_world(true);
+    pin(&mut world, "s1", Some("b")).unwrap();
+    wait(&mut world, 600);
+    world.assert_runs("s1", &["b"]);
+    let spec = |world: &World| world.cluster().streams[&id("s1")].spec.pin.clone();
+    assert_eq!(spec(&world), Some(worker("b")));
+    assert_eq!(
+        pin(&mut world, "nothing", Some("b")),
+        Err(ApplyError::Unknown(id("nothing")))
+    );
+
+    // Where it cannot go now it is pinned nevertheless, and runs on where it is.
+    let cordon = Order::Cordon {
+        worker: worker("a"),
+        reason: String::new(),
+    };
+    let change = ApplyStreams {
+        orders: vec![cordon],
+        ..ApplyStreams::default()
+    };
+    apply(&mut world, change).unwrap();
+    pin(&mut world, "s1", Some("a")).unwrap();
+    wait(&mut world, 600);
+    world.assert_runs("s1", &["b"]);
+    assert_eq!(spec(&world), Some(worker("a")));
+    assert_eq!(planned(&world), [""; 0]);
+    pin(&mut world, "s1", None).unwrap();
+    world.assert_runs("s1", &["b"]);
+    assert_eq!(spec(&world), None);
+}

@@ -89,4 +89,5 @@ properties! {
     any even::inside_the_band_nothing_moves,
     any upkeep::small_changes_lead_where_a_fresh_start_does,
     any contradictions::contradicting_rules_are_found_and_never_loop,
+    any contradictions::pins_against_rules_are_told_apart_and_never_loop,
 }

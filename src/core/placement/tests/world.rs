@@ -339,6 +339,7 @@ impl Fleet {
         }
         let Worker { capacity, health, .. } = self.world.workers[worker];
         let trusted = capacity * health;
-        f64::max(weight / trusted, 2.0 * (cpu / trusted - 0.5)).max(0.0)
+        let cpu = cpu / trusted;
+        f64::max(weight / trusted, cpu.min(4.0 * (cpu - 0.5))).max(0.0)
     }
 }

@@ -4,6 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload, block};
 use actix_web::{HttpRequest, HttpResponse};
+use streamkeeper_core::contradiction::Contradiction;
 use streamkeeper_core::request::{Applied, ApplyStreams};
 use streamkeeper_protocol::StreamId;
 
@@ -11,6 +12,7 @@ use super::audit::note_names;
 use super::openapi::{BadBody, BadQuery, NoStream, NotReleased, Refused};
 use super::problem::{ErrorItem, Kind, Problem};
 use super::query::dry_run;
+use super::rules::{self, Written};
 use super::streams::unknown;
 use super::views::shape::{ActionShape, ChangeShape, SpecShape, SwitchShape};
 use super::views::stream::AppliedView;
@@ -42,8 +44,8 @@ pub(super) async fn apply(
     let bytes = body::read(&request, payload, shared.time_limits.body).await?;
     let change = off_thread(move || body::change(&bytes)).await?;
     let change = ApplyStreams { dry_run, ..change };
-    let applied = send(&request, &shared, change).await?;
-    Ok(HttpResponse::Ok().json(AppliedView::new(&applied, dry_run)))
+    let (applied, warnings) = send(&request, &shared, change, Written::Many).await?;
+    Ok(HttpResponse::Ok().json(AppliedView::new(&applied, &warnings, dry_run)))
 }
 
 /// Does one thing to many streams: switches them on or off, restarts, releases or deletes them. All of them or none.
@@ -72,8 +74,9 @@ pub(super) async fn act(
     let dry_run = dry_run(&request)?;
     let bytes = body::read(&request, payload, shared.time_limits.body).await?;
     let change = off_thread(move || body::action(&bytes)).await?;
-    let applied = send(&request, &shared, ApplyStreams { dry_run, ..change }).await?;
-    Ok(HttpResponse::Ok().json(AppliedView::new(&applied, dry_run)))
+    let change = ApplyStreams { dry_run, ..change };
+    let (applied, warnings) = send(&request, &shared, change, Written::Names).await?;
+    Ok(HttpResponse::Ok().json(AppliedView::new(&applied, &warnings, dry_run)))
 }
 
 /// Creates or changes one stream.
@@ -112,14 +115,14 @@ pub(super) async fn put(
         dry_run,
         ..ApplyStreams::default()
     };
-    let applied = send(&request, &shared, change).await?;
+    let (applied, warnings) = send(&request, &shared, change, Written::One).await?;
     let mut response = HttpResponse::Ok();
     if !applied.created.is_empty() && !dry_run {
         response
             .status(StatusCode::CREATED)
             .insert_header((LOCATION, request.path()));
     }
-    Ok(response.json(AppliedView::new(&applied, dry_run)))
+    Ok(response.json(AppliedView::new(&applied, &warnings, dry_run)))
 }
 
 /// Deletes one stream; its worker stops it.
@@ -151,8 +154,8 @@ pub(super) async fn delete(
         dry_run,
         ..ApplyStreams::default()
     };
-    let applied = send(&request, &shared, change).await?;
-    Ok(HttpResponse::Ok().json(AppliedView::new(&applied, dry_run)))
+    let (applied, warnings) = send(&request, &shared, change, Written::One).await?;
+    Ok(HttpResponse::Ok().json(AppliedView::new(&applied, &warnings, dry_run)))
 }
 
 /// Switches one stream on or off.
@@ -187,8 +190,8 @@ pub(super) async fn patch(
         dry_run,
         ..ApplyStreams::default()
     };
-    let applied = send(&request, &shared, change).await?;
-    Ok(HttpResponse::Ok().json(AppliedView::new(&applied, dry_run)))
+    let (applied, warnings) = send(&request, &shared, change, Written::One).await?;
+    Ok(HttpResponse::Ok().json(AppliedView::new(&applied, &warnings, dry_run)))
 }
 
 /// Stops one stream and starts it again on its worker, under a new epoch. It is under way when this answers.
@@ -220,12 +223,18 @@ pub(super) async fn restart(
         dry_run,
         ..ApplyStreams::default()
     };
-    let applied = send(&request, &shared, change).await?;
-    Ok(HttpResponse::Accepted().json(AppliedView::new(&applied, dry_run)))
+    let (applied, warnings) = send(&request, &shared, change, Written::One).await?;
+    Ok(HttpResponse::Accepted().json(AppliedView::new(&applied, &warnings, dry_run)))
 }
 
-async fn send(request: &HttpRequest, shared: &Shared, change: ApplyStreams) -> Result<Applied, Problem> {
+async fn send(
+    request: &HttpRequest,
+    shared: &Shared,
+    change: ApplyStreams,
+    written: Written,
+) -> Result<(Applied, Vec<Contradiction>), Problem> {
     let dry_run = change.dry_run;
+    let (change, warnings) = rules::check(shared, change, written).await?;
     let applied = shared.context.gateway.apply(change).await??;
     for (what, names) in [
         ("created", &applied.created),
@@ -247,7 +256,7 @@ async fn send(request: &HttpRequest, shared: &Shared, change: ApplyStreams) -> R
             "streams were changed over the API"
         );
     }
-    Ok(applied)
+    Ok((applied, warnings))
 }
 
 /// Reads a body where it holds up no other request: large ones take a while.

@@ -11,7 +11,8 @@ use utoipa_swagger_ui::{Config, serve};
 use super::problem::{Kind, Problem, Shown};
 use super::query::Query;
 use super::{
-    alerts, changes, cluster, consistency, events, history, leader, logs, moves, orders, probes, streams,
+    alerts, changes, cluster, consistency, events, history, leader, logs, moves, orders, pins, probes,
+    streams,
 };
 
 #[derive(OpenApi)]
@@ -63,6 +64,8 @@ use super::{
         orders::cancel_drain,
         orders::fill,
         orders::move_stream,
+        pins::pin,
+        pins::unpin,
         orders::freeze,
         orders::unfreeze,
         orders::rebalance,

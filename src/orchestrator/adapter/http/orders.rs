@@ -142,20 +142,7 @@ pub(super) async fn move_stream(
 ) -> Result<HttpResponse, Problem> {
     let dry_run = dry_run(&request)?;
     let stream = stream(&name)?;
-    let bytes = body::read(&request, payload, shared.time_limits.body).await?;
-    let mut errors = Vec::new();
-    let mut to = None;
-    if let Some(mut fields) = Fields::of(body::json(&bytes)?, String::new(), &mut errors) {
-        match fields.text("to").map(WorkerId::new) {
-            Some(Ok(worker)) => to = Some(worker),
-            Some(Err(error)) => fields.wrong("to", error.to_string()),
-            None if fields.has("to") => {}
-            None => fields.wrong("to", "is missing; write the worker's id"),
-        }
-        fields.finish();
-    }
-    body::refuse(errors)?;
-    let to = to.ok_or_else(|| Problem::new(Kind::InvalidChange, "the body names no worker"))?;
+    let to = target(&request, &shared, payload).await?;
     let change = ApplyStreams {
         orders: vec![Order::Move { stream, to }],
         dry_run,
@@ -290,6 +277,28 @@ pub(super) async fn resume(request: HttpRequest, shared: Data<Shared>) -> Result
     Ok(HttpResponse::Ok().json(OrderedView::new("resume", "fleet")))
 }
 
+/// The worker of an order: `{"to": …}`.
+pub(super) async fn target(
+    request: &HttpRequest,
+    shared: &Shared,
+    payload: Payload,
+) -> Result<WorkerId, Problem> {
+    let bytes = body::read(request, payload, shared.time_limits.body).await?;
+    let mut errors = Vec::new();
+    let mut to = None;
+    if let Some(mut fields) = Fields::of(body::json(&bytes)?, String::new(), &mut errors) {
+        match fields.text("to").map(WorkerId::new) {
+            Some(Ok(worker)) => to = Some(worker),
+            Some(Err(error)) => fields.wrong("to", error.to_string()),
+            None if fields.has("to") => {}
+            None => fields.wrong("to", "is missing; write the worker's id"),
+        }
+        fields.finish();
+    }
+    body::refuse(errors)?;
+    to.ok_or_else(|| Problem::new(Kind::InvalidChange, "the body names no worker"))
+}
+
 pub(super) fn worker(id: &str) -> Result<WorkerId, Problem> {
     WorkerId::new(id).map_err(|error| {
         Problem::new(Kind::InvalidChange, "the path does not name a worker")
@@ -297,7 +306,7 @@ pub(super) fn worker(id: &str) -> Result<WorkerId, Problem> {
     })
 }
 
-fn stream(name: &str) -> Result<StreamId, Problem> {
+pub(super) fn stream(name: &str) -> Result<StreamId, Problem> {
     StreamId::new(name).map_err(|_| unknown(name))
 }
 
@@ -342,7 +351,12 @@ async fn send(shared: &Shared, verb: &str, subject: &str, order: Order) -> Resul
     apply(shared, verb, subject, change).await
 }
 
-async fn apply(shared: &Shared, verb: &str, subject: &str, change: ApplyStreams) -> Result<Applied, Problem> {
+pub(super) async fn apply(
+    shared: &Shared,
+    verb: &str,
+    subject: &str,
+    change: ApplyStreams,
+) -> Result<Applied, Problem> {
     let dry_run = change.dry_run;
     let applied = shared.context.gateway.apply(change).await??;
     if !dry_run {

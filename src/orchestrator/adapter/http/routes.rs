@@ -5,7 +5,7 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 
 use super::problem::{Kind, Problem};
 use super::{
-    alerts, changes, cluster, consistency, events, history, leader, logs, moves, openapi, orders,
+    alerts, changes, cluster, consistency, events, history, leader, logs, moves, openapi, orders, pins,
     probes as probe, streams,
 };
 
@@ -41,6 +41,8 @@ pub(super) fn api(config: &mut ServiceConfig) {
         .service(only_get("/api/v1/streams/{name}/logs", logs::logs))
         .service(only_get("/api/v1/streams/{name}/explain", moves::explain))
         .service(resource("/api/v1/streams/{name}/move", POST).route(web::post().to(orders::move_stream)))
+        .service(resource("/api/v1/streams/{name}/pin", POST).route(web::post().to(pins::pin)))
+        .service(resource("/api/v1/streams/{name}/unpin", POST).route(web::post().to(pins::unpin)))
         .service(resource("/api/v1/streams/{name}/freeze", POST).route(web::post().to(orders::freeze)))
         .service(resource("/api/v1/streams/{name}/unfreeze", POST).route(web::post().to(orders::unfreeze)))
         .service(only_get("/api/v1/workers", cluster::workers))

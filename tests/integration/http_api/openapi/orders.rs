@@ -84,6 +84,22 @@ pub(super) fn calls() -> Vec<Call> {
         ),
         (
             Method::POST,
+            "/api/v1/streams/{name}/pin",
+            r#"{"to": "agent-1"}"#,
+            202,
+            stream(),
+            vec![],
+        ),
+        (
+            Method::POST,
+            "/api/v1/streams/{name}/unpin",
+            "",
+            200,
+            stream(),
+            vec![],
+        ),
+        (
+            Method::POST,
             "/api/v1/streams/{name}/freeze",
             REASON,
             200,

@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 use streamkeeper_core::cluster::{ClusterState, Drain, DrainState, StreamRecord, UnplacedReason};
+use streamkeeper_core::contradiction::Contradiction;
 use streamkeeper_core::directive::{Key, Standing};
 use streamkeeper_core::forecast::{Forecast, Seen, Step};
 use streamkeeper_core::migration::Migration;
+use streamkeeper_core::request::Applied;
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_protocol::{StreamId, WorkerId};
 use utoipa::ToSchema;
@@ -91,6 +93,65 @@ fn lacking((stream, reason): &(StreamId, UnplacedReason)) -> LackingView<'_> {
         stream,
         reason: reason.as_str(),
         detail: reason.to_string(),
+    }
+}
+
+/// What became of a pin.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Pin)]
+pub(in super::super) struct PinView {
+    #[schema(value_type = String)]
+    stream: StreamId,
+    /// The only worker that may run it from now on.
+    #[schema(value_type = Option<String>, required)]
+    pin: Option<WorkerId>,
+    /// Whether it moves there now.
+    moves: bool,
+    /// What keeps the pin from being kept at present.
+    warnings: Vec<String>,
+    /// Whether this only says what would be done.
+    dry_run: bool,
+}
+
+impl PinView {
+    pub(in super::super) fn new(
+        stream: StreamId,
+        pin: Option<WorkerId>,
+        applied: &Applied,
+        dry_run: bool,
+    ) -> Self {
+        let moves = !applied.moves.is_empty();
+        let warnings = Vec::new();
+        Self {
+            stream,
+            pin,
+            moves,
+            warnings,
+            dry_run,
+        }
+    }
+
+    pub(in super::super) fn warned(mut self, found: &[Contradiction]) -> Self {
+        let said = found
+            .iter()
+            .map(|found| format!("{} {}", found.field, found.detail));
+        self.warnings.extend(said);
+        self
+    }
+
+    /// Who has it, whatever the pin says.
+    pub(in super::super) fn stays(mut self, owner: Option<&WorkerId>) -> Self {
+        if let Some((owner, pin)) = owner.zip(self.pin.as_ref())
+            && owner != pin
+            && !self.moves
+        {
+            self.warnings.push(format!(
+                "it runs on {owner} for the time being, because it cannot move to {pin} now; `streamkeeper streams move {} --to \
+                 {pin}` tells why, and moves it when that can be",
+                self.stream
+            ));
+        }
+        self
     }
 }
 

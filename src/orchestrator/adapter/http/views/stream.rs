@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 use streamkeeper_core::cluster::{ClusterState, Slot, StreamRecord};
+use streamkeeper_core::contradiction::Contradiction;
 use streamkeeper_core::labels::Labels;
 use streamkeeper_core::request::Applied;
 use streamkeeper_protocol::{Epoch, Ownership, Performance, SessionId, StreamId, WorkerId};
@@ -236,12 +237,31 @@ pub(in super::super) struct AppliedView<'a> {
     /// Streams that were as asked already.
     #[schema(value_type = Vec<String>)]
     unchanged: &'a [StreamId],
+    /// Rules that cannot be kept at present, the first hundred; the change is made nevertheless.
+    warnings: Vec<WarningView<'a>>,
     /// Whether this only says what would be done.
     dry_run: bool,
 }
 
+/// A rule that cannot be kept at present.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Warning)]
+struct WarningView<'a> {
+    #[schema(value_type = String)]
+    stream: &'a StreamId,
+    /// The field of its declaration.
+    field: &'static str,
+    /// The value, what is wrong with it, and what to do.
+    detail: &'a str,
+}
+
 impl<'a> AppliedView<'a> {
-    pub(in super::super) fn new(applied: &'a Applied, dry_run: bool) -> Self {
+    pub(in super::super) fn new(applied: &'a Applied, found: &'a [Contradiction], dry_run: bool) -> Self {
+        let warning = |found: &'a Contradiction| WarningView {
+            stream: &found.stream,
+            field: found.field,
+            detail: &found.detail,
+        };
         Self {
             created: &applied.created,
             changed: &applied.changed,
@@ -249,6 +269,7 @@ impl<'a> AppliedView<'a> {
             restarted: &applied.restarted,
             released: &applied.released,
             unchanged: &applied.unchanged,
+            warnings: found.iter().map(warning).collect(),
             dry_run,
         }
     }
