@@ -16,6 +16,8 @@ pub mod history;
 pub mod http;
 #[path = "support/icecast.rs"]
 pub mod icecast;
+#[path = "support/journal.rs"]
+pub mod journal;
 #[path = "support/marks.rs"]
 pub mod marks;
 #[path = "support/nats.rs"]

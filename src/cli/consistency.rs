@@ -24,6 +24,8 @@ Examples:
 
 /// Sweeps that confirm: what was found before the question may be on its way.
 const SWEEPS: u64 = 2;
+/// Looks at the database after which a difference that lasts is confirmed.
+const ROUNDS: u32 = 3;
 /// Time between two looks at the report.
 const POLL: Duration = Duration::from_millis(250);
 
@@ -152,17 +154,30 @@ async fn check(args: &CheckArgs) -> Result<(), Failure> {
     }
 }
 
-/// The report of a check that began now.
+/// The report of a check that began now. On a busy system something is always on its way, so that differences never cease to
+/// wait for confirmation: those that lasted are confirmed after some rounds, and those that are new belong to a later check.
 async fn checked(api: &Api) -> Result<Value, Failure> {
-    let begun = api.post("/api/v1/consistency/check", &Value::Null).await?;
-    let begun = read::<Begun>(&begun)?;
+    let mut rounds = 0;
+    loop {
+        let begun = api.post("/api/v1/consistency/check", &Value::Null).await?;
+        let begun = read::<Begun>(&begun)?;
+        rounds += 1;
+        let (raw, unsure) = round(api, &begun).await?;
+        if !unsure || rounds >= ROUNDS {
+            return Ok(raw);
+        }
+    }
+}
+
+/// The report once everything was looked at since, and whether differences wait to be confirmed.
+async fn round(api: &Api, begun: &Begun) -> Result<(Value, bool), Failure> {
     loop {
         let raw: Value = api.get("/api/v1/consistency").await?;
         let checks = read::<Report>(&raw)?.checks;
         let swept = checks.sweeps >= begun.sweeps + SWEEPS;
-        let passed = checks.passes > begun.passes && !checks.unsure;
-        if swept && (passed || checks.database_error.is_some()) {
-            return Ok(raw);
+        let failed = checks.database_error.is_some();
+        if swept && (checks.passes > begun.passes || failed) {
+            return Ok((raw, checks.unsure && !failed));
         }
         tokio::time::sleep(POLL).await;
     }

@@ -19,6 +19,7 @@ mod leader;
 mod logging;
 mod moves;
 mod part;
+mod recovery;
 mod screen;
 mod serve;
 mod settings;

@@ -32,9 +32,17 @@ struct Status {
     leadership: Leadership,
     streams: Streams,
     workers: Workers,
+    health: Health,
     findings: usize,
     alerts: usize,
     actors: Vec<Actor>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Health {
+    overall: String,
+    reasons: Vec<String>,
+    needs_intervention: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -100,6 +108,16 @@ fn show(status: &Status) -> Result<(), Failure> {
             status.orchestrator, status.version
         )
         .into(),
+    ]);
+    let health = &status.health;
+    let mut reasons = health.reasons.join("; ");
+    if health.needs_intervention {
+        reasons.push_str(" (somebody has to look)");
+    }
+    table.add_row(vec![
+        "health".into(),
+        screen::state(&health.overall.to_lowercase()),
+        reasons.into(),
     ]);
     for (what, total, counts) in [
         ("streams", status.streams.total, &status.streams.by_state),

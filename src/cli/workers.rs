@@ -1,4 +1,4 @@
-//! `workers`: show workers, and take them out of use.
+//! `workers`: show workers, take them out of use, bring them in line.
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
@@ -8,6 +8,7 @@ use crate::api::{Api, ApiError, ServerArgs};
 use crate::failure::Failure;
 use crate::http::encode;
 use crate::moves::{self, DrainArgs, Verb, WorkerArgs};
+use crate::recovery::{self, EmergencyArgs, RecoverArgs, RecoveriesArgs};
 use crate::screen::{self, Format, OutputArgs};
 use crate::suggest::{self, Kind};
 
@@ -55,6 +56,12 @@ pub(crate) enum WorkersCommand {
     Fill(WorkerArgs),
     /// Has a worker and the leader exchange everything that they know of each other
     Synchronize(SynchronizeArgs),
+    /// Has recovery of a worker tried: asks it for everything, drains it, or restarts it
+    Recover(RecoverArgs),
+    /// Takes every stream from a worker, whether it obeys or not, and lets it begin anew
+    Emergency(EmergencyArgs),
+    /// Shows what was tried on workers in trouble, and how often it helped
+    Recoveries(RecoveriesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -117,6 +124,9 @@ pub(crate) fn run(command: WorkersCommand) -> Result<(), Failure> {
             WorkersCommand::Drain(args) => moves::drain(&args).await,
             WorkersCommand::Fill(args) => moves::order_worker(Verb::Fill, &args).await,
             WorkersCommand::Synchronize(args) => synchronize(&args).await,
+            WorkersCommand::Recover(args) => recovery::recover(&args).await,
+            WorkersCommand::Emergency(args) => recovery::emergency(&args).await,
+            WorkersCommand::Recoveries(args) => recovery::list(&args).await,
         }
     })
 }

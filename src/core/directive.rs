@@ -13,6 +13,8 @@ pub const MAX_DIRECTIVES: usize = 10_000;
 pub const MAX_PAUSE: Duration = Duration::from_secs(30 * 86_400);
 /// The reason of a cordon begins so where the leader itself ordered it.
 pub const SUSPECTED: &str = "suspected:";
+/// The reason of a cordon or a drain begins so where the recovery of the worker ordered it.
+pub const RECOVERING: &str = "recovery:";
 /// What a pause is about.
 const FLEET: &str = "fleet";
 

@@ -9,6 +9,7 @@ pub mod consistency_checker;
 pub mod contradiction;
 pub mod coordinator;
 pub mod directive;
+pub mod effect;
 pub mod election;
 pub mod forecast;
 pub mod graveyard;
@@ -25,6 +26,7 @@ pub mod request;
 pub mod revive;
 pub mod router;
 pub mod spec;
+pub mod system_health;
 pub mod time;
 
 pub use machine::Machine;

@@ -10,6 +10,7 @@ use crate::consistency_checker::{Finding, Repair};
 use crate::heartbeat_tracker::Way;
 use crate::invariant::Invariant;
 use crate::migration::{self, Migration};
+use crate::recovery_manager::{Attempt, Outcome};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +133,8 @@ pub enum Notice {
     FindingOver(Finding),
     /// A repair was begun.
     Repaired(Repair),
+    /// Recovery of a worker was tried: it began, or ended.
+    RecoveryTried(Attempt),
 }
 
 impl Notice {
@@ -173,6 +176,10 @@ impl Notice {
             Self::FindingConfirmed(_) => "finding_confirmed",
             Self::FindingOver(_) => "finding_over",
             Self::Repaired(_) => "repaired",
+            Self::RecoveryTried(attempt) => match attempt.outcome {
+                Outcome::Running => "recovery_begun",
+                Outcome::Succeeded | Outcome::Failed | Outcome::Refused => "recovery_ended",
+            },
         }
     }
 
@@ -293,6 +300,14 @@ impl Notice {
                 pairs.extend(named(repair.stream(), repair.worker()));
                 pairs
             }
+            Self::RecoveryTried(attempt) => vec![
+                ("attempt", attempt.id.to_string()),
+                ("worker", attempt.worker.to_string()),
+                ("level", attempt.level.as_str().to_owned()),
+                ("outcome", attempt.outcome.as_str().to_owned()),
+                ("reason", attempt.reason.clone()),
+                ("detail", attempt.detail.clone()),
+            ],
         };
         pairs
             .into_iter()

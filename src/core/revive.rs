@@ -83,7 +83,10 @@ impl Revive for ConsistencyChecker {
 
 impl Revive for RecoveryManager {
     fn revive(outliving: Outliving) -> Vec<recovery_manager::Event> {
-        vec![recovery_manager::Event::Findings(outliving.findings)]
+        vec![
+            recovery_manager::Event::Snapshot(outliving.cluster),
+            recovery_manager::Event::Findings(outliving.findings),
+        ]
     }
 }
 

@@ -1,22 +1,19 @@
 //! Which machine hears what, and what the shell has to do: a pure function, so that the orchestrator and the simulator
 //! cannot differ.
 
-use std::time::Duration;
+use streamkeeper_protocol::Heartbeat;
 
-use streamkeeper_protocol::{Assign, ControlKind, Heartbeat, LeaderRecord, SessionId, Term, WorkerId};
-
-use crate::alert_manager::{self, ActiveAlert, Adopted, AlertManager};
+use crate::alert_manager::{self, AlertManager};
 use crate::balancer::{self, Balancer};
 use crate::cluster::ClusterState;
-use crate::consistency_checker::{self, Checks, ConsistencyChecker, Finding, Part};
+use crate::consistency_checker::{self, ConsistencyChecker};
 use crate::coordinator::{self, Coordinator};
+pub use crate::effect::Effect;
 use crate::election::{self, Election};
 use crate::heartbeat_tracker::{self, HeartbeatTracker};
 use crate::machine::Machine;
 use crate::notice::Notice;
-use crate::record::{Fence, WriteBatch};
-use crate::recovery_manager::{self, OrderId, RecoveryManager};
-use crate::request::{ApplyOutcome, RequestId};
+use crate::recovery_manager::{self, RecoveryManager};
 
 /// An event with its receiver.
 #[derive(Debug, Clone)]
@@ -35,104 +32,6 @@ pub enum Input {
     RecoveryManager(recovery_manager::Event),
     /// For the alert manager.
     AlertManager(alert_manager::Event),
-}
-
-/// What only the shell can do.
-#[derive(Debug, Clone)]
-pub enum Effect {
-    /// Look at the leader's key and report to the election.
-    ReadLeaderKey {
-        /// Names the look.
-        attempt: u64,
-    },
-    /// Write the leader's key if it has the expected revision, and report to the election.
-    WriteLeaderKey {
-        /// Names the write.
-        attempt: u64,
-        /// What to write.
-        record: LeaderRecord,
-        /// The key's revision; 0: there must never have been one.
-        expect: u64,
-    },
-    /// Remember a term durably and report to the election.
-    RememberTerm(Term),
-    /// Give readers the state of the election.
-    PublishElection(election::Status),
-    /// Count and tell that a term was heard that is not believed.
-    ImplausibleTerm(Term),
-    /// Raise the fence with exactly this term, read everything, and report to the coordinator.
-    TakeOver {
-        /// The term that was won.
-        term: Term,
-    },
-    /// Write this and report with fence and ticket.
-    Persist {
-        /// Names the transaction.
-        ticket: u64,
-        /// The right to write.
-        fence: Fence,
-        /// What to write.
-        batch: WriteBatch,
-    },
-    /// Tell a worker.
-    Assign(Box<Assign>),
-    /// Tell a user.
-    Reply {
-        /// Who waits.
-        request: RequestId,
-        /// The answer.
-        outcome: ApplyOutcome,
-    },
-    /// Give readers this state.
-    Publish(ClusterState),
-    /// Give readers these findings.
-    PublishFindings(Vec<Finding>),
-    /// Give readers this about the checks.
-    PublishChecks(Checks),
-    /// Read a part of the database and report to the consistency checker.
-    ReadStored(Part),
-    /// Order a worker something and report the answer to the recovery manager.
-    Order {
-        /// Names the order.
-        order: OrderId,
-        /// The worker.
-        worker: WorkerId,
-        /// The session that is meant, if one is.
-        session: Option<SessionId>,
-        /// What to do.
-        kind: ControlKind,
-        /// How long to wait for the answer.
-        timeout: Duration,
-    },
-    /// Ask a worker for a sign of life and report to the failure detector what became of it.
-    Ping {
-        /// The worker.
-        worker: WorkerId,
-        /// The session that is meant.
-        session: SessionId,
-        /// What led to it.
-        way: heartbeat_tracker::Way,
-    },
-    /// Tell whoever listens.
-    Notice(Notice),
-    /// A new leadership goes on with these alerts.
-    Adopt(Adopted),
-    /// Tell that an alert fires.
-    Fire(ActiveAlert),
-    /// Tell that an alert is over.
-    Resolve(ActiveAlert),
-}
-
-impl Effect {
-    /// Whether only a leader may do this. The coordinator knows by itself whether it leads; the other machines do not
-    /// (OWNERSHIP rule 11).
-    #[must_use]
-    pub const fn is_a_leaders(&self) -> bool {
-        matches!(
-            self,
-            Self::Order { .. } | Self::Notice(_) | Self::Adopt(_) | Self::Fire(_) | Self::Resolve(_)
-        )
-    }
 }
 
 /// Where a command leads.
@@ -184,6 +83,12 @@ impl SnapshotReader for Balancer {
 impl SnapshotReader for ConsistencyChecker {
     fn snapshot(cluster: ClusterState) -> consistency_checker::Event {
         consistency_checker::Event::Snapshot(cluster)
+    }
+}
+
+impl SnapshotReader for RecoveryManager {
+    fn snapshot(cluster: ClusterState) -> recovery_manager::Event {
+        recovery_manager::Event::Snapshot(cluster)
     }
 }
 
@@ -350,7 +255,12 @@ impl Routed for ConsistencyChecker {
             Command::Synchronize(workers) => vec![Route::To(Input::RecoveryManager(
                 recovery_manager::Event::Synchronize(workers),
             ))],
-            Command::Checked(checks) => vec![Route::Do(Effect::PublishChecks(checks))],
+            Command::Checked(checks) => vec![
+                Route::To(Input::RecoveryManager(recovery_manager::Event::Checked(
+                    checks.clone(),
+                ))),
+                Route::Do(Effect::PublishChecks(checks)),
+            ],
         }
     }
 }
@@ -374,6 +284,10 @@ impl Routed for RecoveryManager {
                 kind,
                 timeout,
             }),
+            Command::Measure(measure) => Route::To(Input::Coordinator(coordinator::Event::Measure(measure))),
+            Command::Check => Route::To(Input::ConsistencyChecker(consistency_checker::Event::Check)),
+            Command::Tried(attempt) => Route::Do(Effect::Notice(Notice::RecoveryTried(attempt))),
+            Command::Publish(status) => Route::Do(Effect::PublishRecovery(status)),
             Command::Exhausted {
                 worker,
                 exhausted,

@@ -159,6 +159,7 @@ check_interval = '100ms'
 [consistency]
 check_interval = '100ms'
 [recovery]
+highest = 'soft'
 max_attempts = 100000
 retry_delay = '100ms'
 max_delay = '1h'

@@ -18,6 +18,7 @@ mod moves;
 mod operator;
 mod outages;
 mod owner_lost;
+mod recovery;
 mod refusals;
 mod restored;
 mod secured;

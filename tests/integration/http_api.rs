@@ -12,6 +12,7 @@ mod openapi;
 mod plans;
 mod probes;
 mod reading;
+mod recovery;
 mod refusing;
 mod samples;
 mod schema;

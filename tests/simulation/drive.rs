@@ -269,7 +269,7 @@ impl World {
                     process.outliving.findings = findings;
                 }
             }
-            Effect::PublishChecks(_) => {}
+            Effect::PublishChecks(_) | Effect::PublishRecovery(_) => {}
             Effect::ReadStored(part) => self.read_stored(index, &part),
             Effect::Order {
                 order,

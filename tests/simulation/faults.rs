@@ -77,14 +77,16 @@ impl World {
                 self.suspend(index, length);
             }
             5 | 6 => self.cut_off(index, length),
-            7 => {
-                self.sometimes.saw("worker leaves");
-                self.nodes[index].touched = self.now;
-                self.nodes[index].leaving = true;
-                self.soon(index, 0, Inside::Hear(Box::new(Event::Leave)));
-            }
+            7 => self.leaves(index),
             _ => self.start_twin(index, length),
         }
+    }
+
+    fn leaves(&mut self, index: usize) {
+        self.sometimes.saw("worker leaves");
+        self.nodes[index].touched = self.now;
+        self.nodes[index].leaving = true;
+        self.soon(index, 0, Inside::Hear(Box::new(Event::Leave)));
     }
 
     fn leader_fault(&mut self, length: u64) {

@@ -173,7 +173,12 @@ impl Kind {
         }
     }
 
-    pub(crate) const READERS: [Self; 3] = [Self::Balancer, Self::ConsistencyChecker, Self::AlertManager];
+    pub(crate) const READERS: [Self; 4] = [
+        Self::Balancer,
+        Self::ConsistencyChecker,
+        Self::AlertManager,
+        Self::RecoveryManager,
+    ];
 }
 
 /// The machines of one process.
@@ -267,7 +272,10 @@ impl Process {
                 Input::ConsistencyChecker(ConsistencyChecker::snapshot(cluster)),
             ),
             Kind::AlertManager => self.step(now, Input::AlertManager(AlertManager::snapshot(cluster))),
-            Kind::Election | Kind::Coordinator | Kind::HeartbeatTracker | Kind::RecoveryManager => Vec::new(),
+            Kind::RecoveryManager => {
+                self.step(now, Input::RecoveryManager(RecoveryManager::snapshot(cluster)))
+            }
+            Kind::Election | Kind::Coordinator | Kind::HeartbeatTracker => Vec::new(),
         }
     }
 

@@ -5,9 +5,11 @@ use std::time::Duration;
 use async_nats::Client;
 use futures::StreamExt;
 use streamkeeper_protocol::{
-    Assign, AssignKind, Capacity, Control, ControlReply, Epoch, Heartbeat, Inventory, Mode, PROTOCOL_VERSION,
-    Phase, RunState, RunningStream, SessionId, StreamId, Subjects, Term, Version, WorkerId, decode, encode,
+    Assign, AssignKind, Capacity, Control, ControlReply, DesiredEntry, Epoch, Heartbeat, Inventory, Mode,
+    PROTOCOL_VERSION, Phase, RunState, RunningStream, SessionId, StreamId, Subjects, Term, Version, WorkerId,
+    decode, encode,
 };
+use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 const INTERVAL: Duration = Duration::from_millis(300);
@@ -25,12 +27,22 @@ pub enum Manner {
         /// The stream.
         stream: &'static str,
     },
+    /// It takes one stream, says so, and never lists it.
+    Hiding,
+    /// It takes one stream, and says that it runs it under an epoch that nobody granted.
+    Forging,
+    /// It says that it runs so many streams, and lists none.
+    Miscounting {
+        /// The number.
+        says: u32,
+    },
 }
 
 /// A puppet. It ends without a word when dropped.
 #[derive(Debug)]
 pub struct Puppet {
-    _task: AbortOnDropHandle<()>,
+    leave: oneshot::Sender<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Puppet {
@@ -47,14 +59,32 @@ impl Puppet {
         client.flush().await.expect("the server answers");
         let client = client.clone();
         let mut heartbeat = first(worker, manner);
+        if !matches!(manner, Manner::Silent { .. } | Manner::Stubborn { .. }) {
+            heartbeat
+                .labels
+                .insert("puppet".to_owned(), heartbeat.worker.to_string());
+        }
         let subject = subjects.heartbeat(&heartbeat.worker);
+        let (leave, mut left) = oneshot::channel();
         let task = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(INTERVAL);
             loop {
                 tokio::select! {
+                    Ok(()) = &mut left => {
+                        heartbeat.seq += 1;
+                        heartbeat.phase = Phase::Gone;
+                        let bytes = encode(&heartbeat).expect("it can be encoded");
+                        let _ = client.publish(subject.clone(), bytes.into()).await;
+                        let _ = client.flush().await;
+                        return;
+                    }
                     _ = ticks.tick() => match manner {
                         Manner::Silent { after } if heartbeat.seq >= after => {}
-                        Manner::Silent { .. } | Manner::Stubborn { .. } => {
+                        _ => {
+                            if let Manner::Miscounting { says } = manner && heartbeat.applied.generation > 0 {
+                                heartbeat.inventory.parts = 0;
+                                heartbeat.inventory.count = says;
+                            }
                             heartbeat.seq += 1;
                             let bytes = encode(&heartbeat).expect("it can be encoded");
                             // Lost while the server is away, as any heartbeat.
@@ -66,6 +96,7 @@ impl Puppet {
                             // So it says.
                             heartbeat.applied = Version { term: assign.term, generation: assign.generation };
                             heartbeat.highest_term = assign.term;
+                            take(manner, &mut heartbeat.inventory, &assign.entries);
                         }
                     }
                     Some(message) = controls.next() => {
@@ -80,21 +111,68 @@ impl Puppet {
             }
         });
         Self {
-            _task: AbortOnDropHandle::new(task),
+            leave,
+            task: AbortOnDropHandle::new(task),
         }
+    }
+
+    /// Says goodbye.
+    ///
+    /// # Panics
+    /// Panics where it failed before.
+    pub async fn leave(self) {
+        // An error says that it has ended already.
+        let _ = self.leave.send(());
+        self.task.await.expect("it lived until now");
+    }
+}
+
+/// What it says of what it was told to run.
+fn take(manner: Manner, inventory: &mut Inventory, entries: &[DesiredEntry]) {
+    if entries.is_empty() {
+        return;
+    }
+    match manner {
+        Manner::Hiding => {
+            inventory.version += 1;
+            inventory.parts = 0;
+        }
+        Manner::Forging => {
+            let forged = |entry: &DesiredEntry| {
+                running(
+                    entry.stream.clone(),
+                    Epoch::new(entry.epoch.term(), entry.epoch.counter() + 1_000_000),
+                )
+            };
+            inventory.version += 1;
+            inventory.running = entries.iter().map(forged).collect();
+            inventory.count = u32::try_from(entries.len()).expect("few");
+        }
+        Manner::Silent { .. } | Manner::Stubborn { .. } | Manner::Miscounting { .. } => {}
+    }
+}
+
+fn running(stream: StreamId, epoch: Epoch) -> RunningStream {
+    RunningStream {
+        stream,
+        epoch,
+        state: RunState::Running,
+        restarts: 0,
+        reason: None,
     }
 }
 
 fn first(worker: WorkerId, manner: Manner) -> Heartbeat {
-    let running = match manner {
-        Manner::Silent { .. } => Vec::new(),
-        Manner::Stubborn { stream } => vec![RunningStream {
-            stream: StreamId::new(stream).expect("a name"),
-            epoch: Epoch::new(Term::new(1).expect("a term"), 1),
-            state: RunState::Running,
-            restarts: 0,
-            reason: None,
-        }],
+    let stubborn = |stream| {
+        let epoch = Epoch::new(Term::new(1).expect("a term"), 1);
+        running(StreamId::new(stream).expect("a name"), epoch)
+    };
+    // Nobody else's streams are to go to those who do not run them.
+    let (running, max_streams) = match manner {
+        Manner::Silent { .. } => (Vec::new(), 10),
+        Manner::Stubborn { stream } => (vec![stubborn(stream)], 0),
+        Manner::Hiding | Manner::Forging => (Vec::new(), 1),
+        Manner::Miscounting { .. } => (Vec::new(), 0),
     };
     Heartbeat {
         v: PROTOCOL_VERSION,
@@ -110,7 +188,7 @@ fn first(worker: WorkerId, manner: Manner) -> Heartbeat {
         guarded: false,
         phase: Phase::Ready,
         capacity: Capacity {
-            max_streams: 10,
+            max_streams,
             weight: 10.0,
         },
         labels: std::collections::BTreeMap::new(),

@@ -4,6 +4,7 @@
 //! coordinator changes a `ClusterState`; everybody else reads a snapshot of it.
 
 mod drain;
+mod reason;
 mod stream;
 mod worker;
 
@@ -19,7 +20,8 @@ use crate::directive::Directives;
 use crate::migration::Migrations;
 use crate::time::Timestamp;
 pub use drain::{Drain, DrainState, MAX_LEFT};
-pub use stream::{Awaited, MoveReason, Observed, Slot, StreamRecord, StreamState, UnplacedReason};
+pub use reason::MoveReason;
+pub use stream::{Awaited, Observed, Slot, StreamRecord, StreamState, UnplacedReason};
 pub use worker::{Availability, WorkerRecord};
 
 /// Everything the leader knows.

@@ -37,7 +37,7 @@ struct Asked {
 /// The database side of the checker.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
-    tickets: u64,
+    pub(super) tickets: u64,
     asked: Option<Asked>,
     /// When the next page is due.
     due: Option<Timestamp>,
@@ -48,9 +48,10 @@ pub(super) struct Stored {
     rows: u64,
     /// Pages with differences, and when each is read again.
     again: VecDeque<(Timestamp, Option<StreamId>)>,
+    /// Whether the last page that was read was one of them.
+    read_again: bool,
     streaks: Streaks,
     pub(super) confirmed: BTreeMap<Key, Finding>,
-    /// Passes that came to their end.
     pub(super) passes: u64,
     pub(super) passed_at: Option<Timestamp>,
     pub(super) passed_rows: u64,
@@ -96,17 +97,17 @@ impl Stored {
             self.error = Some(format!("no answer within {ANSWER_TIMEOUT:?}"));
             self.due = Some(now);
         }
-        if self.asked.is_some() {
-            return None;
-        }
-        if self.due.is_some_and(|due| due > now) {
+        if self.asked.is_some() || self.due.is_some_and(|due| due > now) {
             return None;
         }
         let of_pass = self.in_pass || self.next_pass <= now;
-        let again = self.again.front().filter(|(at, _)| *at <= now).cloned();
+        // A pass comes to its end however many pages are read again.
+        let turn = !(of_pass && std::mem::take(&mut self.read_again));
+        let again = self.again.front().filter(|(at, _)| turn && *at <= now).cloned();
         let (after, of_pass) = match again {
             Some((_, after)) => {
                 self.again.pop_front();
+                self.read_again = true;
                 (after, false)
             }
             None if of_pass => {
@@ -170,7 +171,8 @@ impl Stored {
         };
         self.error = None;
         let differs = self.compare(now, cluster, config, asked.after.as_ref(), &page);
-        if differs && self.again.len() < MAX_AGAIN {
+        let waits = self.again.iter().any(|(_, after)| *after == asked.after);
+        if differs && !waits && self.again.len() < MAX_AGAIN {
             self.again
                 .push_back((now + config.check_interval, asked.after.clone()));
         }

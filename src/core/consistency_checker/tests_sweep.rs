@@ -5,7 +5,7 @@ use std::sync::Arc;
 use streamkeeper_protocol::RunState;
 
 use super::fixture::*;
-use super::tests::{Checks, INTERVAL, LATE, assert_found, held, short};
+use super::tests::{Checks, INTERVAL, LATE, assert_found, held, short, stored};
 use super::*;
 use crate::cluster::Slot;
 
@@ -147,5 +147,33 @@ fn many_streams_are_looked_at_in_parts() {
             "ghost m009999x a".to_owned(),
             format!("ghost {last} a")
         ]
+    );
+}
+
+#[test]
+fn a_page_that_differs_for_ever_is_read_again_at_one_pace_and_lets_passes_end() {
+    let mut checks = Checks::with(
+        Config {
+            database_interval: std::time::Duration::from_secs(5),
+            ..Config::default()
+        },
+        healthy(),
+    );
+    let mut page = stored(&checks.cluster);
+    page.streams[0].weight = 3.0;
+    checks.page = Some(page);
+    for _ in 0..20 {
+        checks.next();
+    }
+    let before = (checks.checker.stored.tickets, checks.checker.stored.passes);
+    for _ in 0..20 {
+        checks.next();
+    }
+    let read = checks.checker.stored.tickets - before.0;
+    let passes = checks.checker.stored.passes - before.1;
+    assert!(passes >= 15, "{passes} passes in 20 sweeps");
+    assert!(
+        read <= passes + 22,
+        "{read} pages were read in {passes} passes and 20 sweeps"
     );
 }

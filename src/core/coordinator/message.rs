@@ -12,6 +12,7 @@ use crate::consistency_checker::Repair;
 use crate::heartbeat_tracker::SessionChange;
 use crate::notice::Notice;
 use crate::record::{Fence, Loaded, Persisted, WriteBatch};
+use crate::recovery_manager::Measure;
 use crate::request::{ApplyOutcome, ApplyStreams, RequestId};
 use crate::time::Timestamp;
 
@@ -143,6 +144,8 @@ pub enum Event {
     Unplaced(Vec<(StreamId, Option<UnplacedReason>)>),
     /// The consistency checker's proposals.
     Repair(Vec<Repair>),
+    /// What the recovery manager wants done to a worker.
+    Measure(Measure),
     /// A user's change.
     Apply {
         /// Who waits for the answer.

@@ -21,6 +21,7 @@ mod outage;
 mod owner;
 mod propose;
 mod reconcile;
+mod recover;
 mod repair;
 mod seat;
 mod slots;
@@ -202,6 +203,7 @@ impl Machine for Coordinator {
                 }
             }
             Event::Repair(repairs) => self.repair(now, repairs, &mut out),
+            Event::Measure(measure) => self.measure(now, measure),
             Event::Apply { request, change } => self.apply(request, change, &mut out),
             // An answer to an earlier leadership says nothing about this one.
             Event::Persisted {

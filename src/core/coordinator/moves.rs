@@ -32,7 +32,9 @@ impl Coordinator {
         let barred = reason == MoveReason::Balance && migrations.is_barred(now, stream, to);
         // What is not stored of it yet would be lost with the move.
         let pending = self.writes.is_pending(stream);
-        if barred || pending || !migrations.has_room(config, &from.worker, to) {
+        // What is taken from a worker in trouble does not wait for its turn.
+        let room = reason == MoveReason::Recovery || migrations.has_room(config, &from.worker, to);
+        if barred || pending || !room {
             return;
         }
         let way = self.way_of(record);

@@ -23,7 +23,7 @@ pub(super) struct Seat {
     /// Version of the desired set; 0 until the first complete inventory of this term was taken in.
     pub(super) generation: Generation,
     /// Version of the inventory that is held, once one came whole.
-    inventory_version: Option<u64>,
+    pub(super) inventory_version: Option<u64>,
     /// Parts of an inventory that is still coming: its version, the next part, what came.
     incoming: Option<(u64, u32, Vec<RunningStream>)>,
 }

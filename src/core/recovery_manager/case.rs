@@ -16,9 +16,11 @@ pub(super) struct Case {
     pub(super) due: Timestamp,
     /// Whether people were asked.
     pub(super) exhausted: bool,
+    /// Whether resyncs are over and something stronger is tried.
+    pub(super) escalated: bool,
     /// How the last order that was answered went.
     pub(super) last_answer: Option<Result<(), String>>,
-    began: Timestamp,
+    pub(super) began: Timestamp,
 }
 
 impl Case {
@@ -29,6 +31,7 @@ impl Case {
             attempts: 0,
             due,
             exhausted: false,
+            escalated: false,
             last_answer: None,
             began: due,
         }
@@ -36,16 +39,11 @@ impl Case {
 
     /// Whether something is to be done now.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        !self.exhausted && self.due <= now
+        !self.exhausted && !self.escalated && self.due <= now
     }
 
     /// What was tried and how it went, for people.
     pub(super) fn describe(&self, now: Timestamp) -> String {
-        let kinds: Vec<String> = self
-            .kinds
-            .iter()
-            .map(|(kind, count)| format!("{count} {}", kind.as_str()))
-            .collect();
         let answer = match &self.last_answer {
             None => "none was answered".to_owned(),
             Some(Ok(())) => "the worker answered the last one".to_owned(),
@@ -56,7 +54,16 @@ impl Case {
             self.attempts,
             if self.attempts == 1 { "resync" } else { "resyncs" },
             now.since(self.began).as_secs(),
-            kinds.join(", ")
+            self.found()
         )
+    }
+
+    /// Its findings, for people.
+    pub(super) fn found(&self) -> String {
+        let kinds = self.kinds.iter();
+        let kinds: Vec<String> = kinds
+            .map(|(kind, count)| format!("{count} {}", kind.as_str()))
+            .collect();
+        kinds.join(", ")
     }
 }

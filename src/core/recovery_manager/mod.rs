@@ -1,98 +1,34 @@
-//! What is tried when a worker and the leader do not agree or do not hear each other: soft recovery (resync) with
-//! attempts and backoff; what does not help is handed to people.
+//! What is tried when a worker and the leader do not agree or do not hear each other: first it is asked, with attempts and
+//! backoff; then it is drained, then restarted, and, where that is allowed or an operator orders it, everything is taken
+//! from it. What does not help is handed to people.
 //!
 //! It trusts no answer: whether an order helped is seen from the findings alone. An answer only goes into the words for
 //! people. So a lost answer, or a restart of whoever sends the orders, delays nothing.
 
 mod case;
+mod judge;
+mod message;
+mod status;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_treat;
+mod treat;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use streamkeeper_protocol::{ControlKind, SessionId, WorkerId};
+use streamkeeper_protocol::{ControlKind, SessionId, Term, WorkerId};
 use streamkeeper_resilience::Backoff;
 
-use crate::cluster::Availability;
-use crate::consistency_checker::{Finding, FindingKind, Repair};
+use crate::cluster::{Availability, ClusterState};
+use crate::consistency_checker::{Checks, Finding, FindingKind, Repair};
 use crate::heartbeat_tracker::SessionChange;
 use crate::machine::Machine;
 use crate::time::Timestamp;
-
-/// How often it tries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config {
-    /// Attempts per worker before people are asked.
-    pub max_attempts: u32,
-    /// Delay before the second attempt; doubles with each.
-    pub retry_delay: Duration,
-    /// The delay never grows above this.
-    pub max_delay: Duration,
-    /// How long a worker may take to answer one order.
-    pub control_timeout: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            max_attempts: 5,
-            retry_delay: Duration::from_secs(5),
-            max_delay: Duration::from_secs(60),
-            control_timeout: Duration::from_secs(2),
-        }
-    }
-}
-
-/// Names one order.
-pub type OrderId = u64;
-
-/// What the manager is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The confirmed findings; the list replaces the one before.
-    Findings(Vec<Finding>),
-    /// The failure detector's changes.
-    Availability(Vec<SessionChange>),
-    /// An operator wants everything exchanged with these workers.
-    Synchronize(Vec<WorkerId>),
-    /// An order was answered (`Ok`: done) or was not (why, in words).
-    Ordered {
-        /// Which order.
-        order: OrderId,
-        /// How it went.
-        outcome: Result<(), String>,
-    },
-    /// Time passed.
-    Tick,
-}
-
-/// What the manager wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Order a worker something over `control`, wait at most `timeout`, and report as [`Event::Ordered`].
-    Order {
-        /// Names the order.
-        order: OrderId,
-        /// The worker.
-        worker: WorkerId,
-        /// The session that is meant, if one is.
-        session: Option<SessionId>,
-        /// What to do.
-        kind: ControlKind,
-        /// How long to wait for the answer.
-        timeout: Duration,
-    },
-    /// All attempts on this worker were used up (true), or its trouble is over (false).
-    Exhausted {
-        /// The worker.
-        worker: WorkerId,
-        /// Whether people are needed.
-        exhausted: bool,
-        /// What was tried and how it went, in words.
-        detail: String,
-    },
-}
+pub use message::{Asked, Command, Config, Event, Measure, OrderId};
+pub use status::{Attempt, Level, Outcome, REMEMBERED, Rate, Status};
+use treat::{Restarts, Treatment, Wish};
 
 /// Most orders of one [`WINDOW`]. When more workers are in trouble at once, whole inventories of all of them at the
 /// same moment would only add to it: the rest follows in the next windows.
@@ -120,12 +56,25 @@ pub struct RecoveryManager {
     orders: BTreeMap<OrderId, WorkerId>,
     /// When the present window began, and how many orders it has seen.
     window: (Timestamp, usize),
+    cluster: ClusterState,
+    checks: Checks,
+    /// The leadership under which the attempts began.
+    term: Option<Term>,
+    /// Workers that any finding names.
+    troubled: BTreeSet<WorkerId>,
+    treatments: BTreeMap<WorkerId, Treatment>,
+    wishes: BTreeMap<WorkerId, Wish>,
+    restarts: Restarts,
+    last_attempt: u64,
+    status: Status,
+    /// Whether readers do not have the newest status.
+    changed: bool,
 }
 
 impl RecoveryManager {
     /// A manager that tries nothing.
     #[must_use]
-    pub const fn new(config: Config) -> Self {
+    pub fn new(config: Config) -> Self {
         Self {
             config,
             last_order: 0,
@@ -136,10 +85,22 @@ impl RecoveryManager {
             resyncs: BTreeMap::new(),
             orders: BTreeMap::new(),
             window: (Timestamp::ZERO, 0),
+            cluster: ClusterState::default(),
+            checks: Checks::default(),
+            term: None,
+            troubled: BTreeSet::new(),
+            treatments: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+            restarts: Restarts::default(),
+            last_attempt: 0,
+            status: Status::default(),
+            changed: false,
         }
     }
 
     fn findings(&mut self, now: Timestamp, findings: &[Finding], out: &mut Vec<Command>) {
+        let named = findings.iter().filter_map(|finding| finding.worker.clone());
+        self.troubled = named.collect();
         let mut troubled: BTreeMap<&WorkerId, BTreeMap<FindingKind, usize>> = BTreeMap::new();
         for finding in findings {
             if let Some(worker) = finding.worker.as_ref().filter(|_| helps(finding)) {
@@ -152,7 +113,9 @@ impl RecoveryManager {
         }
         let over = self.cases.keys().filter(|worker| !troubled.contains_key(worker));
         for worker in over.cloned().collect::<Vec<_>>() {
-            self.close(&worker, "its findings are gone", out);
+            let over = "its findings are gone";
+            self.resyncs_ended(now, &worker, Outcome::Succeeded, over, out);
+            self.close(&worker, over, out);
         }
         for (worker, kinds) in troubled {
             self.cases
@@ -212,7 +175,8 @@ impl RecoveryManager {
                 out.push(self.resync(now, worker, None));
             }
         }
-        let due = self.cases.iter().filter(|(_, case)| case.is_due(now));
+        let due = self.cases.iter();
+        let due = due.filter(|(worker, case)| case.is_due(now) && !self.treatments.contains_key(*worker));
         for worker in due.map(|(worker, _)| worker.clone()).collect::<Vec<_>>() {
             self.attempt(now, &worker, out);
         }
@@ -229,13 +193,9 @@ impl RecoveryManager {
             return;
         };
         if attempts >= max_attempts {
-            if let Some(case) = self.cases.get_mut(worker) {
-                case.exhausted = true;
-                out.push(Command::Exhausted {
-                    worker: worker.clone(),
-                    exhausted: true,
-                    detail: case.describe(now),
-                });
+            if let Some(detail) = self.cases.get(worker).map(|case| case.describe(now)) {
+                self.resyncs_ended(now, worker, Outcome::Failed, &detail, out);
+                self.stronger(worker, Level::Soft, vec![detail], out);
             }
             return;
         }
@@ -325,7 +285,12 @@ impl RecoveryManager {
     }
 
     fn close(&mut self, worker: &WorkerId, why: &str, out: &mut Vec<Command>) {
+        if self.wishes.get(worker).is_some_and(|wish| !wish.asked) {
+            self.wishes.remove(worker);
+            self.changed = true;
+        }
         if self.cases.remove(worker).is_some_and(|case| case.exhausted) {
+            self.changed = true;
             out.push(Command::Exhausted {
                 worker: worker.clone(),
                 exhausted: false,
@@ -347,19 +312,33 @@ impl Machine for RecoveryManager {
     fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
         let mut out = Vec::new();
         match event {
+            Event::Snapshot(cluster) => {
+                self.cluster = cluster;
+                self.led_anew(&mut out);
+            }
+            Event::Checked(checks) => self.checks = checks,
+            Event::Recover(asked) => self.asked(now, asked, &mut out),
             Event::Findings(findings) => self.findings(now, &findings, &mut out),
             Event::Availability(changes) => self.availability(now, changes, &mut out),
             Event::Synchronize(workers) => self.wished.extend(workers),
-            Event::Ordered { order, outcome } => self.answered(order, outcome),
+            Event::Ordered { order, outcome } => {
+                self.obeyed(now, order, &outcome, &mut out);
+                self.answered(order, outcome);
+            }
             Event::Tick => self.expire(now),
         }
         self.pass(now, &mut out);
+        self.treat(now, &mut out);
+        self.publish(&mut out);
         out
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
         let asked_until = |worker: &WorkerId| self.resyncs.get(worker).map(|(_, until)| *until);
-        let cases = self.cases.iter().filter(|(_, case)| !case.exhausted);
+        let open = |worker: &WorkerId, case: &case::Case| {
+            !case.exhausted && !case.escalated && !self.treatments.contains_key(worker)
+        };
+        let cases = self.cases.iter().filter(|(worker, case)| open(worker, case));
         let cases = cases.map(|(worker, case)| {
             let gives_up = case.attempts >= self.config.max_attempts;
             case.due
@@ -369,10 +348,11 @@ impl Machine for RecoveryManager {
         let next = waiting
             .map(|worker| asked_until(worker).unwrap_or_default())
             .chain(cases)
-            .min()?;
+            .min();
         let (began, given) = self.window;
         let full = given >= MAX_ORDERS_PER_WINDOW;
-        Some(if full { next.max(began + WINDOW) } else { next })
+        let next = next.map(|next| if full { next.max(began + WINDOW) } else { next });
+        next.into_iter().chain(self.next_treatment()).min()
     }
 
     fn tick() -> Event {

@@ -8,8 +8,16 @@ use crate::consistency_checker::fixture::{at, session, worker_id};
 
 const SECOND: u64 = 1_000;
 
+/// Nothing stronger than a resync.
+fn gentle() -> Config {
+    Config {
+        highest: Level::Soft,
+        ..Config::default()
+    }
+}
+
 fn manager() -> RecoveryManager {
-    RecoveryManager::new(Config::default())
+    RecoveryManager::new(gentle())
 }
 
 fn finding(kind: FindingKind, worker: &str) -> Finding {
@@ -60,8 +68,11 @@ fn short(commands: &[Command]) -> Vec<String> {
             worker, exhausted, ..
         } if *exhausted => format!("exhausted {worker}"),
         Command::Exhausted { worker, .. } => format!("over {worker}"),
+        other => panic!("{other:?}"),
     };
-    commands.iter().map(text).collect()
+    // What readers see of it is another test's.
+    let told = |command: &&Command| !matches!(command, Command::Tried(_) | Command::Publish(_));
+    commands.iter().filter(told).map(text).collect()
 }
 
 /// Everything that happens by time alone until `until`: (second, command).
@@ -160,7 +171,7 @@ fn people_are_told_what_was_tried() {
     ] {
         let mut manager = RecoveryManager::new(Config {
             max_attempts: 1,
-            ..Config::default()
+            ..gentle()
         });
         let both = vec![
             finding(FindingKind::Ghost, "a"),
@@ -172,7 +183,7 @@ fn people_are_told_what_was_tried() {
             manager.handle(at(1), Event::Ordered { order: 1, outcome });
         }
         let commands = manager.handle(at(5 * SECOND), Event::Tick);
-        let [Command::Exhausted { detail, .. }] = commands.as_slice() else {
+        let [_, Command::Exhausted { detail, .. }, _] = commands.as_slice() else {
             panic!("{commands:?}");
         };
         assert_eq!(
@@ -188,9 +199,10 @@ fn people_are_told_what_was_tried() {
 fn trouble_that_ends_in_time_is_forgotten_silently() {
     let mut manager = manager();
     manager.handle(at(0), ghosts(&["a", "b"]));
-    assert_eq!(manager.handle(at(SECOND), ghosts(&["b"])), []);
+    let nothing: [&str; 0] = [];
+    assert_eq!(short(&manager.handle(at(SECOND), ghosts(&["b"]))), nothing);
     assert_eq!(until(&mut manager, 6 * SECOND), [(5, "3 Resync b".to_owned())]);
-    assert_eq!(manager.handle(at(7 * SECOND), ghosts(&[])), []);
+    assert_eq!(short(&manager.handle(at(7 * SECOND), ghosts(&[]))), nothing);
     assert_eq!(manager.next_deadline(), None);
 }
 

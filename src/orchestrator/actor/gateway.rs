@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use streamkeeper_core::alert_manager::{Acknowledged, Silence, StoredAlert};
 use streamkeeper_core::coordinator::Event;
+use streamkeeper_core::recovery_manager::{self, Asked, Level};
 use streamkeeper_core::request::{ApplyError, ApplyOutcome, ApplyStreams, RequestId};
 use streamkeeper_core::{consistency_checker, election};
 use streamkeeper_protocol::WorkerId;
@@ -131,6 +132,22 @@ impl Gateway for ActorGateway {
         acknowledged: Acknowledged,
     ) -> Result<Arc<StoredAlert>, AlertOrderError> {
         self.shell.alerts.acknowledge(fingerprint, acknowledged).await
+    }
+
+    fn recover(&self, worker: &WorkerId, level: Level, reason: String) -> Result<u64, GatewayError> {
+        let id = rand::random();
+        let manager = &self.shell.mailboxes.recovery_manager;
+        let asked = Asked {
+            id,
+            worker: worker.clone(),
+            level,
+            reason,
+        };
+        if manager.offer(recovery_manager::Event::Recover(asked)) {
+            Ok(id)
+        } else {
+            Err(GatewayError::Busy(manager.waiting()))
+        }
     }
 
     fn actors(&self) -> Vec<ActorStatus> {

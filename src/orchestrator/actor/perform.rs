@@ -8,7 +8,7 @@ use streamkeeper_core::coordinator::Event;
 use streamkeeper_core::heartbeat_tracker::{self, Answer, Way};
 use streamkeeper_core::notice::Notice;
 use streamkeeper_core::record::{Fence, WriteBatch};
-use streamkeeper_core::recovery_manager;
+use streamkeeper_core::recovery_manager::{self, Attempt};
 use streamkeeper_core::router::Effect;
 use streamkeeper_protocol::{Assign, Control, ControlKind, Epoch, PROTOCOL_VERSION, SessionId, WorkerId};
 
@@ -48,6 +48,9 @@ impl Shell {
             }
             Effect::PublishChecks(checks) => {
                 self.checks.send_replace(checks);
+            }
+            Effect::PublishRecovery(status) => {
+                self.recovery.send_replace(status);
             }
             Effect::ReadStored(part) => self.read_stored(part),
             Effect::Order {
@@ -124,6 +127,7 @@ impl Shell {
                 metrics::counter!(names::REPAIRS, "repair" => repair.as_str()).increment(1);
                 tracing::info!(%repair, "a repair is under way");
             }
+            Notice::RecoveryTried(attempt) => tried(attempt),
             Notice::FailedOver { after, .. } => {
                 metrics::histogram!(names::FAILOVER_SECONDS).record(after.as_secs_f64());
                 let gap = metrics::histogram!(names::MIGRATION_GAP_SECONDS, "kind" => "emergency");
@@ -304,6 +308,23 @@ fn log_outcome(outcome: &streamkeeper_core::record::Persisted) {
         Persisted::Rewound => tracing::debug!("transactions of this leadership are missing"),
         Persisted::Fenced { term } => tracing::warn!(%term, "another leadership has raised the fence"),
     }
+}
+
+fn tried(attempt: &Attempt) {
+    let Attempt {
+        worker,
+        level,
+        outcome,
+        asked,
+        reason,
+        detail,
+        ..
+    } = attempt;
+    let (level, outcome) = (level.as_str(), outcome.as_str());
+    if attempt.ended.is_some() {
+        metrics::counter!(names::RECOVERIES, "level" => level, "outcome" => outcome).increment(1);
+    }
+    tracing::warn!(%worker, level, outcome, asked, reason, detail, "recovery of a worker");
 }
 
 fn migrated(notice: &Notice) {

@@ -92,6 +92,7 @@ pub struct Shell {
     pub(super) cluster: watch::Sender<ClusterState>,
     pub(super) findings: watch::Sender<Vec<Finding>>,
     pub(super) checks: watch::Sender<Checks>,
+    pub(super) recovery: watch::Sender<recovery_manager::Status>,
     /// Why the last takeover failed.
     pub(super) takeover_failure: watch::Sender<String>,
     pub(super) alerts: Arc<AlertOutbox>,

@@ -12,7 +12,7 @@ use streamkeeper_core::consistency_checker::{Checks, ConsistencyChecker};
 use streamkeeper_core::coordinator::Coordinator;
 use streamkeeper_core::election::{self, Election};
 use streamkeeper_core::heartbeat_tracker::HeartbeatTracker;
-use streamkeeper_core::recovery_manager::RecoveryManager;
+use streamkeeper_core::recovery_manager::{RecoveryManager, Status};
 use streamkeeper_core::router::SnapshotReader;
 use streamkeeper_protocol::Term;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -88,6 +88,7 @@ impl Actors {
             cluster: watch::Sender::new(ClusterState::default()),
             findings: watch::Sender::new(Vec::new()),
             checks: watch::Sender::new(Checks::default()),
+            recovery: watch::Sender::new(Status::default()),
             takeover_failure: watch::Sender::new("no attempt ended".to_owned()),
             replies: Replies::default(),
             fatal,
@@ -102,9 +103,8 @@ impl Actors {
         // The readers first, so that the coordinator's first words are heard.
         let alerts = starter.host(&boxes.alert_manager, to_alert_manager).await?;
         starter.reads_snapshots::<AlertManager>(alerts);
-        starter
-            .host::<RecoveryManager>(&boxes.recovery_manager, to_recovery_manager)
-            .await?;
+        let recovery = starter.host(&boxes.recovery_manager, to_recovery_manager).await?;
+        starter.reads_snapshots::<RecoveryManager>(recovery);
         let checker = starter
             .host(&boxes.consistency_checker, to_consistency_checker)
             .await?;
@@ -164,6 +164,7 @@ impl Actors {
             silences: self.shell.alerts.watch_silences(),
             findings: self.shell.findings.subscribe(),
             checks: self.shell.checks.subscribe(),
+            recovery: self.shell.recovery.subscribe(),
         }
     }
 

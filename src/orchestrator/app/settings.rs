@@ -5,6 +5,7 @@ use std::path::Path;
 
 use streamkeeper_access::without_login;
 use streamkeeper_core::consistency_checker::{FindingKind, Policies, Policy};
+use streamkeeper_core::recovery_manager::Level;
 use streamkeeper_core::{
     alert_manager, balancer, consistency_checker, coordinator, election, heartbeat_tracker, migration,
     recovery_manager,
@@ -15,7 +16,7 @@ use crate::actor::{Settings, Supervision};
 use crate::adapter::http::{HttpSettings, TimeLimits};
 use crate::adapter::nats::{ManagedNats, ManagedOptions, NatsSettings};
 use crate::adapter::store::StoreOptions;
-use crate::config::{Backend, Config, Consistency, Leadership, Recovery};
+use crate::config::{Backend, Config, Consistency, Leadership, Recovery, RecoveryLevel};
 
 /// The database in the data folder, where none is named.
 const DATABASE_FILE: &str = "streamkeeper.db";
@@ -240,6 +241,16 @@ const fn recovery(recovery: &Recovery) -> recovery_manager::Config {
             recovery.retry_delay
         },
         control_timeout: recovery.control_timeout,
+        highest: match recovery.highest {
+            RecoveryLevel::Soft => Level::Soft,
+            RecoveryLevel::Medium => Level::Medium,
+            RecoveryLevel::Hard => Level::Hard,
+            RecoveryLevel::Emergency => Level::Emergency,
+        },
+        step_timeout: recovery.step_timeout,
+        max_parallel: recovery.max_parallel,
+        hard_budget: recovery.hard_budget,
+        hard_window: recovery.hard_window,
     }
 }
 
@@ -258,7 +269,13 @@ mod tests {
             retry_delay: Duration::from_secs(5),
             max_delay: Duration::from_secs(60),
             control_timeout: Duration::from_secs(2),
+            highest: RecoveryLevel::Emergency,
+            step_timeout: Duration::from_secs(60),
+            max_parallel: 2,
+            hard_budget: 3,
+            hard_window: Duration::from_secs(600),
         };
+        assert_eq!(recovery(&settings).highest, Level::Emergency);
         assert_eq!(recovery(&settings).max_attempts, 3);
         assert_eq!(recovery(&settings).max_delay, Duration::from_secs(60));
         settings.exponential_backoff = false;

@@ -51,7 +51,7 @@ pub(super) fn check(
 }
 
 fn durations(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], Duration); 27] = [
+    let above_zero: [(&'static [&'static str], Duration); 29] = [
         (&["http.change_timeout"], config.http.change_timeout),
         (&["nats.connect_timeout"], config.nats.connect_timeout),
         (&["database.start_timeout"], config.database.start_timeout),
@@ -80,6 +80,8 @@ fn durations(config: &Config, broken: &mut Vec<Broken>) {
         (&["recovery.control_timeout"], config.recovery.control_timeout),
         (&["history.keep_events"], config.history.keep_events),
         (&["history.keep_metrics"], config.history.keep_metrics),
+        (&["recovery.step_timeout"], config.recovery.step_timeout),
+        (&["recovery.hard_window"], config.recovery.hard_window),
         (&["supervision.window"], config.supervision.window),
         (&["supervision.stuck_after"], config.supervision.stuck_after),
     ];
@@ -117,7 +119,7 @@ fn shares(config: &Config, broken: &mut Vec<Broken>) {
 }
 
 fn counts(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], bool); 9] = [
+    let above_zero: [(&'static [&'static str], bool); 10] = [
         (
             &["heartbeat.mass_failure_count"],
             config.heartbeat.mass_failure_count == 0,
@@ -140,6 +142,7 @@ fn counts(config: &Config, broken: &mut Vec<Broken>) {
             config.consistency.confirmations == 0,
         ),
         (&["recovery.max_attempts"], config.recovery.max_attempts == 0),
+        (&["recovery.max_parallel"], config.recovery.max_parallel == 0),
         (
             &["database.breaker_threshold"],
             config.database.breaker_threshold == 0,

@@ -255,6 +255,32 @@ pub struct Recovery {
     /// How long a worker may take to answer an order.
     #[serde(with = "humantime_serde")]
     pub control_timeout: Duration,
+    /// The strongest level that is tried by itself.
+    pub highest: RecoveryLevel,
+    /// How long an attempt beyond a resync may take to help.
+    #[serde(with = "humantime_serde")]
+    pub step_timeout: Duration,
+    /// Most attempts beyond a resync at a time.
+    pub max_parallel: usize,
+    /// Most restarts of workers within `hard_window`.
+    pub hard_budget: usize,
+    /// The time in which restarts are counted.
+    #[serde(with = "humantime_serde")]
+    pub hard_window: Duration,
+}
+
+/// How strong an attempt to recover a worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecoveryLevel {
+    /// Everything is exchanged with the worker.
+    Soft,
+    /// Its streams move elsewhere, then it gets some again.
+    Medium,
+    /// Its process is restarted.
+    Hard,
+    /// Its streams are taken from it, and it begins anew.
+    Emergency,
 }
 
 /// Alerts.

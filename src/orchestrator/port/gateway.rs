@@ -9,6 +9,7 @@ use streamkeeper_core::alert_manager::{Acknowledged, Silence, StoredAlert};
 use streamkeeper_core::cluster::ClusterState;
 use streamkeeper_core::consistency_checker::{Checks, Finding};
 use streamkeeper_core::election;
+use streamkeeper_core::recovery_manager::{self, Level};
 use streamkeeper_core::request::{ApplyOutcome, ApplyStreams};
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_protocol::{OrchestratorId, Term, WorkerId};
@@ -57,6 +58,8 @@ pub struct View {
     pub findings: watch::Receiver<Vec<Finding>>,
     /// How far the checks for them are.
     pub checks: watch::Receiver<Checks>,
+    /// What is tried on workers in trouble.
+    pub recovery: watch::Receiver<recovery_manager::Status>,
 }
 
 /// How one actor is.
@@ -187,6 +190,12 @@ pub trait Gateway: Send + Sync + 'static {
         fingerprint: &str,
         acknowledged: Acknowledged,
     ) -> Result<Arc<StoredAlert>, AlertOrderError>;
+
+    /// Has recovery of a worker tried. Answers the name of the attempt.
+    ///
+    /// # Errors
+    /// When too much waits already.
+    fn recover(&self, worker: &WorkerId, level: Level, reason: String) -> Result<u64, GatewayError>;
 
     /// How the actors are.
     fn actors(&self) -> Vec<ActorStatus>;

@@ -52,6 +52,8 @@ pub const FINDINGS_PRESENT: &str = "streamkeeper_findings";
 pub const CONSISTENCY_SCORE: &str = "streamkeeper_consistency_score";
 /// Repairs that were begun, by `repair`.
 pub const REPAIRS: &str = "streamkeeper_repairs_total";
+/// Attempts to recover a worker that ended, by `level` and `outcome`.
+pub const RECOVERIES: &str = "streamkeeper_recoveries_total";
 /// How long a transaction of the coordinator took.
 pub const PERSIST_SECONDS: &str = "streamkeeper_persist_seconds";
 /// Messages that were dropped, because an `actor` had too many waiting.
@@ -222,6 +224,10 @@ fn describe() {
         "Share of the streams (0 to 1) about which memory, database and workers agree"
     );
     describe_counter!(REPAIRS, "Repairs that were begun, by repair");
+    describe_counter!(
+        RECOVERIES,
+        "Attempts to recover a worker that ended, by level and outcome"
+    );
     describe_histogram!(
         PERSIST_SECONDS,
         Unit::Seconds,

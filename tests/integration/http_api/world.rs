@@ -17,6 +17,7 @@ use streamkeeper_core::cluster::ClusterState;
 use streamkeeper_core::consistency_checker::{Checks, Finding};
 use streamkeeper_core::election;
 use streamkeeper_core::record::{Fence, Page, Persisted, WriteBatch};
+use streamkeeper_core::recovery_manager::{self, Status};
 use streamkeeper_core::request::{Applied, ApplyOutcome, ApplyStreams};
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_orchestrator::adapter::http::{HttpContext, HttpServer, HttpSettings, TimeLimits, start};
@@ -132,6 +133,16 @@ impl Gateway for Behind {
         refusal.map_or(Ok(Arc::new(alert)), Err)
     }
 
+    fn recover(
+        &self,
+        worker: &WorkerId,
+        level: recovery_manager::Level,
+        reason: String,
+    ) -> Result<u64, GatewayError> {
+        self.asked(&format!("{} {worker}: {reason}", level.as_str()))?;
+        Ok(77)
+    }
+
     fn actors(&self) -> Vec<ActorStatus> {
         vec![ActorStatus {
             name: "coordinator",
@@ -157,6 +168,7 @@ pub(super) struct World {
     pub(super) silences: watch::Sender<Vec<Arc<Silence>>>,
     pub(super) findings: watch::Sender<Vec<Finding>>,
     pub(super) checks: watch::Sender<Checks>,
+    pub(super) recovery: watch::Sender<Status>,
     pub(super) start: watch::Sender<Start>,
     pub(super) breakers: Breakers,
     pub(super) journal: Journal,
@@ -185,6 +197,7 @@ impl World {
         let (silences, silences_view) = watch::channel(Vec::new());
         let (findings, findings_view) = watch::channel(Vec::new());
         let (checks, checks_view) = watch::channel(Checks::default());
+        let (recovery, recovery_view) = watch::channel(Status::default());
         let through = Start {
             done: vec![StartPhase {
                 name: "recovery of state",
@@ -206,6 +219,7 @@ impl World {
                 silences: silences_view,
                 findings: findings_view,
                 checks: checks_view,
+                recovery: recovery_view,
             },
             gateway: behind.clone(),
             store: behind.clone(),
@@ -242,6 +256,7 @@ impl World {
             silences,
             findings,
             checks,
+            recovery,
             start: started,
             breakers,
             journal,

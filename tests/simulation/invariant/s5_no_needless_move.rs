@@ -49,7 +49,8 @@ impl World {
             | MoveReason::RolledBack
             | MoveReason::Failing
             | MoveReason::Preempted
-            | MoveReason::Released => {}
+            | MoveReason::Released
+            | MoveReason::Recovery => {}
             MoveReason::Declared | MoveReason::WorkerLost | MoveReason::Adopted | MoveReason::Missing => {
                 self.check_needed(index, stream, worker, *epoch, *reason);
             }

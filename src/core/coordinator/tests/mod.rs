@@ -10,6 +10,7 @@ mod orders;
 mod outages;
 mod owner_lost;
 mod performance;
+mod recover;
 mod repairs;
 mod restored;
 mod returns;

@@ -43,6 +43,7 @@ pub(super) async fn status(request: HttpRequest, shared: Data<Shared>) -> Result
         leadership: LeadershipView::new(&cluster, &context.id, Times(&*context.clock)),
         streams: StreamCounts::new(&cluster),
         workers: WorkerCounts::new(&cluster),
+        health: shared.system_health().into(),
         findings: context.view.findings.borrow().len(),
         alerts: context.view.alerts.borrow().len(),
         actors: actors.into_iter().map(Into::into).collect(),

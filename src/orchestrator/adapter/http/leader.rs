@@ -19,7 +19,7 @@ use crate::port::{LeaderSeen, StepDownError};
 /// Answered by every orchestrator for itself.
 const OWN: &str = "/api/v1/leader";
 /// What only the leader answers.
-const LEADERS: &str = "/api/v1/";
+const LEADERS: [&str; 2] = ["/api/v1/", "/resilience/"];
 /// Faults are injected into the process that is asked.
 const FAULTS: &str = "/api/v1/faults/";
 /// When to ask again while nobody leads.
@@ -55,7 +55,8 @@ pub(super) async fn to_the_leader<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, Error> {
     let path = request.path();
-    let leaders = path.starts_with(LEADERS) && !path.starts_with(FAULTS) && path != OWN;
+    let leaders =
+        LEADERS.iter().any(|leaders| path.starts_with(leaders)) && !path.starts_with(FAULTS) && path != OWN;
     let shared = request.app_data::<Data<Shared>>().cloned();
     let Some(shared) = shared.filter(|shared| leaders && !shared.knows_the_state()) else {
         return Ok(next.call(request).await?.map_into_left_body());

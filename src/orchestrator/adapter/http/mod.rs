@@ -24,6 +24,7 @@ mod pins;
 mod probes;
 mod problem;
 mod query;
+mod recovery;
 mod refusal;
 mod routes;
 mod rules;

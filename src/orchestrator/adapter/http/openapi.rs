@@ -12,7 +12,7 @@ use super::problem::{Kind, Problem, Shown};
 use super::query::Query;
 use super::{
     alerts, changes, cluster, consistency, events, history, leader, logs, moves, orders, pins, probes,
-    streams,
+    recovery, streams,
 };
 
 #[derive(OpenApi)]
@@ -55,6 +55,14 @@ use super::{
         consistency::check,
         consistency::repair,
         consistency::synchronize,
+        recovery::show,
+        recovery::attempt,
+        recovery::recover,
+        recovery::emergency,
+        recovery::classic_status,
+        recovery::classic_health,
+        recovery::classic_recovery,
+        recovery::classic_emergency,
         leader::show,
         leader::step_down,
         cluster::panic,

@@ -6,7 +6,7 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 use super::problem::{Kind, Problem};
 use super::{
     alerts, changes, cluster, consistency, events, history, leader, logs, moves, openapi, orders, pins,
-    probes as probe, streams,
+    probes as probe, recovery, streams,
 };
 
 const GET: &str = "GET, HEAD";
@@ -22,6 +22,7 @@ pub(super) fn api(config: &mut ServiceConfig) {
     probes(config);
     moves_of_streams(config);
     alerting(config);
+    recovery_of_workers(config);
     config
         .service(only_get("/api/v1/status", cluster::status))
         .service(
@@ -105,6 +106,22 @@ fn alerting(config: &mut ServiceConfig) {
         .service(resource("/api/v1/silences/{id}", DELETE).route(web::delete().to(alerts::end_silence)));
 }
 
+/// What is tried on workers in trouble, and how the whole is.
+fn recovery_of_workers(config: &mut ServiceConfig) {
+    let orders = |path: &str| resource(path, POST);
+    config
+        .service(only_get("/api/v1/recovery", recovery::show))
+        .service(only_get("/api/v1/recovery/{attempt}", recovery::attempt))
+        .service(orders("/api/v1/workers/{id}/recover").route(web::post().to(recovery::recover)))
+        .service(orders("/api/v1/workers/{id}/emergency").route(web::post().to(recovery::emergency)))
+        .service(only_get("/resilience/status", recovery::classic_status))
+        .service(only_get("/resilience/health", recovery::classic_health))
+        .service(orders("/resilience/recovery/{worker_id}").route(web::post().to(recovery::classic_recovery)))
+        .service(
+            orders("/resilience/emergency/{worker_id}").route(web::post().to(recovery::classic_emergency)),
+        );
+}
+
 /// Probes and metrics alone.
 pub(super) fn probes(config: &mut ServiceConfig) {
     config
@@ -123,7 +140,7 @@ pub(super) async fn not_here(request: HttpRequest) -> HttpResponse {
         "the paths are /livez, /readyz, /startupz, /health, /metrics and, on the API's address, /docs, /openapi.json, \
          /api/v1/status, /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/silences, /api/v1/events, \
          /api/v1/metrics/history, /api/v1/consistency, /api/v1/leader, \
-         /api/v1/migrations, /api/v1/plan, /api/v1/rebalance; they end \
+         /api/v1/migrations, /api/v1/plan, /api/v1/rebalance, /api/v1/recovery, /resilience/status; they end \
          without a slash",
     );
     HttpResponse::from_error(problem)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use reqwest::Method;
 use streamkeeper_core::cluster::{ClusterState, Drain, DrainState, MoveReason};
+use streamkeeper_core::recovery_manager::{Attempt, Level, Outcome, Status};
 use streamkeeper_core::request::ApplyError;
 use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_protocol::{StreamId, WorkerId};
@@ -186,6 +187,54 @@ pub(super) fn reads() -> Vec<Call> {
         get(DRAIN, "/api/v1/workers/agent-1/drain", 200),
         get(DRAIN, "/api/v1/workers/none/drain", 404),
     ]
+}
+
+/// Recovery of workers, and how the whole is.
+pub(super) fn recovery() -> Vec<Call> {
+    const ATTEMPT: &str = "/api/v1/recovery/{attempt}";
+    let get = |template, path, status| call(Method::GET, template, path, "", status);
+    let mut calls = vec![
+        get("/api/v1/recovery", "/api/v1/recovery", 200),
+        get(ATTEMPT, "/api/v1/recovery/7", 200),
+        get(ATTEMPT, "/api/v1/recovery/8", 404),
+        get("/resilience/status", "/resilience/status", 200),
+        get("/resilience/health", "/resilience/health", 200),
+    ];
+    for template in [
+        "/api/v1/workers/{id}/recover",
+        "/api/v1/workers/{id}/emergency",
+        "/resilience/recovery/{worker_id}",
+        "/resilience/emergency/{worker_id}",
+    ] {
+        for (worker, status) in [("agent-1", 202), ("none", 404)] {
+            let path = template.replace("{id}", worker).replace("{worker_id}", worker);
+            let path: &'static str = format!("{path}?reason=stuck").leak();
+            calls.push(call(Method::POST, template, path, "", status));
+        }
+    }
+    calls
+}
+
+/// An attempt has ended, another one goes on, and a worker waits.
+pub(super) fn recovered() -> Status {
+    let attempt = |id, outcome| Attempt {
+        id,
+        worker: WorkerId::new("agent-1").unwrap(),
+        level: Level::Hard,
+        asked: false,
+        reason: "1 ghost".to_owned(),
+        began: NOW,
+        ended: (outcome != Outcome::Running).then_some(NOW),
+        outcome,
+        detail: "it was restarted".to_owned(),
+    };
+    Status {
+        running: vec![attempt(6, Outcome::Running)],
+        waiting: vec![(WorkerId::new("agent-2").unwrap(), Level::Medium)],
+        exhausted: vec![WorkerId::new("agent-1").unwrap()],
+        ended: [attempt(7, Outcome::Succeeded)].into(),
+        ..Status::default()
+    }
 }
 
 /// Moves of which one is under way.

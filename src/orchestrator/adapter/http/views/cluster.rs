@@ -22,6 +22,7 @@ pub(in super::super) struct StatusView<'a> {
     pub(in super::super) leadership: LeadershipView<'a>,
     pub(in super::super) streams: StreamCounts,
     pub(in super::super) workers: WorkerCounts,
+    pub(in super::super) health: super::recovery::SystemHealthView,
     pub(in super::super) findings: usize,
     pub(in super::super) alerts: usize,
     pub(in super::super) actors: Vec<ActorView>,

@@ -100,6 +100,7 @@ const fn reason(reason: MoveReason) -> &'static str {
         MoveReason::Adopted => "because it ran there when this orchestrator began to lead",
         MoveReason::Missing => "because the worker before ran it no more",
         MoveReason::Changed => "because its spec changed",
+        MoveReason::Recovery => "because everything was taken from its worker, which was in trouble",
         MoveReason::Released => "because somebody released it from a lost worker",
         MoveReason::Restart => "because somebody asked for its restart",
         MoveReason::Asked => "because somebody asked for the move",

@@ -10,6 +10,7 @@ pub(super) mod history;
 pub(super) mod leader;
 pub(super) mod logs;
 pub(super) mod moves;
+pub(super) mod recovery;
 pub(super) mod shape;
 pub(super) mod stream;
 pub(super) mod worker;

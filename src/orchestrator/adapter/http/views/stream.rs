@@ -58,7 +58,7 @@ pub(in super::super) struct StreamView<'a> {
     /// Since when its slot is as it is.
     since: String,
     /// Why it is where it is: `declared`, `worker_lost`, `balance`, `drain`, `adopted`, `missing`, `changed`,
-    /// `restart`, `preempted` or `released`.
+    /// `restart`, `preempted`, `released` or `recovery`.
     reason: &'static str,
     /// The worker whose capacity it takes.
     #[schema(value_type = Option<String>, required)]
