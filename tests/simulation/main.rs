@@ -36,7 +36,7 @@ use world::{Happening, Print, World};
 const PAST: &[u64] = &[
     549, 938, 1592, 1944, 2039, 2071, 2111, 2132, 2748, 3382, 3422, 4653, 4983, 6118, 6697, 7955, 8888, 9111,
     9331, 10_167, 10_456, 11_544, 13_327, 13_549, 16_396, 22_244, 27_038, 43_497, 51_215, 93, 737, 2_168,
-    6_538,
+    6_538, 556, 1_012, 1_635,
 ];
 
 /// What must have happened in a run of many seeds.
@@ -74,6 +74,7 @@ const MUST_HAPPEN: &[&str] = &[
     "database restored from a backup",
     "database's files put back to an older copy",
     "database_rewound",
+    "alert that a restored database has from somebody else",
     "transactions that a restored database has forgotten",
     "orchestrator killed between two steps",
     "orchestrator paused between two steps",

@@ -91,6 +91,20 @@ impl World {
         let Some(process) = self.orchestrators[index].process.as_mut() else {
             return;
         };
+        if adopted.own {
+            // What is stored and it does not know is over.
+            let stored = process.outliving.cluster.inherited.alerts.iter();
+            for alert in stored.filter(|alert| {
+                !adopted
+                    .alerts
+                    .iter()
+                    .any(|own| own.fingerprint == alert.fingerprint)
+            }) {
+                self.sometimes
+                    .saw("alert that a restored database has from somebody else");
+                self.watch.told.hears(alert, false);
+            }
+        }
         process.outliving.alerts_of = Some(adopted.term);
         process.outliving.alerts = adopted.alerts;
         let untold = std::mem::take(&mut process.untold);

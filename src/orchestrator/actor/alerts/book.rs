@@ -30,6 +30,18 @@ pub(super) struct Entry {
     pub(super) stored: BTreeMap<String, u64>,
 }
 
+impl Entry {
+    fn new(alert: StoredAlert, since: Timestamp) -> Self {
+        Self {
+            stored: alert.delivered.clone(),
+            alert: Arc::new(alert),
+            since,
+            revision: 0,
+            held_until: Timestamp::ZERO,
+        }
+    }
+}
+
 /// What a sink is to take next.
 pub(super) enum Next {
     /// Nothing.
@@ -135,8 +147,9 @@ impl Book {
             .map(|silence| (silence.id.clone(), Arc::new(silence)))
             .collect();
         if own {
-            // Perhaps not stored yet, and nobody else writes.
+            // Perhaps not stored yet.
             self.dirty = self.rows.keys().cloned().collect();
+            self.meet(found.rows, wall_ms);
         } else {
             self.take_over(found.rows);
         }
@@ -172,15 +185,32 @@ impl Book {
             if alert.resolved_ms.is_none() {
                 self.firing.insert(key.0.clone(), key.1);
             }
-            let stored = alert.delivered.clone();
-            let entry = Entry {
-                alert: Arc::new(alert),
-                since,
-                revision: 0,
-                held_until: Timestamp::ZERO,
-                stored,
-            };
-            self.rows.insert(key, entry);
+            self.rows.insert(key, Entry::new(alert, since));
+        }
+    }
+
+    /// Takes in what is stored as firing and is unknown here: it is about to end. Either it ended before the database went
+    /// back to an older copy, or a predecessor that had stood still took that copy for its own time and told it. One that
+    /// fires under another beginning ends without a word.
+    fn meet(&mut self, found: Vec<(StoredAlert, Timestamp)>, wall_ms: i64) {
+        for (mut alert, since) in found {
+            let key = (alert.fingerprint.clone(), alert.began_ms);
+            if alert.resolved_ms.is_some() || self.rows.contains_key(&key) {
+                continue;
+            }
+            if self.firing.contains_key(&key.0) {
+                alert.changed_ms = wall_ms.max(key.1);
+                alert.resolved_ms = Some(alert.changed_ms);
+                alert
+                    .delivered
+                    .values_mut()
+                    .for_each(|taken| *taken = alert.change);
+                alert.pending = false;
+                self.dirty.insert(key.clone());
+            } else {
+                self.firing.insert(key.0.clone(), key.1);
+            }
+            self.rows.insert(key, Entry::new(alert, since));
         }
     }
 
@@ -212,13 +242,7 @@ impl Book {
             delivered: self.lanes.iter().map(|lane| (lane.name.to_owned(), 0)).collect(),
             pending: true,
         };
-        let entry = Entry {
-            stored: row.delivered.clone(),
-            alert: Arc::new(row),
-            since: alert.since,
-            revision: 0,
-            held_until: Timestamp::ZERO,
-        };
+        let entry = Entry::new(row, alert.since);
         self.firing.insert(key.0.clone(), key.1);
         self.rows.insert(key.clone(), entry);
         let silence = self.silence_of(&key, wall_ms);

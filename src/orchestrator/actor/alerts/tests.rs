@@ -215,6 +215,42 @@ async fn its_own_memory_is_newer_than_the_database() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_somebody_else_stored_in_a_restored_database_ends_with_the_next_term() {
+    let (outside, outbox) = outbox();
+    outbox.fire(alert("both"));
+    outbox.fire(alert("own"));
+    settle().await;
+    outbox.resolve(&alert("own"));
+    settle().await;
+    outside.kept();
+    // The database goes back to the time of a predecessor, which wakes up and tells alerts as the leader of that time.
+    let stranger = outbox_on(&outside);
+    stranger.found(fence(1), Vec::new(), Vec::new());
+    stranger.adopt(adopted(fence(1).term, false, Vec::new()));
+    stranger.fire(alert("foreign"));
+    stranger.fire(alert("both"));
+    settle().await;
+    drop(stranger);
+    assert_eq!(outside.kept(), ["foreign firing", "both firing"]);
+
+    outbox.found(fence(2), outside.open(), outside.silences());
+    outbox.adopt(adopted(fence(2).term, true, vec![alert("both")]));
+    settle().await;
+    assert_eq!(outside.kept(), ["foreign resolved"], "the other one fires still");
+    let firing = outside.stored().into_iter().filter(|(_, firing, _)| *firing);
+    assert_eq!(firing.map(|(rule, ..)| rule).collect::<Vec<_>>(), ["both"]);
+    assert_eq!(outbox.watch().borrow().len(), 1);
+    // What was over already, and is stored as firing by the older copy.
+    let mut older = outside.open();
+    older[0].rule = "own".to_owned();
+    older[0].fingerprint = "fingerprint of own".to_owned();
+    outbox.found(fence(3), older, outside.silences());
+    outbox.adopt(adopted(fence(3).term, true, vec![alert("both")]));
+    settle().await;
+    assert_eq!(outside.kept(), ["own resolved"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_is_stored_before_it_is_told_unless_the_database_hangs() {
     let (outside, outbox) = outbox();
     outside.hangs.store(true, Ordering::SeqCst);
