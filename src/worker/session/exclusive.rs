@@ -3,6 +3,7 @@
 
 use streamkeeper_protocol::{Epoch, Ownership, RunSpec, StreamId};
 
+use super::Command;
 use super::holds::{Held, Holds, Orders, State};
 
 /// What a worker without guard says of an exclusive stream.
@@ -40,31 +41,42 @@ impl Holds {
 
     /// An exclusive stream is to be started that may not be started now.
     pub(super) fn defer(&mut self, stream: StreamId, epoch: Epoch, spec: RunSpec) {
-        if self.gate != Gate::Unguarded {
-            self.deferred.insert(stream, (epoch, spec));
-            return;
-        }
         self.changed = true;
-        let mut held = Held::new(epoch, spec, State::Refused);
-        held.reason = Some(NO_GUARD.to_owned());
+        let mut held = Held::new(epoch, spec, State::Deferred);
+        if self.gate == Gate::Unguarded {
+            held.state = State::Refused;
+            held.reason = Some(NO_GUARD.to_owned());
+        }
         self.held.insert(stream, held);
     }
 
     /// What waits for the lease is not started any more.
     pub(super) fn forget_deferred(&mut self) {
-        self.deferred.clear();
+        let before = self.held.len();
+        self.held.retain(|_, held| held.state != State::Deferred);
+        self.changed |= self.held.len() < before;
     }
 
     /// The lease was renewed: starts what waited for it.
     pub(super) fn start_deferred(&mut self) -> Orders {
-        let deferred = std::mem::take(&mut self.deferred);
-        self.start(deferred)
+        let mut orders = Orders::default();
+        for (stream, held) in &mut self.held {
+            if held.state == State::Deferred && self.gate.lets(&held.spec) {
+                held.state = State::Starting;
+                orders.starts.push(Command::Start {
+                    stream: stream.clone(),
+                    epoch: held.epoch,
+                    spec: held.spec.clone(),
+                    attempt: 0,
+                });
+            }
+        }
+        orders
     }
 
     /// The lease ended: ends every exclusive stream, and forgets that there is any to be started.
     pub(super) fn lapse(&mut self) -> Orders {
         let mut orders = Orders::default();
-        self.deferred.clear();
         for held in self.held.values_mut() {
             held.next.take_if(|(_, spec)| is_exclusive(spec));
         }
@@ -82,6 +94,6 @@ impl Holds {
             let next = held.next.as_ref().is_some_and(|(_, spec)| is_exclusive(spec));
             next || (is_exclusive(&held.spec) && held.state != State::Stopping)
         };
-        !self.deferred.is_empty() || self.held.values().any(of_lease)
+        self.held.values().any(of_lease)
     }
 }

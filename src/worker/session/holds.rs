@@ -14,6 +14,9 @@ use super::{Command, Millis, SavedSet, SavedStream, SessionConfig};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
+    /// Exclusive, and wanted started by the applied set: it waits for the lease. The leader is told that it is here, for
+    /// what an applied set has and an inventory lacks is given to another.
+    Deferred,
     Starting,
     Running {
         since: Millis,
@@ -28,7 +31,7 @@ pub(super) enum State {
 
 #[derive(Debug)]
 pub(super) struct Held {
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     pub(super) spec: RunSpec,
     pub(super) state: State,
     restarts: u32,
@@ -90,7 +93,7 @@ impl Starts {
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     stops: Vec<Command>,
-    starts: Vec<Command>,
+    pub(super) starts: Vec<Command>,
 }
 
 impl Orders {
@@ -108,8 +111,6 @@ pub(super) struct Holds {
     floor: BTreeMap<StreamId, Epoch>,
     /// What the applied set wants started and a draining worker did not start.
     skipped: BTreeMap<StreamId, (Epoch, RunSpec)>,
-    /// Exclusive streams that the applied set wants started and that wait for the lease.
-    pub(super) deferred: BTreeMap<StreamId, (Epoch, RunSpec)>,
     pub(super) gate: Gate,
     pub(super) changed: bool,
 }
@@ -240,7 +241,7 @@ impl Holds {
         match held.state {
             State::Stopping => {}
             // It ended by itself, or never ran: there is nothing left to stop.
-            State::Failing { .. } | State::Refused => {
+            State::Deferred | State::Failing { .. } | State::Refused => {
                 self.held.remove(stream);
                 self.changed = true;
             }
@@ -283,7 +284,7 @@ impl Holds {
             return;
         };
         match held.state {
-            State::Stopping | State::Failing { .. } | State::Refused => return,
+            State::Deferred | State::Stopping | State::Failing { .. } | State::Refused => return,
             State::Running { since } if now.since(since) >= config.healthy_after_ms => held.failures = 0,
             State::Running { .. } | State::Starting => {}
         }
@@ -337,7 +338,9 @@ impl Holds {
     pub(super) fn next_retry(&self) -> Option<Millis> {
         let at = |held: &Held| match held.state {
             State::Failing { retry_at } => Some(retry_at).filter(|_| self.gate.lets(&held.spec)),
-            State::Starting | State::Running { .. } | State::Refused | State::Stopping => None,
+            State::Deferred | State::Starting | State::Running { .. } | State::Refused | State::Stopping => {
+                None
+            }
         };
         self.held.values().filter_map(at).min()
     }
@@ -361,7 +364,7 @@ impl Holds {
             stream: stream.clone(),
             epoch: held.epoch,
             state: match held.state {
-                State::Starting => RunState::Starting,
+                State::Deferred | State::Starting => RunState::Starting,
                 State::Running { .. } => RunState::Running,
                 State::Failing { .. } | State::Refused => RunState::Failing,
                 State::Stopping => RunState::Stopping,

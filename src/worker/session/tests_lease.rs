@@ -267,7 +267,6 @@ fn too_little_of_a_lease_starts_nothing_until_it_is_renewed() {
     check(&mut session, 1_000, Event::Disconnected, "");
     // 13.5 s after the heartbeat: 2 s of stop budget and half a second of margin are no life.
     check(&mut session, 13_500, set(1, 1, "a1 x5"), "T1 L14000 +a1");
-    assert_eq!(session.inventory().len(), 1);
     check(&mut session, 13_600, Event::Connected, "H");
     check(&mut session, 13_600, Event::Disconnected, "");
     let seq = session.seq;
@@ -337,6 +336,31 @@ fn what_waits_for_a_lease_is_of_the_newest_word() {
     check(&mut session, 1_100, current(1, 1), "L14000");
     let mut session = waiting();
     check(&mut session, 1_050, Event::Leave, "Left");
+}
+
+#[test]
+fn what_waits_for_a_lease_is_told_as_starting_or_its_leader_would_give_it_to_another() {
+    let mut session = guarded();
+    check(&mut session, 1_000, set(0, 1, "x5"), "T1");
+    let waiting = [("x".to_owned(), RunState::Starting)];
+    assert_eq!(states(&session), waiting);
+    let told = session.handle(Millis(1_000), 1, Event::Connected);
+    assert_eq!(heartbeats(&told)[0].inventory.count, 1);
+    check(&mut session, 1_100, current(1, 1), "L14000 +x5");
+    assert_eq!(states(&session), waiting);
+
+    // What follows a stop waits as well.
+    let mut session = running();
+    check(&mut session, 13_000, set(1, 2, "a1 x6"), "-x5");
+    check(&mut session, 13_600, stopped("x", 5), "");
+    assert_eq!(session.inventory()[1].epoch.counter(), 6);
+    // A set without it, and a lapse, end the waiting.
+    check(&mut session, 13_700, set(1, 3, "a1"), "");
+    assert_eq!(states(&session).len(), 1);
+    check(&mut session, 13_800, set(1, 4, "a1 x7"), "");
+    assert_eq!(states(&session).len(), 2);
+    check(&mut session, 14_000, Event::Tick, "lapsed");
+    assert_eq!(states(&session).len(), 1);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use streamkeeper_protocol::{Action, Assign, AssignKind, Epoch, Heartbeat, Ownership, Version};
 
+use super::holds::State;
 use super::random::Random;
 use super::tests::{answer, config, desired, entry, epoch, session_of, stopped, stream, term};
 use super::{Command, Event, Lease, Millis, Session};
@@ -282,11 +283,8 @@ impl World {
         }
         tick(self);
         self.ended();
-        let runs = self
-            .session
-            .inventory()
-            .iter()
-            .any(|held| held.state != streamkeeper_protocol::RunState::Stopping);
+        let mut held = self.session.holds.held.values();
+        let runs = held.any(|held| !matches!(held.state, State::Stopping | State::Deferred));
         let lapsed = self.runner.lease.is_none_or(|lease| lease.stop_at <= self.now);
         assert!(!(runs && lapsed), "at {:?} it goes on without a lease", self.now);
     }
