@@ -115,9 +115,7 @@ impl Routed for Election {
                 expect,
             }),
             Command::Remember(term) => Route::Do(Effect::RememberTerm(term)),
-            Command::Elected { term, until } => {
-                Route::To(Input::Coordinator(coordinator::Event::Elected { term, until }))
-            }
+            Command::Elected(lead) => Route::To(Input::Coordinator(coordinator::Event::Elected(lead))),
             Command::Resigned { term } => {
                 Route::To(Input::Coordinator(coordinator::Event::Resigned { term }))
             }

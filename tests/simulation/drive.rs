@@ -42,7 +42,7 @@ impl World {
         orchestrator.process = None;
         orchestrator.gate.close();
         self.user.nobody_knows(index);
-        self.forget_role(Some(index));
+        self.forget_role(index);
     }
 
     pub(crate) fn pause_orchestrator(&mut self, index: usize, length: u64) {
@@ -125,6 +125,9 @@ impl World {
     fn revive(&mut self, index: usize, kind: Kind) {
         if kind == Kind::Coordinator {
             self.user.nobody_knows(index);
+        }
+        if kind == Kind::Election {
+            self.note_beginning(index);
         }
         self.step(index, kind, |process, now| process.revive(now, kind));
     }

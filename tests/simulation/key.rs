@@ -5,7 +5,7 @@ use streamkeeper_core::router::Input;
 use streamkeeper_protocol::LeaderRecord;
 
 use crate::network::Party;
-use crate::orchestrator::Work;
+use crate::orchestrator::{Process, Work};
 use crate::world::{Happening, World};
 
 /// After this time the adapter says that there was no answer.
@@ -183,13 +183,14 @@ impl World {
                 ..Key::default()
             },
         };
-        if self
-            .leader_key
-            .record
-            .as_ref()
-            .is_some_and(|record| record.released)
-        {
-            self.forget_role(None);
+        if let Some(record) = &self.leader_key.record {
+            let holds = |process: &Process| process.id == record.leader && !record.released;
+            let mut processes = self.orchestrators.iter().map(|other| other.process.as_ref());
+            let owner = processes.position(|process| process.is_some_and(holds));
+            // A process that is gone holds nothing, and its key is waited for.
+            if record.released || owner.is_some() {
+                self.forget_holder(owner);
+            }
         }
         for orchestrator in &mut self.orchestrators {
             orchestrator.reconnects = true;

@@ -184,7 +184,7 @@ impl Kind {
 /// The machines of one process.
 pub(crate) struct Process {
     election: Election,
-    id: OrchestratorId,
+    pub(crate) id: OrchestratorId,
     config: election::Config,
     seed: u64,
     pub(crate) coordinator: Coordinator,

@@ -12,6 +12,7 @@ use super::{Command, Coordinator, MAX_TERM_JUMP};
 use crate::alert_manager::Inherited;
 use crate::blame::Blame;
 use crate::cluster::{ClusterState, Leadership, MoveReason, Role, Slot};
+use crate::election::Lead;
 use crate::notice::Notice;
 use crate::record::{Assignment, Fence, Loaded};
 use crate::request::ApplyError;
@@ -38,10 +39,12 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn elected(&mut self, now: Timestamp, term: Term, until: Timestamp, out: &mut Vec<Command>) {
+    pub(super) fn elected(&mut self, now: Timestamp, lead: Lead, out: &mut Vec<Command>) {
+        let Lead { term, until, .. } = lead;
         if until <= now {
             return;
         }
+        self.rivals_until = self.rivals_until.max(lead.rivals_until);
         let Leadership { role, term: own, .. } = self.cluster.leadership;
         let taking = self.taking == Some(term);
         if role != Role::Standby && (term == own || taking) {
@@ -223,7 +226,7 @@ impl Coordinator {
         let grace_until = if first || mutant::on(Mutant::NoGrace) {
             now
         } else {
-            now + self.longest(longest_lease.max(self.config.lease))
+            now.max(self.rivals_until) + self.longest(longest_lease.max(self.config.lease))
         };
         self.cluster.leadership = Leadership {
             role: Role::Leading,

@@ -9,12 +9,12 @@ use streamkeeper_protocol::{
 
 use crate::cluster::{ClusterState, MoveReason, UnplacedReason};
 use crate::consistency_checker::Repair;
+use crate::election::Lead;
 use crate::heartbeat_tracker::SessionChange;
 use crate::notice::Notice;
 use crate::record::{Fence, Loaded, Persisted, WriteBatch};
 use crate::recovery_manager::Measure;
 use crate::request::{ApplyOutcome, ApplyStreams, RequestId};
-use crate::time::Timestamp;
 
 /// How the coordinator behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,13 +103,8 @@ pub enum Event {
         /// The highest term of its former life.
         above: Term,
     },
-    /// This orchestrator may lead under this term until then. Said again with every renewal.
-    Elected {
-        /// The leadership.
-        term: Term,
-        /// When it ends, unless it is said again.
-        until: Timestamp,
-    },
+    /// This orchestrator may lead. Said again with every renewal.
+    Elected(Lead),
     /// The leadership is over, whatever else was said (OWNERSHIP rule 11).
     Resigned {
         /// The leadership that is over.

@@ -62,6 +62,8 @@ pub struct Coordinator {
     fence: Option<Fence>,
     /// Until when this orchestrator may lead.
     until: Timestamp,
+    /// Until when another may have renewed leases of sessions, though this one leads.
+    rivals_until: Timestamp,
     /// The term whose fence is being raised.
     taking: Option<Term>,
     /// Generations that were given to any session: none is given twice, so that each names one set for ever.
@@ -121,6 +123,7 @@ impl Coordinator {
             cluster: ClusterState::default(),
             fence: None,
             until: Timestamp::ZERO,
+            rivals_until: Timestamp::ZERO,
             taking: None,
             generations: 0,
             counter: 0,
@@ -170,7 +173,7 @@ impl Machine for Coordinator {
         self.expire(now, &mut out);
         match event {
             Event::Begin { above } => self.begin(above, &mut out),
-            Event::Elected { term, until } => self.elected(now, term, until, &mut out),
+            Event::Elected(lead) => self.elected(now, lead, &mut out),
             Event::Resigned { term } => self.resigned(now, term, &mut out),
             Event::TookOver {
                 fence,

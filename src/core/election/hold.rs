@@ -3,7 +3,7 @@
 use streamkeeper_protocol::Term;
 use streamkeeper_protocol::mutant::{self, Mutant};
 
-use super::{Command, Election, Found, Operation};
+use super::{Command, Election, Found, Lead, Operation, Sent};
 use crate::time::Timestamp;
 
 /// A leadership.
@@ -17,6 +17,8 @@ pub(super) struct Held {
     pub(super) renew_at: Timestamp,
     /// A write got no answer: the key is looked at before the next one.
     pub(super) lookup: bool,
+    /// Until when another may lead too: the server may have forgotten it.
+    pub(super) rivals_until: Timestamp,
     /// The term that was told to be over, while the key is being given up.
     pub(super) leaving: Option<Term>,
     /// The coordinator does nothing under that term any more.
@@ -24,6 +26,58 @@ pub(super) struct Held {
 }
 
 impl Election {
+    /// Own write is what the key holds.
+    pub(super) fn stored(&mut self, now: Timestamp, sent: Sent, revision: u64, out: &mut Vec<Command>) {
+        self.unsure.clear();
+        if sent.released {
+            self.held = None;
+            self.seen = None;
+            return;
+        }
+        let from = if mutant::on(Mutant::ValidityAtAnswer) {
+            now
+        } else {
+            sent.at
+        };
+        let until = from + self.config.lease;
+        if until <= now {
+            return;
+        }
+        self.highest = self.highest.max(sent.term);
+        self.reconnected = false;
+        let rivals_until = self
+            .held
+            .as_ref()
+            .map_or(self.rivals_until, |held| held.rivals_until);
+        let (leaving, vacated) = match &self.held {
+            Some(held) => (held.leaving, held.vacated),
+            // Told to step down meanwhile. Nobody heard of this term, but who was restarted may have led under another,
+            // and the coordinator act under that still: it is asked to end, as always.
+            None if now < self.rest_until => {
+                out.push(Command::Resigned { term: sent.term });
+                (Some(sent.term), false)
+            }
+            None => (None, false),
+        };
+        self.held = Some(Held {
+            term: sent.term,
+            until,
+            revision,
+            renew_at: sent.at + self.config.renew_every,
+            lookup: false,
+            rivals_until,
+            leaving,
+            vacated,
+        });
+        if leaving.is_none() {
+            out.push(Command::Elected(Lead {
+                term: sent.term,
+                until,
+                rivals_until,
+            }));
+        }
+    }
+
     /// Ends a leadership whose time is over.
     pub(super) fn expire(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         let over = self.held.as_ref().is_some_and(|held| held.until <= now);
@@ -55,10 +109,11 @@ impl Election {
             && held.term > above
         {
             // Whoever asks has missed it.
-            out.push(Command::Elected {
+            out.push(Command::Elected(Lead {
                 term: held.term,
                 until: held.until,
-            });
+                rivals_until: held.rivals_until,
+            }));
         }
     }
 

@@ -138,6 +138,18 @@ pub enum Event {
     Tick,
 }
 
+/// What an orchestrator may lead by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lead {
+    /// The leadership.
+    pub term: Term,
+    /// When it ends, unless it is said again.
+    pub until: Timestamp,
+    /// Until when another may have led, and renewed leases of sessions, without this one having heard of it: the message
+    /// server may have gone back to an older state. A time that is over: nobody.
+    pub rivals_until: Timestamp,
+}
+
 /// What the election wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -157,13 +169,8 @@ pub enum Command {
     },
     /// Remember a term durably and report as [`Event::Remembered`]; it is used only then.
     Remember(Term),
-    /// This orchestrator may lead under this term until then. Said again with every renewal.
-    Elected {
-        /// The leadership.
-        term: Term,
-        /// When it ends, unless it is said again.
-        until: Timestamp,
-    },
+    /// This orchestrator may lead. Said again with every renewal.
+    Elected(Lead),
     /// The leadership is over: nothing may be sent or written any more. To be answered with [`Event::Vacated`].
     Resigned {
         /// The leadership that is over.

@@ -24,7 +24,7 @@ use streamkeeper_protocol::{LeaderRecord, OrchestratorId, PROTOCOL_VERSION, Term
 use crate::machine::Machine;
 use crate::time::Timestamp;
 use hold::Held;
-pub use message::{Command, Config, Event, Found, Stage, Status, WriteOutcome};
+pub use message::{Command, Config, Event, Found, Lead, Stage, Status, WriteOutcome};
 use nonces::Nonces;
 use stand::Seen;
 
@@ -49,6 +49,10 @@ pub struct Election {
     needed: Term,
     /// The key, as it was found last.
     seen: Option<Seen>,
+    /// The connection is new, and the key was not found over it yet.
+    reconnected: bool,
+    /// Until when another may lead whom this server knows nothing of: it may have gone back to an older state.
+    rivals_until: Timestamp,
     /// The leadership, while there is one.
     held: Option<Held>,
     flying: Option<Flying>,
@@ -101,6 +105,8 @@ impl Election {
             remembered: Term::ZERO,
             needed: Term::ZERO,
             seen: None,
+            reconnected: false,
+            rivals_until: Timestamp::ZERO,
             held: None,
             flying: None,
             unsure: Vec::new(),
@@ -161,51 +167,6 @@ impl Election {
                     held.lookup = true;
                 }
             }
-        }
-    }
-
-    /// Own write is what the key holds.
-    fn stored(&mut self, now: Timestamp, sent: Sent, revision: u64, out: &mut Vec<Command>) {
-        self.unsure.clear();
-        if sent.released {
-            self.held = None;
-            self.seen = None;
-            return;
-        }
-        let from = if mutant::on(Mutant::ValidityAtAnswer) {
-            now
-        } else {
-            sent.at
-        };
-        let until = from + self.config.lease;
-        if until <= now {
-            return;
-        }
-        self.highest = self.highest.max(sent.term);
-        let (leaving, vacated) = match &self.held {
-            Some(held) => (held.leaving, held.vacated),
-            // Told to step down meanwhile. Nobody heard of this term, but who was restarted may have led under another,
-            // and the coordinator act under that still: it is asked to end, as always.
-            None if now < self.rest_until => {
-                out.push(Command::Resigned { term: sent.term });
-                (Some(sent.term), false)
-            }
-            None => (None, false),
-        };
-        self.held = Some(Held {
-            term: sent.term,
-            until,
-            revision,
-            renew_at: sent.at + self.config.renew_every,
-            lookup: false,
-            leaving,
-            vacated,
-        });
-        if leaving.is_none() {
-            out.push(Command::Elected {
-                term: sent.term,
-                until,
-            });
         }
     }
 

@@ -11,6 +11,8 @@ use crate::time::Timestamp;
 pub(super) struct Seen {
     found: Found,
     since: Timestamp,
+    /// It was found so by the first look over a new connection: whatever was written to it since may be forgotten.
+    doubtful: bool,
 }
 
 impl Seen {
@@ -32,11 +34,16 @@ impl Election {
             Found::Record { record, .. } => self.highest = self.highest.max(record.term),
             Found::Garbled { .. } | Found::Absent { .. } => {}
         }
-        if self.seen.as_ref().is_none_or(|seen| seen.found != *found) {
-            self.seen = Some(Seen {
-                found: found.clone(),
-                since: now,
-            });
+        let doubtful = std::mem::take(&mut self.reconnected);
+        match self.seen.as_mut().filter(|seen| seen.found == *found) {
+            Some(seen) => seen.doubtful |= doubtful,
+            None => {
+                self.seen = Some(Seen {
+                    found: found.clone(),
+                    since: now,
+                    doubtful,
+                });
+            }
         }
     }
 
@@ -54,6 +61,10 @@ impl Election {
         }
         self.look_at = now;
         self.fresh = false;
+        self.reconnected = true;
+        if self.config.observe {
+            self.rivals_until = now + self.wait(self.config.lease);
+        }
         if let Some(seen) = &mut self.seen {
             seen.since = now;
         }
@@ -105,8 +116,15 @@ impl Election {
         // Where a higher term is known, the server has gone back to an older state, and whoever wrote the key since may lead.
         let newest = |record: &LeaderRecord| record.term >= self.highest || mutant::on(Mutant::OldKeyIsFree);
         match &seen.found {
+            // Given up: another may have taken it at once, and the server have forgotten that.
+            Found::Record { record, .. } if record.released && newest(record) && !seen.doubtful => {
+                Timestamp::ZERO
+            }
+            // The own one is taken up again, so that no exclusive stream ends because a server was restarted. Should another
+            // have taken it while nothing was heard, and the server have forgotten that, it leads for a lease at most: the
+            // coordinator counts that in.
             Found::Record { record, .. }
-                if (record.released || record.leader == self.me) && newest(record) =>
+                if !record.released && record.leader == self.me && newest(record) =>
             {
                 Timestamp::ZERO
             }

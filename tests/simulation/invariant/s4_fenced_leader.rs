@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use streamkeeper_core::coordinator::Event;
-use streamkeeper_core::election;
+use streamkeeper_core::election::{self, Lead};
 use streamkeeper_core::router::{Effect, Input, Route};
 use streamkeeper_protocol::{StreamId, Term};
 
@@ -43,11 +43,30 @@ struct Holder {
 #[derive(Debug, Default)]
 pub(super) struct Holders {
     until: BTreeMap<usize, Holder>,
-    /// The server went back to a state in which the key was given up, and somebody leads until then who wrote it since:
-    /// who begins just then and knows of no later term takes it at once. (The fence holds all the same.)
-    forgotten_until: u64,
+    forgotten: Forgotten,
+    /// When each election began.
+    began: BTreeMap<usize, u64>,
     /// Who made the key anew, after waiting as long as any lease of it lasts: nobody else may lead.
     makers: BTreeSet<usize>,
+}
+
+/// The server went back to an older state of the key, and somebody who wrote it since leads still.
+#[derive(Debug, Default)]
+struct Forgotten {
+    at: u64,
+    /// Until when somebody leads of whom the server knows nothing.
+    until: u64,
+    /// The key was given up in that state: an election that begins only after has seen nothing else, and takes it at once.
+    released: bool,
+    /// Whose the key was: who heard of nobody else since takes it up again at once.
+    owner: Option<usize>,
+}
+
+impl Forgotten {
+    /// Whether this one can know nothing of the other. (The fence holds all the same, and so do the leases.)
+    fn excuses(&self, now: u64, index: usize, began: u64) -> bool {
+        now <= self.until && (self.owner == Some(index) || (self.released && began > self.at))
+    }
 }
 
 /// The longest lease of the key.
@@ -71,11 +90,14 @@ impl World {
     /// A word between the machines of an orchestrator.
     pub(crate) fn note_role(&mut self, index: usize, input: &Input) {
         match input {
-            Input::Coordinator(Event::Elected { term, until }) => {
+            Input::Coordinator(Event::Elected(Lead { term, until, .. })) => {
                 let now = self.now;
+                let holders = &self.watch.holders;
+                let began = holders.began.get(&index).copied().unwrap_or_default();
+                let unaware = holders.forgotten.excuses(now, index, began);
                 let until = self.orchestrators[index].clock.when(until.as_ms());
                 let made = self.watch.holders.makers.remove(&index);
-                let trusted = made || self.watch.holders.forgotten_until < now;
+                let trusted = made || !unaware;
                 let holders = &mut self.watch.holders.until;
                 let other = holders
                     .iter()
@@ -98,15 +120,24 @@ impl World {
         self.watch.holders.makers.insert(index);
     }
 
-    /// The process is gone, or (none) the message server has forgotten who holds the role.
-    pub(crate) fn forget_role(&mut self, index: Option<usize>) {
-        let holders = &mut self.watch.holders;
-        match index {
-            Some(index) => {
-                holders.until.remove(&index);
-                holders.makers.remove(&index);
-            }
-            None => holders.forgotten_until = self.now + FORGOTTEN_MS,
-        }
+    /// An election begins, in a new process or in one that goes on.
+    pub(crate) fn note_beginning(&mut self, index: usize) {
+        self.watch.holders.began.insert(index, self.now);
+    }
+
+    /// The process is gone.
+    pub(crate) fn forget_role(&mut self, index: usize) {
+        self.watch.holders.until.remove(&index);
+        self.watch.holders.makers.remove(&index);
+    }
+
+    /// The message server is back at an older state of the key, in which this process held it, or nobody.
+    pub(crate) fn forget_holder(&mut self, owner: Option<usize>) {
+        self.watch.holders.forgotten = Forgotten {
+            at: self.now,
+            until: self.now + FORGOTTEN_MS,
+            released: owner.is_none(),
+            owner,
+        };
     }
 }

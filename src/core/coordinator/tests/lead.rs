@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cluster::ClusterState;
+use crate::election::Lead;
 use crate::record::Loaded;
 use crate::request::ApplyError;
 
@@ -49,10 +50,11 @@ fn role(coordinator: &Coordinator) -> (Role, Term) {
 }
 
 fn elected(number: u32, until: u64) -> Event {
-    Event::Elected {
+    Event::Elected(Lead {
         term: term(number),
         until: at(until),
-    }
+        rivals_until: Timestamp::ZERO,
+    })
 }
 
 /// One that leads under term 16 until 6 s.
@@ -63,6 +65,21 @@ fn leading() -> Coordinator {
     coordinator.handle(at(1), took_over(16));
     assert_eq!(role(&coordinator), (Role::Leading, term(16)));
     coordinator
+}
+
+#[test]
+fn a_predecessor_of_whom_the_message_server_forgot_may_give_leases_until_its_own_is_over() {
+    for (rivals_until, grace_until) in [(0, 15_651), (6_560, 22_210)] {
+        let mut coordinator = Coordinator::new(Config::default());
+        let lead = Lead {
+            term: term(32),
+            until: at(6_000),
+            rivals_until: at(rivals_until),
+        };
+        coordinator.handle(at(0), Event::Elected(lead));
+        coordinator.handle(at(1), took_over(32));
+        assert_eq!(coordinator.cluster().leadership.grace_until, at(grace_until));
+    }
 }
 
 #[test]

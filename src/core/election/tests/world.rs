@@ -266,7 +266,7 @@ impl World {
                 let event = Event::Remembered { term, durable: true };
                 self.after(delay, Happening::Event(index, life, event));
             }
-            Command::Elected { term, until } => self.elected(index, term, until),
+            Command::Elected(lead) => self.elected(index, lead.term, lead.until),
             Command::Resigned { term } => {
                 self.over.insert(term);
                 let delay = self.draw(100);
