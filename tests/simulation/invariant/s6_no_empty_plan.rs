@@ -19,6 +19,8 @@ const LEASE_MS: u64 = 25_000;
 pub(super) struct Ends {
     /// The highest epoch that a stream's row ever had.
     highest: BTreeMap<StreamId, Epoch>,
+    /// The highest epoch that a leader ever gave it, also for a copy beside the one that is stored.
+    given: BTreeMap<StreamId, Epoch>,
     /// Up to which epoch a stream was ended on purpose.
     ended: BTreeMap<StreamId, Epoch>,
     /// Streams that a leader took out of a session's desired set on purpose.
@@ -38,8 +40,8 @@ impl Ends {
 
     /// Whatever copies of it there are belong to a stream that is no more, also where one of this name is declared anew.
     pub(super) fn deleted(&mut self, stream: &StreamId) {
-        let highest = self.highest.get(stream).copied().unwrap_or_default();
-        self.ended(stream, highest);
+        let at = |map: &BTreeMap<StreamId, Epoch>| map.get(stream).copied().unwrap_or_default();
+        self.ended(stream, at(&self.highest).max(at(&self.given)));
     }
 
     fn explain(&self, stream: &StreamId, epoch: Epoch, session: SessionId) -> bool {
@@ -75,6 +77,10 @@ impl World {
             else {
                 continue;
             };
+            for wanted in record.wanted() {
+                let given = self.watch.ends.given.entry(stream.clone()).or_default();
+                *given = wanted.epoch.max(*given);
+            }
             // A move that is undone ends the copy that was begun for it; its source's runs on.
             if let Slot::Releasing { from: ends, .. } | Slot::Handing { to: ends, .. } = &record.slot {
                 let key = (stream.clone(), ends.session);
