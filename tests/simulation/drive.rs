@@ -133,6 +133,7 @@ impl World {
     }
 
     fn mail(&mut self, index: usize, input: Input) {
+        self.note_look(index, &input);
         self.step(index, Kind::of(&input), |process, now| process.step(now, input));
     }
 

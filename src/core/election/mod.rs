@@ -49,6 +49,8 @@ pub struct Election {
     needed: Term,
     /// The key, as it was found last.
     seen: Option<Seen>,
+    /// A look got an answer: from then on a new connection may lead to an older state.
+    looked: bool,
     /// The connection is new, and the key was not found over it yet.
     reconnected: bool,
     /// Until when another may lead whom this server knows nothing of: it may have gone back to an older state.
@@ -105,6 +107,7 @@ impl Election {
             remembered: Term::ZERO,
             needed: Term::ZERO,
             seen: None,
+            looked: false,
             reconnected: false,
             rivals_until: Timestamp::ZERO,
             held: None,

@@ -34,6 +34,7 @@ impl Election {
             Found::Record { record, .. } => self.highest = self.highest.max(record.term),
             Found::Garbled { .. } | Found::Absent { .. } => {}
         }
+        self.looked = true;
         let doubtful = std::mem::take(&mut self.reconnected);
         match self.seen.as_mut().filter(|seen| seen.found == *found) {
             Some(seen) => seen.doubtful |= doubtful,
@@ -61,8 +62,9 @@ impl Election {
         }
         self.look_at = now;
         self.fresh = false;
-        self.reconnected = true;
-        if self.config.observe {
+        // The first connection of all forgets nothing that was known.
+        self.reconnected = self.looked;
+        if self.config.observe && self.looked {
             self.rivals_until = now + self.wait(self.config.lease);
         }
         if let Some(seen) = &mut self.seen {

@@ -44,8 +44,8 @@ struct Holder {
 pub(super) struct Holders {
     until: BTreeMap<usize, Holder>,
     forgotten: Forgotten,
-    /// When each election began.
-    began: BTreeMap<usize, u64>,
+    /// When each election saw the key first, since it began.
+    looked: BTreeMap<usize, u64>,
     /// Who made the key anew, after waiting as long as any lease of it lasts: nobody else may lead.
     makers: BTreeSet<usize>,
 }
@@ -56,7 +56,7 @@ struct Forgotten {
     at: u64,
     /// Until when somebody leads of whom the server knows nothing.
     until: u64,
-    /// The key was given up in that state: an election that begins only after has seen nothing else, and takes it at once.
+    /// The key was given up in that state: an election that looks at it only after has seen nothing else, and takes it.
     released: bool,
     /// Whose the key was: who heard of nobody else since takes it up again at once.
     owner: Option<usize>,
@@ -64,8 +64,8 @@ struct Forgotten {
 
 impl Forgotten {
     /// Whether this one can know nothing of the other. (The fence holds all the same, and so do the leases.)
-    fn excuses(&self, now: u64, index: usize, began: u64) -> bool {
-        now <= self.until && (self.owner == Some(index) || (self.released && began > self.at))
+    fn excuses(&self, now: u64, index: usize, looked: u64) -> bool {
+        now <= self.until && (self.owner == Some(index) || (self.released && looked >= self.at))
     }
 }
 
@@ -93,8 +93,8 @@ impl World {
             Input::Coordinator(Event::Elected(Lead { term, until, .. })) => {
                 let now = self.now;
                 let holders = &self.watch.holders;
-                let began = holders.began.get(&index).copied().unwrap_or_default();
-                let unaware = holders.forgotten.excuses(now, index, began);
+                let looked = holders.looked.get(&index).copied().unwrap_or_default();
+                let unaware = holders.forgotten.excuses(now, index, looked);
                 let until = self.orchestrators[index].clock.when(until.as_ms());
                 let made = self.watch.holders.makers.remove(&index);
                 let trusted = made || !unaware;
@@ -122,7 +122,16 @@ impl World {
 
     /// An election begins, in a new process or in one that goes on.
     pub(crate) fn note_beginning(&mut self, index: usize) {
-        self.watch.holders.began.insert(index, self.now);
+        self.watch.holders.looked.remove(&index);
+    }
+
+    /// An election takes in what it is told.
+    pub(crate) fn note_look(&mut self, index: usize, input: &Input) {
+        if let Input::Election(election::Event::Read { found, .. }) = input
+            && *found != election::Found::Failed
+        {
+            self.watch.holders.looked.entry(index).or_insert(self.now);
+        }
     }
 
     /// The process is gone.

@@ -182,18 +182,27 @@ fn a_key_that_looks_unchanged_after_a_new_connection_is_waited_for_anew() {
 
 #[test]
 fn a_released_key_is_waited_for_after_a_new_connection_unless_it_was_seen_to_be_given_up() {
-    let mut lone = Lone::new(Config::default());
-    lone.tell(0, Event::Connection);
-    for (at, takes) in [(0, false), (6_559, false), (6_560, true)] {
+    let reconnected = || {
+        let mut lone = Lone::new(Config::default());
+        lone.found(0, others(false, 5, 6_000));
+        lone.tell(1_000, Event::Connection);
+        lone
+    };
+    let mut lone = reconnected();
+    for (at, takes) in [(1_000, false), (7_559, false), (7_560, true)] {
         lone.tell(at, Event::Tick);
         lone.found(at, others(true, 1, 6_000));
         assert_eq!(lone.wants_to_write(), takes, "{at}");
     }
+    let mut lone = reconnected();
+    lone.found(1_000, others(false, 5, 6_000));
+    lone.tell(2_000, Event::Tick);
+    lone.found(2_000, others(true, 6, 6_000));
+    assert!(lone.wants_to_write());
+    // The first connection of all.
     let mut lone = Lone::new(Config::default());
     lone.tell(0, Event::Connection);
-    lone.found(0, others(false, 1, 6_000));
-    lone.tell(1_000, Event::Tick);
-    lone.found(1_000, others(true, 2, 6_000));
+    lone.found(0, others(true, 1, 6_000));
     assert!(lone.wants_to_write());
 }
 
