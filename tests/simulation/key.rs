@@ -187,9 +187,10 @@ impl World {
             let holds = |process: &Process| process.id == record.leader && !record.released;
             let mut processes = self.orchestrators.iter().map(|other| other.process.as_ref());
             let owner = processes.position(|process| process.is_some_and(holds));
+            let term = record.term;
             // A process that is gone holds nothing, and its key is waited for.
             if record.released || owner.is_some() {
-                self.forget_holder(owner);
+                self.forget_holder(term, owner);
             }
         }
         for orchestrator in &mut self.orchestrators {

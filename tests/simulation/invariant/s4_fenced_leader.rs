@@ -46,6 +46,8 @@ pub(super) struct Holders {
     forgotten: Forgotten,
     /// When each election saw the key first, since it began.
     looked: BTreeMap<usize, u64>,
+    /// The highest term that each election was told of, since it began.
+    heard: BTreeMap<usize, Term>,
     /// Who made the key anew, after waiting as long as any lease of it lasts: nobody else may lead.
     makers: BTreeSet<usize>,
 }
@@ -58,14 +60,17 @@ struct Forgotten {
     until: u64,
     /// The key was given up in that state: an election that looks at it only after has seen nothing else, and takes it.
     released: bool,
+    /// The key's term in that state. Who knows of a later one waits.
+    term: Term,
     /// Whose the key was: who heard of nobody else since takes it up again at once.
     owner: Option<usize>,
 }
 
 impl Forgotten {
     /// Whether this one can know nothing of the other. (The fence holds all the same, and so do the leases.)
-    fn excuses(&self, now: u64, index: usize, looked: u64) -> bool {
-        now <= self.until && (self.owner == Some(index) || (self.released && looked >= self.at))
+    fn excuses(&self, now: u64, index: usize, (looked, heard): (u64, Term)) -> bool {
+        let unaware = now <= self.until && heard <= self.term;
+        unaware && (self.owner == Some(index) || (self.released && looked >= self.at))
     }
 }
 
@@ -94,7 +99,8 @@ impl World {
                 let now = self.now;
                 let holders = &self.watch.holders;
                 let looked = holders.looked.get(&index).copied().unwrap_or_default();
-                let unaware = holders.forgotten.excuses(now, index, looked);
+                let heard = holders.heard.get(&index).copied().unwrap_or_default();
+                let unaware = holders.forgotten.excuses(now, index, (looked, heard));
                 let until = self.orchestrators[index].clock.when(until.as_ms());
                 let made = self.watch.holders.makers.remove(&index);
                 let trusted = made || !unaware;
@@ -123,15 +129,26 @@ impl World {
     /// An election begins, in a new process or in one that goes on.
     pub(crate) fn note_beginning(&mut self, index: usize) {
         self.watch.holders.looked.remove(&index);
+        self.watch.holders.heard.remove(&index);
     }
 
     /// An election takes in what it is told.
     pub(crate) fn note_look(&mut self, index: usize, input: &Input) {
-        if let Input::Election(election::Event::Read { found, .. }) = input
-            && *found != election::Found::Failed
-        {
-            self.watch.holders.looked.entry(index).or_insert(self.now);
-        }
+        let Input::Election(event) = input else { return };
+        let holders = &mut self.watch.holders;
+        let term = match event {
+            election::Event::Heard(term) | election::Event::NeedTerm { above: term } => *term,
+            election::Event::Read { found, .. } if *found != election::Found::Failed => {
+                holders.looked.entry(index).or_insert(self.now);
+                match found {
+                    election::Found::Record { record, .. } => record.term,
+                    _ => return,
+                }
+            }
+            _ => return,
+        };
+        let heard = holders.heard.entry(index).or_default();
+        *heard = term.max(*heard);
     }
 
     /// The process is gone.
@@ -141,11 +158,12 @@ impl World {
     }
 
     /// The message server is back at an older state of the key, in which this process held it, or nobody.
-    pub(crate) fn forget_holder(&mut self, owner: Option<usize>) {
+    pub(crate) fn forget_holder(&mut self, term: Term, owner: Option<usize>) {
         self.watch.holders.forgotten = Forgotten {
             at: self.now,
             until: self.now + FORGOTTEN_MS,
             released: owner.is_none(),
+            term,
             owner,
         };
     }

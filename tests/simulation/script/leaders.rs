@@ -4,6 +4,7 @@ use streamkeeper_core::election::Event;
 use streamkeeper_core::router::Input;
 
 use super::{calm, until};
+use crate::network::Link;
 use crate::orchestrator::Work;
 use crate::world::World;
 
@@ -36,6 +37,28 @@ pub(super) fn lost_key() {
         until(&mut world, |world| leader(world).is_some());
         world.run_until(world.now + 3_000);
         world.wipe_key(true);
+        world.run_until(world.now + 20_000);
+        assert!(leader(&world).is_some());
+    }
+}
+
+/// A leader is cut off, its successor known to it by then, and the message server goes back to the former's key.
+pub(super) fn own_key() {
+    for seed in 0..WORLDS {
+        let mut world = calm(seed, 2, 0);
+        until(&mut world, |world| leader(world).is_some());
+        let first = leader(&world).unwrap();
+        world.run_until(world.now + 12_000);
+        world.orchestrators[first].link = Link {
+            deaf_until: 1 << 40,
+            mute_until: 1 << 40,
+        };
+        until(&mut world, |world| {
+            leader(world).is_some_and(|leader| leader != first)
+        });
+        world.orchestrators[first].link = Link::default();
+        world.run_until(world.now + 1_500);
+        world.wipe_key(false);
         world.run_until(world.now + 20_000);
         assert!(leader(&world).is_some());
     }

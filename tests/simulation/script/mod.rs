@@ -49,7 +49,7 @@ fn outdated_row() {
 }
 
 /// Every script, with a name for people. Each panics where a guarantee is broken.
-pub(crate) const ALL: [(&str, fn()); 9] = [
+pub(crate) const ALL: [(&str, fn()); 10] = [
     ("an outdated row", outdated_row),
     ("an outdated grant", grants::outdated_grant),
     ("a late set", grants::late_set),
@@ -57,6 +57,7 @@ pub(crate) const ALL: [(&str, fn()); 9] = [
     ("a key that is given up", leaders::given_up),
     ("a key that is lost", leaders::lost_key),
     ("a leader that is cut off", leaders::cut_off),
+    ("an own key of before", leaders::own_key),
     ("an owner that a backup names", grants::former_owner),
     ("a copy that no row names", grants::ghost),
 ];
