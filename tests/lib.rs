@@ -12,6 +12,8 @@ pub mod disk;
 pub mod fleet;
 #[path = "support/history/mod.rs"]
 pub mod history;
+#[path = "support/hook.rs"]
+pub mod hook;
 #[path = "support/http.rs"]
 pub mod http;
 #[path = "support/icecast.rs"]

@@ -9,3 +9,4 @@ pub mod app;
 pub mod config;
 pub mod port;
 pub mod telemetry;
+pub mod webhook;

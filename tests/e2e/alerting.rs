@@ -1,12 +1,15 @@
 //! Alerts at a real Alertmanager and at a consumer of the message server that was away: one fleet, and all that happens to
 //! those who are told.
 
+use std::collections::BTreeSet;
+
 use async_nats::jetstream::{self, consumer::pull};
 use futures::StreamExt as _;
 use serde_json::Value;
 use streamkeeper_protocol::{Alert, AlertStatus, decode};
 use streamkeeper_tests::alertmanager::Alertmanager;
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
+use streamkeeper_tests::hook::{Hook, Request};
 use streamkeeper_tests::http::Api;
 use streamkeeper_tests::nats::NatsServer;
 use streamkeeper_tests::wait;
@@ -56,6 +59,8 @@ async fn a_killed_agent_is_one_alert_for_everybody_whoever_was_away() {
     let nats = NatsServer::start_with_jetstream().await;
     let mut manager = Alertmanager::new(&world);
     let sink = format!("alerts.alertmanager.urls={}", manager.url());
+    let hook = Hook::hanging().await;
+    let address = format!("alerts.webhook.url={}", hook.url());
     let args = [
         "--nats",
         &nats.url(),
@@ -63,6 +68,14 @@ async fn a_killed_agent_is_one_alert_for_everybody_whoever_was_away() {
         &sink,
         "--set",
         "alerts.alertmanager.resend_every=2s",
+        "--set",
+        &address,
+        "--set",
+        "alerts.webhook.plain_http=true",
+        "--set",
+        "alerts.webhook.private_addresses=true",
+        "--set",
+        "alerts.webhook.timeout=1s",
     ];
     let mut orchestrator = Orchestrator::start(&world, &args).await;
     let api = orchestrator.api();
@@ -79,6 +92,10 @@ async fn a_killed_agent_is_one_alert_for_everybody_whoever_was_away() {
     println!("the alert fires after {:?}", since.elapsed());
     manager.start(&world).await;
     let told = manager.knows(LOST, &[A]).await;
+    // A webhook that hangs holds up nobody; what it did not answer comes again.
+    assert_eq!(hook.taken().len(), 0);
+    hook.answers();
+    posted(&hook, &[(A, "firing")]).await;
     shows(&api, A, "firing", "delivered").await;
 
     // Neither a second alert nor none.
@@ -107,6 +124,8 @@ async fn a_killed_agent_is_one_alert_for_everybody_whoever_was_away() {
         agent.restart(&world);
     }
     manager.knows(LOST, &[]).await;
+    let all = [(A, "firing"), (A, "resolved"), (B, "firing"), (B, "resolved")];
+    posted(&hook, &all).await;
     counts(&api).await;
     heard_by(&pager(&nats).await).await;
 }
@@ -121,6 +140,31 @@ async fn heard(api: &Api, worker: &str) {
     heard
         .await
         .unwrap_or_else(|reason| panic!("{worker} is not heard: {reason}"));
+}
+
+/// Waits until the webhook was told of exactly these changes of workers. One may come twice: an orchestrator was killed.
+async fn posted(hook: &Hook, expected: &[(&str, &str)]) {
+    let posted = wait::until(wait::GENEROUS, async || {
+        let taken = hook.taken();
+        let read = |request: &Request| {
+            let body: Value = serde_json::from_str(&request.body).ok()?;
+            let labels = &body["commonLabels"];
+            let worker = labels["worker"]
+                .as_str()
+                .filter(|_| labels["alertname"] == LOST)?;
+            Some((worker.to_owned(), body["status"].as_str()?.to_owned()))
+        };
+        let found: BTreeSet<(String, String)> = taken.iter().filter_map(read).collect();
+        let expected = expected
+            .iter()
+            .map(|(worker, status)| ((*worker).to_owned(), (*status).to_owned()));
+        match found == expected.collect() {
+            true => Ok(()),
+            false => Err(format!("{found:?}")),
+        }
+    });
+    let posted = posted.await;
+    posted.unwrap_or_else(|reason| panic!("the webhook was told otherwise: {reason}"));
 }
 
 /// Says the name of the silence.

@@ -8,4 +8,5 @@ mod nats_alerts;
 mod nats_bus;
 mod python_worker;
 mod store;
+mod webhook;
 mod worker_driver;

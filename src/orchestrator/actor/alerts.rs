@@ -33,6 +33,9 @@ use crate::telemetry::metrics as names;
 use book::{Book, Key};
 pub(super) use nats::NatsSink;
 
+/// Least time between two pictures of what fires, where many alerts change at once.
+const SHOW_EVERY: Duration = Duration::from_millis(20);
+
 /// The outbox.
 pub(super) struct AlertOutbox {
     desk: Arc<Desk>,
@@ -51,6 +54,8 @@ struct Desk {
     silenced: Notify,
     /// Something is to be stored.
     changed: Notify,
+    /// Something is to be shown.
+    unseen: Notify,
     bells: Vec<Bell>,
 }
 
@@ -84,6 +89,7 @@ impl AlertOutbox {
             silences: watch::Sender::new(Vec::new()),
             silenced: Notify::new(),
             changed: Notify::new(),
+            unseen: Notify::new(),
             bells: sinks
                 .iter()
                 .map(|sink| Bell {
@@ -103,6 +109,8 @@ impl AlertOutbox {
         tokio::spawn(stopping.clone().run_until_cancelled_owned(pruner));
         let judge = order::watch_silences(Arc::clone(&desk));
         tokio::spawn(stopping.clone().run_until_cancelled_owned(judge));
+        let shower = show(Arc::clone(&desk));
+        tokio::spawn(stopping.clone().run_until_cancelled_owned(shower));
         Self {
             desk,
             store: Arc::clone(store),
@@ -171,7 +179,7 @@ impl AlertOutbox {
         count(&alert, "firing");
         let now = self.desk.clock.now();
         self.desk.book().fire(alert, now, self.desk.wall_ms());
-        self.desk.note();
+        self.desk.note_soon();
     }
 
     pub(super) fn resolve(&self, alert: &ActiveAlert) {
@@ -185,7 +193,7 @@ impl AlertOutbox {
         if !resolved {
             tracing::debug!(rule = alert.rule, "it did not fire");
         }
-        self.desk.note();
+        self.desk.note_soon();
     }
 
     /// Another leads now: what was not sent is not ours to send any more.
@@ -202,6 +210,15 @@ impl AlertOutbox {
                 bell.connected.notify_one();
             }
         }
+    }
+}
+
+/// Shows what changed: at once, and then not again for a moment.
+async fn show(desk: Arc<Desk>) {
+    loop {
+        desk.unseen.notified().await;
+        desk.show();
+        tokio::time::sleep(SHOW_EVERY).await;
     }
 }
 
@@ -222,6 +239,12 @@ impl Desk {
     fn note(&self) {
         self.changed.notify_one();
         self.show();
+    }
+
+    /// As [`Self::note`], for what may come a thousand times at once.
+    fn note_soon(&self) {
+        self.changed.notify_one();
+        self.unseen.notify_one();
     }
 
     /// Other silences stand.

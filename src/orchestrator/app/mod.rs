@@ -32,7 +32,7 @@ use crate::adapter::nats::{ManagedNats, NatsBus, watch_advisories};
 use crate::adapter::store::SeaStore;
 use crate::adapter::system::{DataDir, OwnKey, SystemClock, TermFile};
 use crate::config::{Backend, Config};
-use crate::port::{Breakers, Bus, Journal};
+use crate::port::{Breakers, Bus, Clock, Journal};
 use crate::telemetry;
 use history::History;
 use journal::Writer;
@@ -283,7 +283,7 @@ async fn message_server(
 }
 
 fn ports(config: &Config, store: &SeaStore, bus: &Arc<NatsBus>, data_dir: &Path) -> anyhow::Result<Ports> {
-    let clock = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let threshold = config.database.breaker_threshold;
     let breakers = Breakers::default();
     let breaker = BreakerStore::new(
@@ -295,9 +295,9 @@ fn ports(config: &Config, store: &SeaStore, bus: &Arc<NatsBus>, data_dir: &Path)
     Ok(Ports {
         store: Arc::new(breaker),
         bus: bus.clone(),
+        alert_sinks: sinks::of(&config.alerts, &clock)?,
         clock,
         breakers,
-        alert_sinks: sinks::of(&config.alerts)?,
         journal: Journal::new(rand::random()),
         terms: Arc::new(TermFile::of(data_dir)),
         leader_key: match config.leadership.backend {

@@ -30,7 +30,7 @@ pub(super) fn check(
     super::leadership::check(config, &mut broken);
     database(&config.database, &mut broken);
     kinds(&config.consistency, &mut broken);
-    super::sinks::check(&config.alerts.alertmanager, &mut broken);
+    super::sinks::check(&config.alerts, &mut broken);
     if config.data_dir.as_os_str().is_empty() {
         broken.push((&["data_dir"], "is empty; name a folder".to_owned()));
     }

@@ -25,6 +25,9 @@ pub(super) const DEFAULTS: &str = include_str!("../../../config/default.toml");
 
 /// Settings that have no default, with an example of each.
 pub(super) const OPTIONAL: &[(&str, &str)] = &[
+    ("alerts.webhook.url", "https://hooks.example/streamkeeper"),
+    ("alerts.webhook.secret", "16 bytes or more"),
+    ("alerts.webhook.template", "{\"text\": {{ annotations.summary }}}"),
     ("http.api_url", "http://o1.example:8001"),
     ("http.probe_bind", "127.0.0.1:8002"),
     ("leadership.number", "1"),

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use leadership::{Backend, Leadership, Lease};
 pub use load::{ConfigError, ConfigErrors, Effective, Flag, Layers, Loaded, explain, load};
 pub use nats::{Nats, Secret};
-pub use sinks::Alertmanager;
+pub use sinks::{Alertmanager, Webhook};
 
 /// All settings of an orchestrator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -306,6 +306,8 @@ pub struct Alerts {
     pub log: bool,
     /// An Alertmanager that is told.
     pub alertmanager: Alertmanager,
+    /// A webhook that is told.
+    pub webhook: Webhook,
 }
 
 /// What happened, as long as it is kept.

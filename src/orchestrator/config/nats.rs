@@ -74,7 +74,13 @@ pub struct Nats {
 }
 
 /// Settings that are never shown.
-pub(super) const SECRETS: &[&str] = &["nats.password", "nats.token", "nats.system_password"];
+pub(super) const SECRETS: &[&str] = &[
+    "nats.password",
+    "nats.token",
+    "nats.system_password",
+    "alerts.webhook.url",
+    "alerts.webhook.secret",
+];
 /// Who we are in the system account.
 const SYSTEM: &[&str] = &[
     "nats.system_user",

@@ -15,6 +15,9 @@ const SECRET: &[&str] = &[
     "nats.password",
     "nats.token",
     "nats.system_password",
+    "alerts.webhook.url",
+    "alerts.webhook.secret",
+    "alerts.webhook.template",
 ];
 /// Most bytes of a secret; a path that names something else is no secret.
 const MAX_BYTES: u64 = 64 * 1024;

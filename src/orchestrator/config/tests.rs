@@ -241,7 +241,7 @@ fn a_missing_file_is_named() {
 
 /// Settings without a default; the second list contradicts the first.
 const OPTIONAL: [&str; 2] = [
-    "[http]\nprobe_bind = \"127.0.0.1:1\"\napi_url = \"http://o\"\n[leadership]\nnumber = 3\n[nats]\nserver = \"/x\"\nurls = [\"tls://h\"]\nuser = \"u\"\npassword = \"s3cret\"\n\
+    "[alerts.webhook]\nurl = \"https://s3cret\"\nsecret = \"s3cret-0123456789\"\ntemplate = '{\"a\": {{ rule }}}'\n[http]\nprobe_bind = \"127.0.0.1:1\"\napi_url = \"http://o\"\n[leadership]\nnumber = 3\n[nats]\nserver = \"/x\"\nurls = [\"tls://h\"]\nuser = \"u\"\npassword = \"s3cret\"\n\
      system_user = \"u\"\nsystem_password = \"s3cret\"\n\
      tls_ca_file = \"/ca\"\ntls_cert_file = \"/cert\"\ntls_key_file = \"/key\"\n",
     "[nats]\nurls = [\"nats://u@h\"]\npassword_file = \"/p\"\ntoken_file = \"/t\"\n",
@@ -274,6 +274,8 @@ fn every_optional_setting_is_known() {
         renew_every: _,
     } = &first.config.leadership;
     assert!(api_url.is_some() && number.is_some());
+    let webhook = &first.config.alerts.webhook;
+    assert!(webhook.url.is_some() && webhook.secret.is_some() && webhook.template.is_some());
     let super::Nats {
         urls: _,
         user,

@@ -46,6 +46,11 @@ pub trait AlertSink: Send + Sync + 'static {
         None
     }
 
+    /// Most changes that it is told within a minute, where that is limited. What waits meanwhile is told as it is then.
+    fn per_minute(&self) -> Option<u32> {
+        None
+    }
+
     /// Hands a change over and waits until it is taken.
     ///
     /// # Errors

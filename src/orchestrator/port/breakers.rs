@@ -24,6 +24,8 @@ pub const ALERTS_ALERTMANAGER: [&str; 4] = [
     "alerts_alertmanager_3",
     "alerts_alertmanager_4",
 ];
+/// The sink of alerts: a webhook.
+pub const ALERTS_WEBHOOK: &str = "alerts_webhook";
 /// The sink of alerts: the log.
 pub const ALERTS_LOG: &str = "alerts_log";
 

@@ -60,7 +60,8 @@ pub const PERSIST_SECONDS: &str = "streamkeeper_persist_seconds";
 pub const DROPPED_MESSAGES: &str = "streamkeeper_dropped_messages_total";
 /// Changes of alerts, by `rule` and `status`.
 pub const ALERTS: &str = "streamkeeper_alerts_total";
-/// Attempts to tell a `sink` of a change, by `outcome`: delivered, failed (it is tried again) or refused.
+/// Attempts to tell a `sink` of a change, by `outcome`: delivered, failed (it is tried again), refused, or dropped (nobody is told: too
+/// many waited).
 pub const ALERT_DELIVERIES: &str = "streamkeeper_alert_deliveries_total";
 /// Changes of alerts that wait for a `sink`.
 pub const ALERTS_WAITING: &str = "streamkeeper_alerts_waiting";
@@ -240,7 +241,7 @@ fn describe() {
     describe_counter!(ALERTS, "Changes of alerts, by rule and status");
     describe_counter!(
         ALERT_DELIVERIES,
-        "Attempts to tell a sink of a change of an alert, by outcome (delivered, failed, refused)"
+        "Attempts to tell a sink of a change of an alert, by outcome (delivered, failed, refused, dropped)"
     );
     describe_gauge!(ALERTS_WAITING, "Changes of alerts that wait for the sink");
     describe_counter!(

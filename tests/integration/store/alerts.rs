@@ -114,7 +114,8 @@ async fn alerts_that_are_long_over_are_removed_a_few_at_a_time(backend: &Backend
         untold,
     ];
     store.write_alerts(fence(1), &rows).await.unwrap();
-    for expected in [2, 1, 0] {
+    // Also those that a sink was never told of: it was away all the time.
+    for expected in [2, 2, 0] {
         assert_eq!(store.prune_alerts(fence(1), 9, 2).await.unwrap(), expected);
     }
     let left: Vec<String> = lead(&store, 2)
@@ -123,7 +124,7 @@ async fn alerts_that_are_long_over_are_removed_a_few_at_a_time(backend: &Backend
         .into_iter()
         .map(|row| row.fingerprint)
         .collect();
-    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(left, ["e"]);
     assert_eq!(
         store.prune_alerts(fence(2), 10, 9).await.unwrap(),
         1,

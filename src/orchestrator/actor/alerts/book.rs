@@ -273,6 +273,7 @@ impl Book {
             entry.held_until = held_until;
         }
         self.line_up(&key);
+        self.bound();
     }
 
     pub(super) fn change(&mut self, key: &Key, change: impl FnOnce(&mut StoredAlert)) {

@@ -7,7 +7,7 @@ use streamkeeper_core::alert_manager::StoredAlert;
 use super::book::Key;
 
 /// Most rows that wait for one sink; the newest change of each counts.
-const MAX_WAITING: usize = 10_000;
+pub(super) const MAX_WAITING: usize = 10_000;
 
 /// The rows.
 pub(super) struct Lane {
@@ -16,6 +16,8 @@ pub(super) struct Lane {
     next: u64,
     waiting: BTreeMap<u64, Key>,
     places: BTreeMap<Key, u64>,
+    /// It was said that there is no room; that is said once, until there is room again.
+    pub(super) full: bool,
 }
 
 impl Lane {
@@ -25,6 +27,7 @@ impl Lane {
             next: 0,
             waiting: BTreeMap::new(),
             places: BTreeMap::new(),
+            full: false,
         }
     }
 
@@ -71,11 +74,13 @@ impl Lane {
 
     pub(super) fn remove(&mut self, key: &Key) -> bool {
         let place = self.places.remove(key);
+        self.full &= self.waiting.len() > MAX_WAITING / 2;
         place.is_some_and(|place| self.waiting.remove(&place).is_some())
     }
 
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
         self.places.clear();
+        self.full = false;
     }
 }

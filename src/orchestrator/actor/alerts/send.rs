@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use streamkeeper_core::alert_manager::StoredAlert;
 use streamkeeper_protocol::{Alert, AlertStatus, PROTOCOL_VERSION};
-use streamkeeper_resilience::{Backoff, BreakerState};
+use streamkeeper_resilience::{Backoff, BreakerState, Budget};
 use tokio::time::Instant;
 
 use super::Desk;
@@ -22,8 +22,13 @@ pub(super) async fn send(desk: Arc<Desk>, lane: usize, sink: Arc<dyn AlertSink>)
     let name = sink.name();
     let stands = |state, reason: Option<&str>| desk.breakers.set(name, state, reason, desk.clock.now());
     let mut repeats = Repeats::new(sink.repeat_after());
+    let mut pace = sink.per_minute().map(Pace::new);
     let mut attempt = 0;
     loop {
+        // First the time, then the newest of what waits by then.
+        if let Some(pace) = &mut pace {
+            pace.allows(&desk).await;
+        }
         let (key, alert) = first(&desk, lane, &mut repeats).await;
         if attempt > 0 {
             stands(BreakerState::HalfOpen, None);
@@ -93,6 +98,27 @@ async fn sleep(time: Option<Duration>) {
     match time {
         Some(time) => tokio::time::sleep(time).await,
         None => std::future::pending().await,
+    }
+}
+
+/// How many changes a sink is told within a minute.
+struct Pace {
+    budget: Budget,
+    one: Duration,
+}
+
+impl Pace {
+    fn new(per_minute: u32) -> Self {
+        let one = Duration::from_secs(60) / per_minute.max(1);
+        let budget = Budget::new(per_minute.max(1), one.as_secs_f64().recip());
+        Self { budget, one }
+    }
+
+    /// Waits until one more may be told.
+    async fn allows(&mut self, desk: &Desk) {
+        while !self.budget.take(Duration::from_millis(desk.clock.now().as_ms())) {
+            tokio::time::sleep(self.one).await;
+        }
     }
 }
 

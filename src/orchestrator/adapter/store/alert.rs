@@ -19,8 +19,10 @@ use crate::port::StoreError;
 pub(super) const WRITE: &str = "write alerts";
 pub(super) const PRUNE: &str = "remove old alerts";
 
-/// What a new leadership has to know: what fires, and what somebody has not been told yet.
-pub(super) const OPEN: &str = "SELECT * FROM alert WHERE resolved_ms = 0 OR pending ORDER BY began_ms";
+/// What a new leadership has to know: what fires, and what is over and somebody has not been told yet, as much of that as the
+/// outbox has room for, the newest.
+pub(super) const OPEN: &str = "SELECT * FROM alert WHERE resolved_ms = 0 UNION ALL SELECT * FROM (SELECT * FROM alert \
+    WHERE resolved_ms > 0 AND pending ORDER BY resolved_ms DESC LIMIT 10000) AS untold ORDER BY began_ms";
 
 const ALERT: [Column; 16] = [
     Column("fingerprint", Type::Text),
@@ -65,7 +67,7 @@ pub(super) async fn prune(pool: &Pool, fence: Fence, before_ms: i64, limit: u32)
     let transaction = begin(pool, fence, PRUNE).await?;
     let sql = format!(
         "DELETE FROM alert WHERE (fingerprint, began_ms) IN (SELECT fingerprint, began_ms FROM alert \
-         WHERE resolved_ms > 0 AND resolved_ms < $1 AND NOT pending ORDER BY resolved_ms LIMIT {limit})"
+         WHERE resolved_ms > 0 AND resolved_ms < $1 ORDER BY resolved_ms LIMIT {limit})"
     );
     let statement = Statement::from_sql_and_values(pool.backend(), sql, [before_ms.into()]);
     let removed = transaction.execute_raw(statement).await;

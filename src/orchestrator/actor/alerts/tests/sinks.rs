@@ -11,6 +11,7 @@ use crate::port::alert_sink::{Change, SinkError};
 struct Sink {
     name: &'static str,
     repeat_after: Option<Duration>,
+    per_minute: Option<u32>,
     hangs: std::sync::atomic::AtomicBool,
     away: std::sync::atomic::AtomicBool,
     took: Mutex<Vec<String>>,
@@ -38,6 +39,10 @@ impl AlertSink for Sink {
 
     fn repeat_after(&self) -> Option<Duration> {
         self.repeat_after
+    }
+
+    fn per_minute(&self) -> Option<u32> {
+        self.per_minute
     }
 
     async fn take(&self, change: &Change) -> Result<(), SinkError> {
@@ -139,4 +144,54 @@ async fn a_sink_that_was_away_is_told_everything_at_once() {
         ["a firing", "b firing"],
         "it may have forgotten the first one"
     );
+}
+
+/// An alert that comes and goes.
+fn comes_and_goes(outbox: &AlertOutbox, number: usize) {
+    let mut one = alert("a");
+    one.fingerprint = format!("{:03}", number % 500);
+    outbox.fire(one.clone());
+    outbox.resolve(&one);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_is_bounded_in_memory_though_nobody_takes_anything() {
+    let hung = Sink::new("hung", None);
+    hung.hangs.store(true, Ordering::SeqCst);
+    let (outside, outbox) = with(&[&hung]);
+    outside.hangs.store(true, Ordering::SeqCst);
+    for number in 0..35_000 {
+        comes_and_goes(&outbox, number);
+        let book = outbox.desk.book();
+        assert!(
+            book.rows.len() <= 30_001 && book.dirty.len() <= 30_001,
+            "{number}"
+        );
+        assert!(book.waiting(0) <= 10_000, "{number}");
+    }
+    // What fires then is stored and heard of all the same.
+    outbox.fire(alert("last"));
+    let book = outbox.desk.book();
+    let key = book.firing_keys().next().unwrap();
+    assert!(book.rows.contains_key(&key) && book.dirty.contains(&key) && book.lanes[0].waits(&key));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_is_a_bounded_number_of_pages_and_the_newest_is_heard_of() {
+    let paced = Arc::new(Sink {
+        name: "paced",
+        per_minute: Some(60),
+        ..Sink::default()
+    });
+    let fast = Sink::new("fast", None);
+    let (_outside, outbox) = with(&[&paced, &fast]);
+    for number in 0..6_000 {
+        comes_and_goes(&outbox, number);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let pages = paced.took().len();
+    assert!((60..=121).contains(&pages), "{pages} pages in a minute");
+    outbox.fire(alert("last"));
+    seconds(5).await;
+    assert_eq!(fast.took().last().map(String::as_str), Some("last firing"));
 }
