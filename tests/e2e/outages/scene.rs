@@ -255,7 +255,7 @@ impl Scene {
         let health = self.orchestrator.api().send(Method::GET, "/health", None).await;
         let text = health.unwrap().body.to_string();
         assert!(
-            text.contains("look at the disk of the database and at its file"),
+            text.contains("was removed or moved while it was in use"),
             "{text}"
         );
         let told = writer.end().await;

@@ -42,11 +42,24 @@ async fn no_connection_begins_another_file_in_the_place_of_the_one_that_was_move
 
     std::fs::rename(&file, &away).unwrap();
     // More at once than connections are open: each gets one of its own, or is refused.
-    let ended = futures::future::join_all((0..16).map(|_| store.ping())).await;
-    assert!(
-        ended.iter().any(Result::is_err),
-        "nobody asked for a new connection"
-    );
+    let ended = futures::future::join_all((0..16).map(|_| store.stored_term())).await;
+    let refused: Vec<String> = ended
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|error| error.to_string())
+        .collect();
+    assert!(!refused.is_empty(), "nobody asked for a new connection");
+    // Whoever writes, and whoever only asks how the database is, is told the same.
+    let Persisted::Failed { reason } = store.persist(fence(1), &put("lost")).await else {
+        panic!("it was written to a file that is gone");
+    };
+    let asked = store.ping().await.unwrap_err().to_string();
+    for told in refused.iter().chain([&reason, &asked]) {
+        assert!(
+            told.contains("was removed or moved") && told.contains("put it back"),
+            "{told}"
+        );
+    }
     assert!(!file.exists(), "a new file was begun");
 
     std::fs::rename(&away, &file).unwrap();

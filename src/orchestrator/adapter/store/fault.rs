@@ -129,6 +129,8 @@ pub(super) fn explain(error: &DbErr) -> String {
              (database.connections) are busy"
                 .to_owned()
         }
+        // Our own words.
+        DbErr::Custom(reason) => reason.clone(),
         other => match driver(other).and_then(advice) {
             Some(advice) => format!("{other}; {advice}"),
             None => other.to_string(),

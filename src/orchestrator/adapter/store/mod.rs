@@ -121,11 +121,14 @@ impl Store for SeaStore {
 
     async fn ping(&self) -> Result<Duration, StoreError> {
         let start = Instant::now();
+        let operation = "ping";
         let work = async {
+            let in_place = self.pool.in_place();
+            in_place.map_err(|reason| StoreError::Unavailable { operation, reason })?;
             let answer = self.pool.database.ping().await;
-            answer.map_err(|error| unavailable("ping", &error))
+            answer.map_err(|error| unavailable(operation, &error))
         };
-        self.pool.limited(Kind::Read, "ping", work).await?;
+        self.pool.limited(Kind::Read, operation, work).await?;
         Ok(start.elapsed())
     }
 

@@ -76,11 +76,17 @@ impl Pool {
     /// cannot wait for it later; on PostgreSQL each statement reads what was committed before it, so that nothing is
     /// older than the lock on the fence row.
     pub(super) async fn begin(&self, kind: Kind, operation: &'static str) -> Result<Transaction, DbErr> {
+        // What is written to a file that has lost its place is gone with it. Who reads may go on as long as a connection
+        // stands; where a new one fails, the file that is missing says more than the driver.
+        if kind != Kind::Read {
+            self.in_place().map_err(DbErr::Custom)?;
+        }
         let start = Instant::now();
         let begun = self
             .database
             .begin_with_options(transaction_options(self.backend(), kind))
-            .await;
+            .await
+            .map_err(|error| self.in_place().err().map_or(error, DbErr::Custom));
         metrics::histogram!(DATABASE_ACQUIRE_SECONDS).record(start.elapsed().as_secs_f64());
         if matches!(begun, Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))) {
             metrics::counter!(DATABASE_TIMEOUTS, "kind" => "acquire").increment(1);
