@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::limit::MAX_ID_BYTES;
@@ -38,7 +39,11 @@ fn validate(text: &str) -> Result<(), IdError> {
     if text.len() > MAX_ID_BYTES {
         return Err(IdError::TooLong(text.len()));
     }
-    let bad = |c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if text.bytes().all(good) {
+        return Ok(());
+    }
+    let bad = |c: char| u8::try_from(c).map_or(true, |byte| !good(byte));
     match text.chars().enumerate().find(|(_, c)| bad(*c)) {
         None => Ok(()),
         Some((position, character)) => Err(IdError::Character {
@@ -46,6 +51,28 @@ fn validate(text: &str) -> Result<(), IdError> {
             character,
             position,
         }),
+    }
+}
+
+/// Reads a text without a copy of its own: there are thousands of ids in one message.
+struct Text<F>(F);
+
+impl<T, F: FnOnce(&str) -> Result<T, IdError>> Visitor<'_> for Text<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        self.0(text).map_err(E::custom)
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<T, E> {
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            return Err(E::invalid_value(serde::de::Unexpected::Bytes(bytes), &self));
+        };
+        self.visit_str(text)
     }
 }
 
@@ -99,8 +126,7 @@ macro_rules! id_type {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-                Self::new(text).map_err(serde::de::Error::custom)
+                deserializer.deserialize_str(Text(|text: &str| Self::new(text)))
             }
         }
     };
@@ -171,8 +197,7 @@ impl Serialize for SessionId {
 
 impl<'de> Deserialize<'de> for SessionId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(Text(|text: &str| text.parse()))
     }
 }
 
