@@ -4,8 +4,11 @@
 //! ends no trouble.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use streamkeeper_protocol::{StreamId, WorkerId};
 
 use super::{ActiveAlert, Rule};
@@ -43,6 +46,8 @@ impl Trouble {
 #[derive(Debug, Default)]
 pub(super) struct Failing {
     pub(super) streams: BTreeMap<StreamId, Trouble>,
+    /// All streams as they were looked at last.
+    seen: OrdMap<StreamId, Arc<StreamRecord>>,
 }
 
 impl Failing {
@@ -59,26 +64,39 @@ impl Failing {
         }
     }
 
-    /// Looks through all streams of a new state.
+    /// Looks at what is in trouble in a new state, and at every stream that changed since the last one: most do not.
     pub(super) fn update(&mut self, now: Timestamp, cluster: &ClusterState) {
-        self.streams
-            .retain(|stream, _| cluster.streams.contains_key(stream));
-        for (name, record) in &cluster.streams {
-            let state = record.state();
-            if state == StreamState::Failing {
-                let trouble = self
-                    .streams
+        let before = std::mem::replace(&mut self.seen, cluster.streams.clone());
+        for item in before.diff(&cluster.streams) {
+            let (DiffItem::Add(name, record)
+            | DiffItem::Update {
+                new: (name, record), ..
+            }) = item
+            else {
+                continue;
+            };
+            if record.state() == StreamState::Failing {
+                self.streams
                     .entry(name.clone())
                     .or_insert_with(|| Trouble::new(now));
-                trouble.failed(record);
-            } else if !self.streams.is_empty() {
-                self.note(now, name, record, state);
+            }
+        }
+        let troubled: Vec<StreamId> = self.streams.keys().cloned().collect();
+        for name in troubled {
+            match cluster.streams.get(&name) {
+                None => drop(self.streams.remove(&name)),
+                Some(record) => self.note(now, &name, record),
             }
         }
     }
 
-    fn note(&mut self, now: Timestamp, name: &StreamId, record: &StreamRecord, state: StreamState) {
-        match state {
+    fn note(&mut self, now: Timestamp, name: &StreamId, record: &StreamRecord) {
+        match record.state() {
+            StreamState::Failing => {
+                if let Some(trouble) = self.streams.get_mut(name) {
+                    trouble.failed(record);
+                }
+            }
             StreamState::Running => {
                 let restarts = record.observed.as_ref().map_or(0, |observed| observed.restarts);
                 if let Some(trouble) = self.streams.get_mut(name)
@@ -91,11 +109,7 @@ impl Failing {
             StreamState::Disabled | StreamState::Unplaced | StreamState::Stopping | StreamState::Waiting => {
                 self.streams.remove(name);
             }
-            StreamState::Failing
-            | StreamState::Placing
-            | StreamState::Starting
-            | StreamState::Moving
-            | StreamState::Orphaned => {
+            StreamState::Placing | StreamState::Starting | StreamState::Moving | StreamState::Orphaned => {
                 if let Some(trouble) = self.streams.get_mut(name) {
                     trouble.running = None;
                 }

@@ -60,6 +60,38 @@ pub struct WorkerRecord {
 }
 
 impl WorkerRecord {
+    /// A worker of which only the life is known that owns something, or speaks for the first time.
+    #[must_use]
+    pub fn unheard(now: Timestamp, id: WorkerId, session: SessionId) -> Self {
+        Self {
+            id,
+            session,
+            availability: Availability::Alive,
+            since: now,
+            last_heard: now,
+            heard: false,
+            phase: Phase::Starting,
+            mode: Mode::Local,
+            capacity: Capacity {
+                max_streams: 0,
+                weight: 0.0,
+            },
+            zone: None,
+            labels: Arc::default(),
+            version: "".into(),
+            guarded: false,
+            host: None,
+            cordoned: false,
+            zlib: false,
+            assigned: OrdSet::new(),
+            load: 0.0,
+            desired: Version::default(),
+            applied: Version::default(),
+            declared: None,
+            inventory: Arc::default(),
+        }
+    }
+
     /// Whether new streams may be given to it.
     #[must_use]
     pub fn takes_streams(&self) -> bool {

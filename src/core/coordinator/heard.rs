@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use imbl::OrdSet;
 use streamkeeper_protocol::{Heartbeat, RunningStream, Version, WorkerId};
 
 use super::Coordinator;
@@ -28,64 +27,58 @@ impl Coordinator {
     /// Takes the facts of a heartbeat into the worker's record. Readers get them with the next snapshot; what changes
     /// nothing that they act on makes none.
     pub(super) fn note(&mut self, now: Timestamp, heartbeat: &Heartbeat, whole: Option<Vec<RunningStream>>) {
-        let known = self.cluster.workers.get(&heartbeat.worker);
-        let same = known.is_some_and(|record| {
-            record.heard
-                && record.session == heartbeat.session
-                && record.phase == heartbeat.phase
-                && record.capacity == heartbeat.capacity
-                && record.guarded == heartbeat.guarded
-                && record.applied == heartbeat.applied
-                && *record.labels == heartbeat.labels
-        });
-        let (assigned, load) = known.map_or((OrdSet::new(), 0.0), |record| {
-            (record.assigned.clone(), record.load)
-        });
-        let since = known
-            .filter(|record| record.session == heartbeat.session)
-            .map_or(now, |record| record.since);
-        let kept = known.map(|record| record.inventory.clone()).unwrap_or_default();
-        // What stays the same is shared with the record before.
-        let labels = known.map(|record| &record.labels);
-        let labels = labels.filter(|labels| ***labels == heartbeat.labels).cloned();
-        let version = known.map(|record| &record.version);
-        let version = version
-            .filter(|version| ***version == *heartbeat.version)
-            .cloned();
-        self.dirty |= !same || whole.is_some();
-        self.stale_since.get_or_insert(now);
-        let record = WorkerRecord {
-            id: heartbeat.worker.clone(),
-            session: heartbeat.session,
-            availability: Availability::Alive,
-            since,
-            last_heard: now,
-            heard: true,
-            phase: heartbeat.phase,
-            mode: heartbeat.mode,
-            capacity: heartbeat.capacity,
-            zone: heartbeat.zone.clone(),
-            labels: labels.unwrap_or_else(|| Arc::new(heartbeat.labels.clone())),
-            version: version.unwrap_or_else(|| heartbeat.version.as_str().into()),
-            guarded: heartbeat.guarded,
-            host: heartbeat.host,
-            cordoned: self.is_cordoned(&heartbeat.worker),
-            zlib: heartbeat.zlib,
-            assigned,
-            load,
-            desired: Version {
-                term: self.cluster.leadership.term,
-                generation: self
-                    .seats
-                    .get(&heartbeat.worker)
-                    .map_or(0, |seat| seat.generation),
-            },
-            applied: heartbeat.applied,
-            declared: Some(heartbeat.inventory.count),
-            inventory: whole.map_or(kept, Arc::new),
+        let worker = &heartbeat.worker;
+        let cordoned = self.is_cordoned(worker);
+        let desired = Version {
+            term: self.cluster.leadership.term,
+            generation: self.seats.get(worker).map_or(0, |seat| seat.generation),
         };
-        self.cluster
-            .workers
-            .insert(heartbeat.worker.clone(), Arc::new(record));
+        self.stale_since.get_or_insert(now);
+        if self.cluster.workers.get(worker).is_none() {
+            let unheard = WorkerRecord::unheard(now, worker.clone(), heartbeat.session);
+            self.cluster.workers.insert(worker.clone(), Arc::new(unheard));
+        }
+        let Some(record) = self.cluster.workers.get_mut(worker) else {
+            return;
+        };
+        // In place, unless readers have it: most heartbeats say that nothing has changed.
+        let record = Arc::make_mut(record);
+        let same = record.heard
+            && record.session == heartbeat.session
+            && record.phase == heartbeat.phase
+            && record.capacity == heartbeat.capacity
+            && record.guarded == heartbeat.guarded
+            && record.applied == heartbeat.applied
+            && *record.labels == heartbeat.labels;
+        self.dirty |= !same || whole.is_some();
+        if record.session != heartbeat.session {
+            record.since = now;
+        }
+        record.session = heartbeat.session;
+        record.availability = Availability::Alive;
+        record.last_heard = now;
+        record.heard = true;
+        record.phase = heartbeat.phase;
+        record.mode = heartbeat.mode;
+        record.capacity = heartbeat.capacity;
+        record.guarded = heartbeat.guarded;
+        record.host = heartbeat.host;
+        record.cordoned = cordoned;
+        record.zlib = heartbeat.zlib;
+        record.desired = desired;
+        record.applied = heartbeat.applied;
+        record.declared = Some(heartbeat.inventory.count);
+        if record.zone != heartbeat.zone {
+            record.zone.clone_from(&heartbeat.zone);
+        }
+        if *record.labels != heartbeat.labels {
+            record.labels = Arc::new(heartbeat.labels.clone());
+        }
+        if *record.version != *heartbeat.version {
+            record.version = heartbeat.version.as_str().into();
+        }
+        if let Some(list) = whole {
+            record.inventory = Arc::new(list);
+        }
     }
 }

@@ -23,6 +23,7 @@ mod propose;
 mod reconcile;
 mod recover;
 mod repair;
+mod rest;
 mod seat;
 mod slots;
 #[cfg(test)]
@@ -183,9 +184,9 @@ impl Machine for Coordinator {
                 self.took_over(now, fence, longest_lease, loaded, &mut out);
             }
             Event::TakeOverFailed { term, stored } => self.take_over_failed(now, term, stored, &mut out),
-            Event::Heartbeat(heartbeat) => {
+            Event::Heartbeat(mut heartbeat) => {
                 self.hear(now, heartbeat.highest_term, &mut out);
-                self.heartbeat(now, &heartbeat, &mut out);
+                self.heartbeat(now, &mut heartbeat, &mut out);
             }
             Event::Availability(changes) => self.availability(now, &changes),
             Event::Propose(proposals) => {

@@ -13,8 +13,12 @@ use crate::record::Assignment;
 use crate::time::Timestamp;
 
 impl Coordinator {
-    /// Takes in a complete inventory. `applied` is the generation that its session had applied when it was made.
-    pub(super) fn reconcile(&mut self, now: Timestamp, worker: &WorkerId, applied: Generation) {
+    /// Takes in a complete inventory. `applied` is the generation that its session had applied when it was made; `news`: it
+    /// is another one than the last.
+    pub(super) fn reconcile(&mut self, now: Timestamp, worker: &WorkerId, applied: Generation, news: bool) {
+        if self.rests(worker, news) {
+            return;
+        }
         let Some(record) = self.cluster.workers.get(worker).cloned() else {
             return;
         };

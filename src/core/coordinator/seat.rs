@@ -26,6 +26,9 @@ pub(super) struct Seat {
     pub(super) inventory_version: Option<u64>,
     /// Parts of an inventory that is still coming: its version, the next part, what came.
     incoming: Option<(u64, u32, Vec<RunningStream>)>,
+    /// All is as its last inventory says, and nothing that concerns it has changed since: the same inventory again says
+    /// nothing.
+    pub(super) at_rest: bool,
 }
 
 impl Seat {
@@ -36,12 +39,13 @@ impl Seat {
             generation: 0,
             inventory_version: None,
             incoming: None,
+            at_rest: false,
         }
     }
 
     /// Takes what a heartbeat carries of the inventory. Answers the whole list when it has just become complete.
-    fn assemble(&mut self, heartbeat: &Heartbeat) -> Option<Vec<RunningStream>> {
-        let inventory = &heartbeat.inventory;
+    fn assemble(&mut self, heartbeat: &mut Heartbeat) -> Option<Vec<RunningStream>> {
+        let inventory = &mut heartbeat.inventory;
         if inventory.parts == 0 {
             return None;
         }
@@ -53,7 +57,11 @@ impl Seat {
             _ if inventory.part == 0 => Vec::new(),
             _ => return None,
         };
-        list.extend(inventory.running.iter().cloned());
+        if list.is_empty() {
+            list = std::mem::take(&mut inventory.running);
+        } else {
+            list.append(&mut inventory.running);
+        }
         if inventory.part + 1 < inventory.parts {
             self.incoming = Some((inventory.version, inventory.part + 1, list));
             return None;
@@ -68,7 +76,7 @@ impl Seat {
 }
 
 impl Coordinator {
-    pub(super) fn heartbeat(&mut self, now: Timestamp, heartbeat: &Heartbeat, out: &mut Vec<Command>) {
+    pub(super) fn heartbeat(&mut self, now: Timestamp, heartbeat: &mut Heartbeat, out: &mut Vec<Command>) {
         let Some(fence) = self.fence else {
             return self.renew_only(now, heartbeat, out);
         };
@@ -108,6 +116,8 @@ impl Coordinator {
         let whole = seat.assemble(heartbeat);
         let complete = seat.inventory_version == Some(heartbeat.inventory.version);
         let whole = whole.and_then(|list| self.news(&heartbeat.worker, list));
+        let heartbeat = &*heartbeat;
+        let news = whole.is_some();
         // The failure detector that told the loss may have been restarted since and not know of it. Or it has heard more,
         // and this is a late message of a session that is lost: it says so again when asked.
         if self.found_again(&key, new) {
@@ -117,7 +127,7 @@ impl Coordinator {
         self.note(now, heartbeat, whole);
         self.measured(heartbeat);
         if complete && (heartbeat.applied.term == fence.term || mutant::on(Mutant::StaleInventory)) {
-            self.reconcile(now, &heartbeat.worker, heartbeat.applied.generation);
+            self.reconcile(now, &heartbeat.worker, heartbeat.applied.generation, news);
         }
         self.come_home(now, &heartbeat.worker);
         self.catch_up(heartbeat);

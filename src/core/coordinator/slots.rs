@@ -3,14 +3,11 @@
 
 use std::sync::Arc;
 
-use imbl::OrdSet;
 use streamkeeper_protocol::mutant::{self, Mutant};
-use streamkeeper_protocol::{
-    Capacity, Epoch, Mode, Ownership, Phase, SessionId, StreamId, Version, WorkerId,
-};
+use streamkeeper_protocol::{Epoch, Ownership, SessionId, StreamId, WorkerId};
 
 use super::Coordinator;
-use crate::cluster::{Availability, MoveReason, Slot, StreamRecord, WorkerRecord};
+use crate::cluster::{MoveReason, Slot, StreamRecord, WorkerRecord};
 use crate::record::{Assignment, Loaded};
 use crate::spec::StreamSpec;
 use crate::time::Timestamp;
@@ -73,31 +70,8 @@ impl Coordinator {
         let worker = assignment.worker.clone();
         if self.cluster.workers.get(&worker).is_none() {
             let record = WorkerRecord {
-                id: worker.clone(),
-                session: assignment.session,
-                availability: Availability::Alive,
-                since: now,
-                last_heard: now,
-                heard: false,
-                phase: Phase::Starting,
-                mode: Mode::Local,
-                capacity: Capacity {
-                    max_streams: 0,
-                    weight: 0.0,
-                },
-                zone: None,
-                labels: Arc::default(),
-                version: "".into(),
-                guarded: false,
-                host: None,
                 cordoned: self.is_cordoned(&worker),
-                zlib: false,
-                assigned: OrdSet::new(),
-                load: 0.0,
-                desired: Version::default(),
-                applied: Version::default(),
-                declared: None,
-                inventory: Arc::default(),
+                ..WorkerRecord::unheard(now, worker.clone(), assignment.session)
             };
             self.cluster.workers.insert(worker, Arc::new(record));
         }
@@ -123,6 +97,8 @@ impl Coordinator {
             return;
         };
         self.check_slot(now, &record, &slot);
+        self.disturb(&record.slot);
+        self.disturb(&slot);
         let weight = record.spec.weight;
         if let Some(worker) = record.slot.worker() {
             self.update_worker(worker, |worker| {

@@ -12,6 +12,7 @@ mod owner_lost;
 mod performance;
 mod recover;
 mod repairs;
+mod rest;
 mod restored;
 mod returns;
 mod silence;
