@@ -1,6 +1,6 @@
 //! Gauges that show the cluster. They are set from one snapshot at a time, so that they agree with each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use metrics::gauge;
@@ -51,17 +51,18 @@ impl Gauges {
         let leads = cluster.leadership.role == Role::Leading;
         gauge!(LEADER).set(if leads { 1.0 } else { 0.0 });
         gauge!(TERM).set(cluster.leadership.term.get());
-        for state in StreamState::ALL {
-            let count = cluster
-                .streams
-                .values()
-                .filter(|stream| stream.state() == state)
-                .count();
+        // One look at each: there may be millions.
+        let mut by_state = BTreeMap::from(StreamState::ALL.map(|state| (state, 0_usize)));
+        let mut sum = Performance::default();
+        for stream in cluster.streams.values() {
+            *by_state.entry(stream.state()).or_default() += 1;
+            if let Some(measured) = stream.performance.as_deref() {
+                sum = sum.plus(*measured);
+            }
+        }
+        for (state, count) in by_state {
             gauge!(STREAMS, "state" => state.as_str()).set(number(count));
         }
-        let streams = cluster.streams.values();
-        let measured = streams.filter_map(|stream| stream.performance.as_deref().copied());
-        let sum = measured.fold(Performance::default(), Performance::plus);
         gauge!(STREAMS_CPU_CORES).set(f64::from(sum.cpu_cores.unwrap_or_default()));
         gauge!(STREAMS_MEMORY_BYTES).set(sum.memory_bytes.unwrap_or_default() as f64);
         gauge!(STREAMS_BYTES_PER_SECOND).set(sum.bytes_per_second.unwrap_or_default() as f64);
