@@ -15,6 +15,7 @@ pub mod forecast;
 pub mod graveyard;
 pub mod heartbeat_tracker;
 pub mod invariant;
+pub mod kept;
 pub mod labels;
 pub mod machine;
 pub mod migration;

@@ -4,6 +4,7 @@ use streamkeeper_protocol::{Epoch, SessionId, StreamId, Term, WorkerId};
 
 use crate::alert_manager::Inherited;
 use crate::directive::DirectiveWrite;
+use crate::kept::{Kept, KeptWrites};
 use crate::spec::StreamSpec;
 
 /// Who may run a stream, and under which epoch.
@@ -112,13 +113,18 @@ pub struct WriteBatch {
     pub assignments: Vec<AssignmentWrite>,
     /// Directives of operators.
     pub directives: Vec<DirectiveWrite>,
+    /// Moves, and streams that are left alone.
+    pub kept: KeptWrites,
 }
 
 impl WriteBatch {
     /// Whether there is nothing to write.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.streams.is_empty() && self.assignments.is_empty() && self.directives.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+            && self.assignments.is_empty()
+            && self.directives.is_empty()
+            && self.kept.is_empty()
     }
 }
 
@@ -131,6 +137,8 @@ pub struct Loaded {
     pub assignments: Vec<(StreamId, Assignment)>,
     /// Directives that stand, as they would be ordered now.
     pub directives: Vec<DirectiveWrite>,
+    /// Moves, and streams that are left alone.
+    pub kept: Kept,
     /// Alerts of the leaderships before.
     pub inherited: Inherited,
 }

@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
+use serde_json::Value;
 use streamkeeper_tests::fleet::{Agent, Orchestrator};
 use streamkeeper_tests::icecast::{Icecast, Listeners};
 use streamkeeper_tests::postgres::Postgres;
@@ -20,6 +22,9 @@ const CHANNELS: usize = 12;
 /// Longer than a new leader waits for silent workers (the lease, 15 s by default): what it may do wrong after that wait
 /// is seen as well.
 const PAST_GRACE: Duration = Duration::from_secs(20);
+
+/// `balancer.probation`, as it is where nobody sets it.
+const PROBATION: TimeDelta = TimeDelta::seconds(30);
 
 const ACTORS: [&str; 7] = [
     "election",
@@ -194,9 +199,11 @@ async fn whatever_is_killed(scene: &mut Scene) {
         );
     }
 
-    // It comes back and gets its share again.
+    // It comes back and gets its share again, a little at a time.
+    let back = Utc::now();
     scene.agents[0].restart(&scene.world);
     let before = scene.evened_out().await;
+    refilled_gradually(scene, back).await;
 
     // Nobody notices that the orchestrator is gone, comes back, and takes over.
     let assignments = scene.orchestrator.api().assignments().await.unwrap();
@@ -213,6 +220,30 @@ async fn whatever_is_killed(scene: &mut Scene) {
     scene.nobody_reconnects(&before, Duration::from_secs(15)).await;
     scene.orchestrator.api().all_running(CHANNELS).await;
     assert_eq!(scene.orchestrator.api().assignments().await.unwrap(), assignments);
+}
+
+/// Agent a, which was back at the earliest at this moment, got its share after its probation, one channel a round: each is more
+/// than `balancer.max_share_per_round`. Nothing else was moved for it.
+async fn refilled_gradually(scene: &Scene, back: DateTime<Utc>) {
+    let api = scene.orchestrator.api();
+    let moves = api.get("/api/v1/migrations?limit=1000").await.unwrap();
+    let moves = moves["migrations"].as_array().cloned().unwrap_or_default();
+    let moment = |one: &Value| one["began"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    let mut began = Vec::new();
+    for one in moves
+        .iter()
+        .filter(|one| one["reason"] == "balance" && moment(one) >= back)
+    {
+        assert_eq!(one["to"], "a", "{one}");
+        began.push(moment(one));
+    }
+    began.sort_unstable();
+    assert_eq!(began.len(), CHANNELS / 3, "{moves:?}");
+    assert!(began[0] >= back + PROBATION, "{back}: {began:?}");
+    // Rounds are a second apart, and the next one waits for the moves of the last; how long orders are on their way inside
+    // a busy orchestrator nobody knows, so that two of the three seconds are given away.
+    let took = began[began.len() - 1] - began[0];
+    assert!(took >= TimeDelta::seconds(1), "all at once: {began:?}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod contract;
 mod durable;
 mod events;
 mod faults;
+mod kept;
 mod opening;
 mod plans;
 mod pool;

@@ -53,6 +53,8 @@ struct Stored {
     longest_lease: Duration,
     /// What fires.
     alerts: Vec<ActiveAlert>,
+    /// Moves and quarantines.
+    kept: streamkeeper_core::kept::Kept,
 }
 
 /// What became of alerts that were to be stored.
@@ -112,6 +114,7 @@ impl Database {
             assignments: self.stored.rows.clone().into_iter().collect(),
             // The simulated user gives no orders that stand.
             directives: Vec::new(),
+            kept: self.stored.kept.clone(),
             inherited: Inherited {
                 from,
                 alerts: self.stored.alerts.clone(),
@@ -189,6 +192,7 @@ impl Database {
         let mut refused = Vec::new();
         let stored = &mut self.stored;
         stored.transactions += u64::from(batch.before.is_some() && !batch.is_empty());
+        stored.kept.apply(batch.kept);
         for write in batch.streams {
             let known = stored.streams.contains_key(write.stream());
             watch.stream_written(&write, fence.term, known);

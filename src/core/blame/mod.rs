@@ -2,7 +2,8 @@
 //! several has a broken source, and is left alone for a time that grows; a worker on which several streams failed that run
 //! elsewhere is suspected itself.
 //!
-//! It knows only what heartbeats tell, and only while this leader leads: a new one learns it again.
+//! It knows only what heartbeats tell. Quarantines outlive the leader, so that a source that is broken for a day is not tried
+//! on every worker again whenever the leader changes; all else a new one learns again.
 
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use streamkeeper_protocol::{RunState, StreamId, WorkerId};
 use streamkeeper_resilience::Backoff;
 
+use crate::kept::KeptQuarantine;
 use crate::time::Timestamp;
 
 /// Most streams in trouble that are watched.
@@ -120,6 +122,43 @@ impl Blame {
     #[must_use]
     pub const fn quarantined(&self) -> &BTreeMap<StreamId, Quarantine> {
         &self.quarantined
+    }
+
+    /// How often a stream was left alone, this time included.
+    #[must_use]
+    pub fn rounds(&self, stream: &StreamId) -> u32 {
+        self.troubles.get(stream).map_or(0, |trouble| trouble.rounds)
+    }
+
+    /// A leader before this one left a stream alone; `owner` has it now.
+    pub fn restore(
+        &mut self,
+        now: Timestamp,
+        config: &Config,
+        kept: KeptQuarantine,
+        owner: Option<WorkerId>,
+    ) {
+        let Some(worker) = owner.or_else(|| kept.tried.first().cloned()) else {
+            return;
+        };
+        if self.troubles.len() >= MAX_TROUBLES {
+            return;
+        }
+        let trouble = Trouble {
+            worker,
+            since: now,
+            running: None,
+            tried: kept.tried.clone(),
+            rounds: kept.rounds,
+        };
+        let quarantine = Quarantine {
+            tried: kept.tried,
+            since: now,
+            until: now + kept.left.min(config.max_quarantine),
+        };
+        self.troubles.insert(kept.stream.clone(), trouble);
+        self.quarantined.insert(kept.stream, quarantine);
+        self.next_check.get_or_insert(now + config.check_interval);
     }
 
     /// A worker reports a stream.

@@ -35,6 +35,24 @@ pub enum MoveReason {
 }
 
 impl MoveReason {
+    /// All reasons.
+    pub const ALL: [Self; 14] = [
+        Self::Declared,
+        Self::WorkerLost,
+        Self::Balance,
+        Self::Drain,
+        Self::Adopted,
+        Self::Missing,
+        Self::Changed,
+        Self::Restart,
+        Self::Asked,
+        Self::RolledBack,
+        Self::Failing,
+        Self::Preempted,
+        Self::Released,
+        Self::Recovery,
+    ];
+
     /// Name in the API, logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -8,7 +8,6 @@ use super::{Coordinator, Proposal};
 use crate::cluster::{MoveReason, Slot};
 use crate::forecast::Step;
 use crate::migration::{MAX_PLANNED, Migration, State};
-use crate::notice::Notice;
 use crate::request::ApplyError;
 use crate::time::Timestamp;
 
@@ -106,6 +105,7 @@ impl Coordinator {
         };
         if from.worker == to {
             self.migrations().unplan(stream);
+            self.move_over(stream);
             self.dirty = true;
             return;
         }
@@ -149,8 +149,7 @@ impl Coordinator {
         let ended = Arc::make_mut(&mut migration);
         ended.turn(now, State::Cancelled);
         ended.detail = Some(detail);
-        self.notices.push(Notice::migrated(&migration));
-        self.migrations().remember(migration);
-        self.dirty = true;
+        self.migrations().remember(Arc::clone(&migration));
+        self.ended(migration);
     }
 }

@@ -1,6 +1,6 @@
 //! What is done about streams that do not keep running: they are tried elsewhere, left alone, or their worker is drained.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use streamkeeper_protocol::{StreamId, WorkerId};
@@ -48,7 +48,7 @@ impl Coordinator {
                 Verdict::Suspect { worker, streams } => self.suspect(now, &worker, &streams),
             }
         }
-        self.show_quarantined();
+        self.show_quarantined(now);
     }
 
     fn try_elsewhere(&mut self, now: Timestamp, stream: &StreamId, tried: &BTreeSet<WorkerId>) {
@@ -110,7 +110,7 @@ impl Coordinator {
         }
     }
 
-    fn show_quarantined(&mut self) {
+    fn show_quarantined(&mut self, now: Timestamp) {
         let enabled = |stream: &StreamId| {
             let record = self.cluster.streams.get(stream);
             record.is_some_and(|record| record.spec.enabled)
@@ -125,9 +125,10 @@ impl Coordinator {
         for stream in gone {
             self.blame.forget(&stream);
         }
-        let known: &BTreeMap<_, _> = self.blame.quarantined();
-        if *self.cluster.quarantined != *known {
-            self.cluster.quarantined = Arc::new(known.clone());
+        if *self.cluster.quarantined != *self.blame.quarantined() {
+            let known = self.blame.quarantined().clone();
+            self.keep_quarantines(now, &known);
+            self.cluster.quarantined = Arc::new(known);
             self.dirty = true;
         }
     }

@@ -129,6 +129,7 @@ impl Coordinator {
         self.drop_term(out);
         self.led = None;
         self.until = Timestamp::ZERO;
+        self.writes.keeping.clear();
         self.wanted.clear();
         self.deleted.clear();
         self.leases.new_term(now);
@@ -236,8 +237,10 @@ impl Coordinator {
         };
         self.blame = Blame::default();
         self.load_directives(now, std::mem::take(&mut loaded.directives));
+        let kept = std::mem::take(&mut loaded.kept);
         self.load(now, loaded);
         self.remember(now, memory);
+        self.load_kept(now, kept);
         let owners = self
             .cluster
             .streams

@@ -12,6 +12,7 @@ mod drain;
 mod ghost;
 mod guarantees;
 mod heard;
+mod kept;
 mod lead;
 mod lease;
 mod message;

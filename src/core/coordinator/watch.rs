@@ -22,8 +22,7 @@ impl Coordinator {
         detail: Option<String>,
     ) {
         if let Some(migration) = self.migrations().finish(now, stream, state, detail) {
-            self.dirty = true;
-            self.notices.push(Notice::migrated(&migration));
+            self.ended(migration);
         }
     }
 
@@ -192,7 +191,9 @@ impl Coordinator {
             migration.turn(now, State::Done);
             migration.began = now - after;
             migration.gap = Some(after);
-            self.migrations().remember(Arc::new(migration));
+            let migration = Arc::new(migration);
+            self.migrations().remember(Arc::clone(&migration));
+            self.keep_ended(migration);
         }
         self.notices.push(Notice::FailedOver {
             stream: stream.clone(),

@@ -9,6 +9,7 @@ use streamkeeper_protocol::mutant::{self, Mutant};
 use streamkeeper_protocol::{Epoch, StreamId};
 
 use super::apply::Planned;
+use super::kept::Keeping;
 use super::{Command, Coordinator};
 use crate::cluster::{MoveReason, Slot};
 use crate::directive::{DirectiveWrite, Key};
@@ -30,6 +31,8 @@ pub(super) struct Writes {
     pub(super) requests: VecDeque<(RequestId, ApplyStreams)>,
     /// Directives of the leader's own, and those that are over.
     own: BTreeMap<Key, DirectiveWrite>,
+    /// What the next leader is to know besides.
+    pub(super) keeping: Keeping,
     pub(super) in_flight: Option<InFlight>,
     tickets: u64,
     /// Transactions that were committed under the present fence.
@@ -99,16 +102,19 @@ impl Coordinator {
                 .flat_map(|planned| planned.writes.iter().cloned())
                 .map(|write| (write.stream().clone(), write))
                 .collect();
-            let batch = WriteBatch {
+            let mut batch = WriteBatch {
                 before: Some(self.writes.committed),
                 streams: streams.into_values().collect(),
                 assignments: std::mem::take(&mut self.writes.assignments)
                     .into_values()
                     .collect(),
                 directives: self.writes.directives_with(&planned),
+                ..WriteBatch::default()
             };
+            let due = self.writes.keeping.is_due() || self.writes.check_at <= now;
             // Whoever asked for what is so already is answered when it is known to be so in the database.
-            if !batch.is_empty() || !planned.is_empty() || self.writes.check_at <= now {
+            if !batch.is_empty() || !planned.is_empty() || due {
+                batch.kept = self.writes.keeping.take(now, &planned);
                 self.writes.tickets += 1;
                 self.writes.check_at = now + CHECK_INTERVAL;
                 let ticket = self.writes.tickets;
@@ -191,6 +197,7 @@ impl Coordinator {
         if !in_flight.batch.is_empty() {
             self.writes.committed += 1;
         }
+        self.writes.keeping.committed(&in_flight.batch.kept);
         for write in in_flight.batch.streams {
             self.stream_stored(now, write);
         }
@@ -296,6 +303,7 @@ impl Coordinator {
         self.outage(now, reason);
         self.failed_at = Some(now);
         self.failures = self.failures.saturating_add(1);
+        self.writes.keeping.failed(in_flight.batch.kept);
         for planned in in_flight.planned {
             let outcome = Err(ApplyError::Store(reason.to_owned()));
             out.push(Command::Reply {

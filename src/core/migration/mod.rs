@@ -2,9 +2,10 @@
 //! undone. The coordinator, which alone changes slots, tells what happened and asks what is due.
 //!
 //! An `exclusive` stream stops before it starts elsewhere, so there is a gap; an `available` one that runs is handed over:
-//! the target runs it before the source is told to stop, so both run it for a moment. Nothing of a move is stored: its
+//! the target runs it before the source is told to stop, so both run it for a moment. How far a move is, is not stored: its
 //! target's epoch is of the leader's own term, so no other leadership can give it to anybody, and a new leader finds both
-//! copies in the inventories and goes on (OWNERSHIP rule 14). What ended is remembered for people, while a leader leads.
+//! copies in the inventories and goes on (OWNERSHIP rule 14). That somebody asked for it is stored until it ends, and so are
+//! the last moves that ended, for people (`crate::kept`).
 
 mod record;
 #[cfg(test)]
@@ -16,7 +17,7 @@ use std::time::Duration;
 use imbl::{OrdMap, Vector};
 use streamkeeper_protocol::{StreamId, WorkerId};
 
-pub use record::{Migration, State, Way};
+pub use record::{Earlier, Migration, State, Way};
 
 use crate::time::Timestamp;
 

@@ -7,6 +7,7 @@ use streamkeeper_protocol::{StreamId, WorkerId};
 
 use super::{Config, Due};
 use crate::cluster::{MoveReason, Slot};
+use crate::kept::EndedMove;
 use crate::spec::StreamSpec;
 use crate::time::Timestamp;
 
@@ -22,6 +23,9 @@ pub enum Way {
 }
 
 impl Way {
+    /// All ways.
+    pub const ALL: [Self; 3] = [Self::MakeBeforeBreak, Self::BreakBeforeMake, Self::Emergency];
+
     /// Name in the API, logs and events.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -120,6 +124,19 @@ pub struct Migration {
     pub overlap: Option<Duration>,
     /// What went wrong, in words.
     pub detail: Option<String>,
+    /// Where a leader before this one led it: when it was, which may be before this machine was started.
+    pub earlier: Option<Earlier>,
+}
+
+/// How long before it was read from the database a move began and ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Earlier {
+    /// When it was read.
+    pub read: Timestamp,
+    /// How long before that it began.
+    pub began: Duration,
+    /// How long before that it ended.
+    pub ended: Duration,
 }
 
 impl Migration {
@@ -151,6 +168,28 @@ impl Migration {
             gap: None,
             overlap: None,
             detail: None,
+            earlier: None,
+        }
+    }
+
+    /// One that ended under a leader before this one.
+    pub(crate) fn of_kept(now: Timestamp, kept: EndedMove) -> Self {
+        // Nobody reads the spec of a move that is over.
+        let spec = Arc::new(StreamSpec::new(kept.stream, ""));
+        let ends = (kept.from, kept.to);
+        Self {
+            state: kept.state,
+            began: now - kept.began,
+            since: now - kept.ended,
+            gap: kept.gap,
+            overlap: kept.overlap,
+            detail: kept.detail,
+            earlier: Some(Earlier {
+                read: now,
+                began: kept.began,
+                ended: kept.ended,
+            }),
+            ..Self::new(now, spec, ends, kept.reason, kept.way)
         }
     }
 

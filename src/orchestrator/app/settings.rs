@@ -7,7 +7,7 @@ use streamkeeper_access::without_login;
 use streamkeeper_core::consistency_checker::{FindingKind, Policies, Policy};
 use streamkeeper_core::recovery_manager::Level;
 use streamkeeper_core::{
-    alert_manager, balancer, consistency_checker, coordinator, election, heartbeat_tracker, migration,
+    alert_manager, balancer, blame, consistency_checker, coordinator, election, heartbeat_tracker, migration,
     recovery_manager,
 };
 use streamkeeper_protocol::OrchestratorId;
@@ -119,14 +119,14 @@ pub(super) fn actors(config: &Config) -> Settings {
             // The store gives up first, so that this one is only for answers that never come.
             persist_timeout: config.database.operation_timeout * 3,
             balancer: balancer(config),
-            migration: migration::Config {
-                max_per_source: config.migration.max_per_source,
-                max_per_target: config.migration.max_per_target,
-                max_in_fleet: config.migration.max_in_fleet,
-                start_timeout: config.migration.start_timeout,
-                overlap_limit: config.migration.overlap_limit,
-                verify_for: config.migration.verify_for,
-                bar_for: config.migration.bar_for,
+            migration: migration_limits(config),
+            blame: blame::Config {
+                failing_after: config.blame.failing_after,
+                workers: config.blame.workers,
+                quarantine_for: config.blame.quarantine_for,
+                max_quarantine: config.blame.max_quarantine,
+                streams: config.blame.streams,
+                ..blame::Config::default()
             },
             ..coordinator::Config::default()
         },
@@ -159,6 +159,18 @@ pub(super) fn actors(config: &Config) -> Settings {
             stuck_after: config.supervision.stuck_after,
         },
         change_timeout: config.http.change_timeout,
+    }
+}
+
+const fn migration_limits(config: &Config) -> migration::Config {
+    migration::Config {
+        max_per_source: config.migration.max_per_source,
+        max_per_target: config.migration.max_per_target,
+        max_in_fleet: config.migration.max_in_fleet,
+        start_timeout: config.migration.start_timeout,
+        overlap_limit: config.migration.overlap_limit,
+        verify_for: config.migration.verify_for,
+        bar_for: config.migration.bar_for,
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) fn check(
 }
 
 fn durations(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], Duration); 29] = [
+    let above_zero: [(&'static [&'static str], Duration); 31] = [
         (&["http.change_timeout"], config.http.change_timeout),
         (&["nats.connect_timeout"], config.nats.connect_timeout),
         (&["database.start_timeout"], config.database.start_timeout),
@@ -71,6 +71,8 @@ fn durations(config: &Config, broken: &mut Vec<Broken>) {
         (&["lease.duration"], config.lease.duration),
         (&["balancer.round_interval"], config.balancer.round_interval),
         (&["migration.start_timeout"], config.migration.start_timeout),
+        (&["blame.failing_after"], config.blame.failing_after),
+        (&["blame.quarantine_for"], config.blame.quarantine_for),
         (&["consistency.check_interval"], config.consistency.check_interval),
         (
             &["consistency.database_interval"],
@@ -119,7 +121,7 @@ fn shares(config: &Config, broken: &mut Vec<Broken>) {
 }
 
 fn counts(config: &Config, broken: &mut Vec<Broken>) {
-    let above_zero: [(&'static [&'static str], bool); 10] = [
+    let above_zero: [(&'static [&'static str], bool); 12] = [
         (
             &["heartbeat.mass_failure_count"],
             config.heartbeat.mass_failure_count == 0,
@@ -137,6 +139,8 @@ fn counts(config: &Config, broken: &mut Vec<Broken>) {
             config.migration.max_per_target == 0,
         ),
         (&["migration.max_in_fleet"], config.migration.max_in_fleet == 0),
+        (&["blame.workers"], config.blame.workers == 0),
+        (&["blame.streams"], config.blame.streams == 0),
         (
             &["consistency.confirmations"],
             config.consistency.confirmations == 0,
@@ -202,6 +206,13 @@ fn order(config: &Config, broken: &mut Vec<Broken>) {
         &["heartbeat.check_interval", "heartbeat.timeout"],
         (check_interval, timeout),
         false,
+        broken,
+    );
+    let blame = &config.blame;
+    shorter(
+        &["blame.quarantine_for", "blame.max_quarantine"],
+        (blame.quarantine_for, blame.max_quarantine),
+        true,
         broken,
     );
     let recovery = &config.recovery;

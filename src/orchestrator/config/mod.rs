@@ -52,6 +52,8 @@ pub struct Config {
     pub balancer: Balancer,
     /// Moves of running streams.
     pub migration: Migration,
+    /// Who is at fault for a stream that does not keep running.
+    pub blame: Blame,
     /// Consistency checks.
     pub consistency: Consistency,
     /// Recovery of workers.
@@ -211,6 +213,25 @@ pub struct Migration {
     /// How long at most a stream is not moved for balance to where it failed: 1 minute at first, doubled with each failure.
     #[serde(with = "humantime_serde")]
     pub bar_for: Duration,
+}
+
+/// Who is at fault for a stream that does not keep running.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blame {
+    /// A stream that did not run steadily for so long has failed on its worker, and is tried on another.
+    #[serde(with = "humantime_serde")]
+    pub failing_after: Duration,
+    /// A stream that failed on so many workers has a broken source, and is left alone.
+    pub workers: usize,
+    /// How long it is left alone at first; doubled each time.
+    #[serde(with = "humantime_serde")]
+    pub quarantine_for: Duration,
+    /// How long it is left alone at most.
+    #[serde(with = "humantime_serde")]
+    pub max_quarantine: Duration,
+    /// A worker on which so many streams failed that run elsewhere is suspected, and drained.
+    pub streams: usize,
 }
 
 /// Consistency checks.

@@ -3,6 +3,7 @@
 mod asked;
 mod blame;
 mod guarantees;
+mod kept;
 mod lead;
 mod leases;
 mod moves;

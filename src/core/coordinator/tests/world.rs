@@ -29,6 +29,7 @@ pub(super) struct World {
     /// Workers that no message reaches.
     pub(super) deaf: BTreeSet<WorkerId>,
     pub(super) directives: Vec<crate::directive::DirectiveWrite>,
+    pub(super) kept: crate::kept::Kept,
     /// Answer of the database to the next transactions, instead of storing them.
     pub(super) broken: VecDeque<Persisted>,
     /// The database does not answer.
@@ -121,6 +122,7 @@ impl World {
                         streams: self.streams.values().cloned().collect(),
                         assignments: self.rows.clone().into_iter().collect(),
                         directives: self.directives.clone(),
+                        kept: self.kept.clone(),
                         ..Loaded::default()
                     },
                 })
@@ -194,6 +196,7 @@ impl World {
         }
         self.transactions += u64::from(!batch.is_empty());
         let mut refused = Vec::new();
+        self.kept.apply(batch.kept);
         for write in batch.directives {
             self.directives.retain(|known| known.key() != write.key());
             if matches!(write, crate::directive::DirectiveWrite::Put { .. }) {

@@ -62,6 +62,7 @@ impl Writes {
     pub(in super::super) fn drop_all(&mut self) -> Vec<RequestId> {
         self.assignments.clear();
         self.own.clear();
+        self.keeping.drop_term();
         let kept = mutant::on(Mutant::QueueKept).then(|| self.requests.clone());
         let flying = self
             .in_flight

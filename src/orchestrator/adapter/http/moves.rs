@@ -70,7 +70,7 @@ pub(super) async fn rebalance(request: HttpRequest, shared: Data<Shared>) -> Res
     Ok(HttpResponse::Ok().json(RebalanceView::new(&cluster, now, Times(&*shared.context.clock))))
 }
 
-/// Lists moves: those under way, those that wait to begin, then those that ended under this leader, the newest first.
+/// Lists moves: those under way, those that wait to begin, then those that ended, the newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/migrations",

@@ -24,6 +24,7 @@ mod directive;
 mod event;
 mod fault;
 mod file;
+mod kept;
 mod monitor;
 mod open_error;
 mod options;

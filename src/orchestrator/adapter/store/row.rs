@@ -106,9 +106,11 @@ pub(super) async fn read(transaction: &DatabaseTransaction) -> Result<Everything
     let rows = transaction.query_all_raw(query.build(backend)).await;
     let rows = rows.map_err(|error| unavailable("read directives", &error))?;
     let directives = good(&rows, super::directive::of_row, &mut bad_rows);
+    let kept = super::kept::read(transaction, &mut bad_rows).await?;
     let loaded = Loaded {
         streams,
         assignments,
+        kept,
         directives: directives.into_iter().flatten().collect(),
         ..Loaded::default()
     };

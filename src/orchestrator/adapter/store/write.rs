@@ -8,12 +8,12 @@ use streamkeeper_core::spec::StreamSpec;
 use streamkeeper_protocol::{Epoch, StreamId, Term};
 use tokio::time::Instant;
 
-use super::directive;
 use super::fault::{self, Remedy};
 use super::options::Kind;
 use super::pool::{Pool, Transaction, timed_out};
 use super::row;
 use super::rows::{self, Column, MAX_ROWS, Type};
+use super::{directive, kept};
 
 /// Most times that a transaction is tried again after a fault that passes by itself.
 const MAX_RETRIES: u32 = 3;
@@ -146,6 +146,7 @@ async fn write(
     count(&transaction, batch).await?;
     write_streams(&transaction, &batch.streams).await?;
     directive::write(&transaction, &batch.directives).await?;
+    kept::write(&transaction, &batch.kept).await?;
     let refused = write_assignments(&transaction, &batch.assignments).await?;
     pool.in_place().map_err(Refusal::Failed)?;
     Ok((transaction, refused))

@@ -15,7 +15,9 @@ pub(super) mod shape;
 pub(super) mod stream;
 pub(super) mod worker;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Serialize, Serializer};
 use streamkeeper_core::time::Timestamp;
 
@@ -29,6 +31,17 @@ pub(super) struct Times<'a>(pub(super) &'a dyn Clock);
 impl Times<'_> {
     pub(super) fn show(self, at: Timestamp) -> String {
         self.0.wall(at).to_rfc3339_opts(SecondsFormat::Millis, true)
+    }
+
+    /// A moment so long before `at`, which may be before the machine was started.
+    pub(super) fn before(self, at: Timestamp, ago: Duration) -> String {
+        let moment = self
+            .0
+            .wall(at)
+            .checked_sub_signed(TimeDelta::from_std(ago).unwrap_or_default());
+        moment
+            .unwrap_or_default()
+            .to_rfc3339_opts(SecondsFormat::Millis, true)
     }
 
     /// None for a moment that never was.

@@ -188,6 +188,9 @@ pub(in super::super) struct MigrationView<'a> {
 impl<'a> MigrationView<'a> {
     pub(in super::super) fn new(migration: &'a Migration, times: Times<'_>) -> Self {
         let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let earlier = migration.earlier;
+        let began = earlier.map(|earlier| times.before(earlier.read, earlier.began));
+        let ended = earlier.map(|earlier| times.before(earlier.read, earlier.ended));
         Self {
             stream: &migration.stream,
             from: &migration.from,
@@ -195,8 +198,8 @@ impl<'a> MigrationView<'a> {
             reason: migration.reason.as_str(),
             way: migration.way.as_str(),
             state: migration.state.as_str(),
-            began: times.show(migration.began),
-            since: times.show(migration.since),
+            began: began.unwrap_or_else(|| times.show(migration.began)),
+            since: ended.unwrap_or_else(|| times.show(migration.since)),
             gap_ms: migration.gap.map(millis),
             overlap_ms: migration.overlap.map(millis),
             detail: migration.detail.as_deref(),
