@@ -49,7 +49,7 @@ async fn an_acknowledged_move_is_found_until_it_is_over(backend: &Backend) {
     assert_eq!(store.persist(fence(1), &first).await, committed());
     let mut next = puts(&[open("a", "w2")]);
     next.moves.insert(stream("b"), None);
-    next.moves.insert(stream("never there"), None);
+    next.moves.insert(stream("never-there"), None);
     assert_eq!(store.persist(fence(1), &batch(next)).await, committed());
     let found = lead(&store, 2).await;
     assert_eq!(found.loaded.kept.moves, [open("a", "w2")]);

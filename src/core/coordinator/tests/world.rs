@@ -8,8 +8,7 @@ use streamkeeper_protocol::{
 };
 
 use super::super::*;
-use crate::cluster::MoveReason;
-use crate::cluster::StreamState;
+use crate::cluster::{MoveReason, StreamState};
 use crate::election::Lead;
 use crate::record::{Assignment, AssignmentWrite, Loaded, Persisted, StreamWrite, WriteBatch};
 use crate::request::{ApplyOutcome, ApplyStreams};
@@ -199,9 +198,8 @@ impl World {
         self.kept.apply(batch.kept);
         for write in batch.directives {
             self.directives.retain(|known| known.key() != write.key());
-            if matches!(write, crate::directive::DirectiveWrite::Put { .. }) {
-                self.directives.push(write);
-            }
+            let put = matches!(write, crate::directive::DirectiveWrite::Put { .. });
+            self.directives.extend(put.then_some(write));
         }
         for write in batch.streams {
             match write {
