@@ -48,6 +48,13 @@ pub struct Model {
     /// The silence that keeps it quiet; empty: none.
     #[sea_orm(column_type = "Text")]
     pub suppressed_by: String,
+    /// The term under which its incident began; 0: it was stored before there were incidents.
+    pub incident_term: i64,
+    /// The number of its incident within that term.
+    pub incident_number: i64,
+    /// The fingerprint of the alert that explains it; empty: none.
+    #[sea_orm(column_type = "Text")]
+    pub explained_by: String,
 }
 
 /// Alerts outlive what they are about.

@@ -15,6 +15,7 @@ mod m20261124_000011_create_alert;
 mod m20261124_000018_create_audit_event;
 mod m20261124_000019_create_metric_sample;
 mod m20261124_000020_create_silence;
+mod m20261124_000022_add_incident;
 mod m20261124_000025_create_move;
 
 /// Every schema change that this version knows, oldest first.
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000018_create_audit_event::Migration),
             Box::new(m20261124_000019_create_metric_sample::Migration),
             Box::new(m20261124_000020_create_silence::Migration),
+            Box::new(m20261124_000022_add_incident::Migration),
             Box::new(m20261124_000025_create_move::Migration),
         ]
     }

@@ -11,6 +11,7 @@ use crate::screen::{self, Format, OutputArgs};
 const ALERTS_EXAMPLES: &str = "\
 Examples:
   streamkeeper alerts list
+  streamkeeper alerts list --resolved
   streamkeeper alerts show b327897167f2f416
   streamkeeper alerts ack b327897167f2f416 --by Ada --for 2h";
 const SILENCES_EXAMPLES: &str = "\
@@ -27,9 +28,9 @@ const PAGE: usize = 1_000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AlertsCommand {
-    /// Lists the alerts that fire
+    /// Lists the alerts that fire, or those that are over
     #[command(after_help = ALERTS_EXAMPLES)]
-    List(Common),
+    List(AlertsArgs),
     /// Shows one alert
     #[command(after_help = ALERTS_EXAMPLES)]
     Show(Named),
@@ -54,17 +55,26 @@ pub(crate) enum SilencesCommand {
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     #[command(flatten)]
-    server: ServerArgs,
+    pub(crate) server: ServerArgs,
     #[command(flatten)]
-    output: OutputArgs,
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlertsArgs {
+    /// Those that are over, the last 1000
+    #[arg(long)]
+    resolved: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// The fingerprint of the alert, or the silence
-    id: String,
+    /// The fingerprint of the alert, the silence, or the incident
+    pub(crate) id: String,
     #[command(flatten)]
-    common: Common,
+    pub(crate) common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -108,7 +118,7 @@ pub(crate) struct AddArgs {
 pub(crate) fn alerts(command: AlertsCommand) -> Result<(), Failure> {
     crate::runtime()?.block_on(async {
         match command {
-            AlertsCommand::List(common) => list_alerts(&common).await,
+            AlertsCommand::List(args) => list_alerts(&args).await,
             AlertsCommand::Show(named) => show(&named).await,
             AlertsCommand::Ack(args) => acknowledge(&args).await,
         }
@@ -139,12 +149,12 @@ async fn all(api: &Api, name: &str) -> Result<Vec<Value>, Failure> {
     }
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
 /// `worker=a, zone=eu`
-fn pairs(labels: &Value) -> String {
+pub(crate) fn pairs(labels: &Value) -> String {
     let labels = labels.as_object().into_iter().flatten();
     let labels: Vec<String> = labels
         .map(|(name, value)| format!("{name}={}", text(value)))
@@ -152,16 +162,29 @@ fn pairs(labels: &Value) -> String {
     labels.join(", ")
 }
 
-async fn list_alerts(common: &Common) -> Result<(), Failure> {
-    let alerts = all(&common.server.api()?, "alerts").await?;
-    if common.output.output == Format::Json {
+async fn list_alerts(args: &AlertsArgs) -> Result<(), Failure> {
+    let api = args.common.server.api()?;
+    let alerts = match args.resolved {
+        true => {
+            let target = format!("/api/v1/alerts?status=resolved&limit={PAGE}");
+            let page: Value = api.get(&target).await?;
+            page["alerts"].as_array().cloned().unwrap_or_default()
+        }
+        false => all(&api, "alerts").await?,
+    };
+    if args.common.output.output == Format::Json {
         return screen::json(&json!({ "alerts": alerts }));
     }
     if alerts.is_empty() {
-        return screen::line("no alert fires");
+        return screen::line(if args.resolved {
+            "no alert is over"
+        } else {
+            "no alert fires"
+        });
     }
     let mut table = screen::table(&[
         "FINGERPRINT",
+        "INCIDENT",
         "SEVERITY",
         "RULE",
         "ABOUT",
@@ -172,6 +195,7 @@ async fn list_alerts(common: &Common) -> Result<(), Failure> {
     for alert in &alerts {
         table.add_row(vec![
             text(&alert["fingerprint"]),
+            text(&alert["incident"]),
             text(&alert["severity"]),
             text(&alert["rule"]),
             pairs(&alert["labels"]),

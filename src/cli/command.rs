@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::{
-    agent, alerts, bench, completions, config, consistency, db, demo, doctor, events, history, leader, moves,
-    serve, status, streams, wait, workers,
+    agent, alerts, bench, completions, config, consistency, db, demo, doctor, events, history, incidents,
+    leader, moves, serve, status, streams, wait, workers,
 };
 
 const EXIT_CODES: &str = "\
@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Shows alerts, and notes who has taken one on
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
+    /// Shows incidents: alerts that have one cause
+    #[command(subcommand)]
+    Incidents(incidents::IncidentsCommand),
     /// Keeps quiet what is known: silences and maintenance windows
     #[command(subcommand, visible_alias = "maintenance")]
     Silences(alerts::SilencesCommand),
@@ -100,6 +103,7 @@ impl Command {
             Self::Migrations(args) => crate::runtime()?.block_on(moves::migrations(&args)),
             Self::Consistency(command) => consistency::run(command),
             Self::Alerts(command) => alerts::alerts(command),
+            Self::Incidents(command) => incidents::run(command),
             Self::Silences(command) => alerts::silences(command),
             Self::Leader(command) => leader::run(command),
             Self::Events(args) => events::run(&args),

@@ -15,6 +15,7 @@ mod events;
 mod failure;
 mod history;
 mod http;
+mod incidents;
 mod leader;
 mod logging;
 mod moves;

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use streamkeeper_protocol::{Assign, ControlKind, LeaderRecord, SessionId, Term, WorkerId};
 
-use crate::alert_manager::{ActiveAlert, Adopted};
 use crate::cluster::ClusterState;
 use crate::consistency_checker::{Checks, Finding, Part};
 use crate::notice::Notice;
 use crate::record::{Fence, WriteBatch};
 use crate::recovery_manager::{OrderId, Status};
 use crate::request::{ApplyOutcome, RequestId};
-use crate::{election, heartbeat_tracker};
+use crate::{alert_manager, election, heartbeat_tracker};
 
 /// What only the shell can do.
 #[derive(Debug, Clone)]
@@ -93,12 +92,8 @@ pub enum Effect {
     },
     /// Tell whoever listens.
     Notice(Notice),
-    /// A new leadership goes on with these alerts.
-    Adopt(Adopted),
-    /// Tell that an alert fires.
-    Fire(ActiveAlert),
-    /// Tell that an alert is over.
-    Resolve(ActiveAlert),
+    /// Alerts begin, end, or are seen in another way.
+    Alert(alert_manager::Command),
 }
 
 impl Effect {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use streamkeeper_protocol::Term;
 
-use crate::alert_manager::{self, ActiveAlert, AlertManager};
+use crate::alert_manager::{self, ActiveAlert, AlertManager, IncidentId};
 use crate::balancer::{self, Balancer};
 use crate::cluster::ClusterState;
 use crate::consistency_checker::{self, ConsistencyChecker, Finding};
@@ -28,6 +28,8 @@ pub struct Outliving {
     pub alerts_of: Option<Term>,
     /// Alerts that fire.
     pub alerts: Vec<ActiveAlert>,
+    /// The last incident that was named.
+    pub newest_incident: Option<IncidentId>,
 }
 
 /// A machine that can be built anew at any time.
@@ -96,6 +98,7 @@ impl Revive for AlertManager {
             alert_manager::Event::Restore {
                 term: outliving.alerts_of,
                 alerts: outliving.alerts,
+                newest: outliving.newest_incident,
             },
             alert_manager::Event::Findings(outliving.findings),
             alert_manager::Event::Snapshot(outliving.cluster),

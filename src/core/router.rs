@@ -303,10 +303,6 @@ impl Routed for AlertManager {
     const NAME: &'static str = "alert_manager";
 
     fn route(command: alert_manager::Command) -> Vec<Route> {
-        vec![Route::Do(match command {
-            alert_manager::Command::Adopt(adopted) => Effect::Adopt(adopted),
-            alert_manager::Command::Fire(alert) => Effect::Fire(alert),
-            alert_manager::Command::Resolve(alert) => Effect::Resolve(alert),
-        })]
+        vec![Route::Do(Effect::Alert(command))]
     }
 }

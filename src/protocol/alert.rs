@@ -23,6 +23,12 @@ pub struct Alert {
     pub ends_at: Option<String>,
     /// Names the alert over all its changes: 16 hexadecimal digits, derived from the labels.
     pub fingerprint: String,
+    /// The incident that it belongs to: alerts with one cause have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+    /// The fingerprint of the alert that explains it: nobody need be paged for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explained_by: Option<String>,
 }
 
 /// Whether an alert fires or is over.

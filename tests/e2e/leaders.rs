@@ -311,9 +311,10 @@ async fn alerts_pass_on_with_the_lead() {
     fleet.becomes(second, "leading").await;
     let known = fleet.orchestrators[second].api().told_alert("worker_lost").await;
     assert_eq!(
-        (&known["fingerprint"], &known["since"]),
-        (&fired["fingerprint"], &fired["since"])
+        (&known["fingerprint"], &known["since"], &known["incident"]),
+        (&fired["fingerprint"], &fired["since"], &fired["incident"])
     );
+    assert!(fired["incident"].is_string(), "{fired}");
 
     let world = &fleet.world;
     fleet.agents[0].restart(world);
@@ -343,4 +344,35 @@ async fn alerts_pass_on_with_the_lead() {
         rows => Err(rows),
     });
     stored.await.unwrap();
+    incident_is_over(&fleet, second, fired["incident"].as_str().unwrap()).await;
+}
+
+/// One worker's death was one incident over two leaderships.
+async fn incident_is_over(fleet: &Fleet, leader: usize, incident: &str) {
+    let api = fleet.orchestrators[leader].api();
+    let ended = wait::until(wait::GENEROUS, async || {
+        let shown = api.get(&format!("/api/v1/incidents/{incident}")).await?;
+        match shown["status"] == "ended" {
+            true => Ok(shown),
+            false => Err(format!("{shown}")),
+        }
+    });
+    let ended = ended.await.unwrap();
+    assert_eq!(ended["rule"], "worker_lost", "{ended}");
+    let says = async |args: &[&str], texts: &[&str]| {
+        let said = fleet.world.run(&[args, &["--server", api.base()]].concat()).await;
+        said.expect(0, &[]);
+        let lacks = texts.iter().find(|text| !said.stdout.contains(**text));
+        assert_eq!(lacks, None, "{said:?}");
+    };
+    // What happened to the worker belongs to it.
+    says(
+        &["incidents", "show", incident],
+        &["worker_lost is over", "loss_found"],
+    )
+    .await;
+    says(&["incidents", "list"], &[incident, "is lost"]).await;
+    says(&["alerts", "list", "--resolved"], &[incident, "resolved"]).await;
+    let none = ["incidents", "show", "1-999", "--server", api.base()];
+    fleet.world.run(&none).await.expect(4, &["no incident 1-999"]);
 }

@@ -5,6 +5,7 @@ mod alerting;
 mod changing;
 mod consistency;
 mod events;
+mod incidents;
 mod kept;
 mod leading;
 mod lines;

@@ -36,6 +36,8 @@ fn alert(rule: &str, ended: bool) -> Alert {
         starts_at: "2026-01-01T00:00:00Z".to_owned(),
         ends_at: ended.then(|| "2026-01-01T00:01:00Z".to_owned()),
         fingerprint: format!("{:0>16}", rule.len()),
+        incident: None,
+        explained_by: None,
     }
 }
 

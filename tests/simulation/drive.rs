@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use streamkeeper_core::alert_manager;
 use streamkeeper_core::cluster::Role;
 use streamkeeper_core::coordinator;
 use streamkeeper_core::recovery_manager;
@@ -297,7 +298,14 @@ impl World {
             }
             Effect::Ping { worker, session, way } => self.ping(index, worker, session, way),
             Effect::Notice(notice) => self.noticed(index, &notice),
-            Effect::Adopt(adopted) => {
+            Effect::Alert(command) => self.alert(index, command),
+        }
+    }
+
+    fn alert(&mut self, index: usize, command: alert_manager::Command) {
+        use alert_manager::Command::{Adopt, Explain, Fire, Resolve};
+        match command {
+            Adopt(adopted) => {
                 let rules: Vec<&str> = adopted.alerts.iter().map(|alert| alert.rule).collect();
                 let term = adopted.term;
                 self.trace(format_args!(
@@ -305,18 +313,20 @@ impl World {
                 ));
                 self.adopt_alerts(index, adopted);
             }
-            Effect::Fire(alert) => {
+            Fire(alert) => {
+                let (rule, labels, incident) = (alert.rule, &alert.labels, alert.incident);
                 self.trace(format_args!(
-                    "o{index} alert {} {:?} fires",
-                    alert.rule, alert.labels
+                    "o{index} alert {rule} {labels:?} fires in {incident:?}"
                 ));
                 self.sometimes.saw(alert.rule);
                 if let Some(process) = self.orchestrators[index].process.as_mut() {
-                    process.outliving.alerts.push(alert.clone());
+                    let outliving = &mut process.outliving;
+                    outliving.alerts.push(alert.clone());
+                    outliving.newest_incident = outliving.newest_incident.max(incident);
                 }
                 self.tell_alert(index, alert, true);
             }
-            Effect::Resolve(alert) => {
+            Resolve(alert) => {
                 self.trace(format_args!(
                     "o{index} alert {} {:?} is over",
                     alert.rule, alert.labels
@@ -326,6 +336,18 @@ impl World {
                     alerts.retain(|other| other.fingerprint != alert.fingerprint);
                 }
                 self.tell_alert(index, alert, false);
+            }
+            Explain(alert) => {
+                self.sometimes.saw("alert whose explanation changed");
+                if let Some(process) = self.orchestrators[index].process.as_mut() {
+                    let outliving = &mut process.outliving;
+                    outliving.newest_incident = outliving.newest_incident.max(alert.incident);
+                    let mut alerts = outliving.alerts.iter_mut();
+                    if let Some(known) = alerts.find(|other| other.fingerprint == alert.fingerprint) {
+                        *known = alert;
+                    }
+                }
+                self.store_alerts(index);
             }
         }
     }

@@ -8,30 +8,36 @@
 mod evaluation;
 mod facts;
 mod failing;
+mod incident;
+mod incidents;
+mod message;
 mod rule;
 mod rules;
 mod silence;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod topic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use streamkeeper_protocol::{SessionId, Severity, Term, WorkerId};
+use streamkeeper_protocol::Term;
 
 use crate::cluster::{ClusterState, Leadership, Role};
-use crate::consistency_checker::Finding;
-use crate::invariant::Invariant;
 use crate::machine::Machine;
 use crate::time::Timestamp;
 use evaluation::{Evaluation, Outcome};
 use facts::Facts;
 use failing::Failing;
+pub use incident::IncidentId;
+use incidents::Incidents;
+pub use message::{ActiveAlert, Adopted, Command, Event, Inherited};
 pub use rule::{Fingerprint, Rule, fingerprint};
 pub use silence::{MAX_MATCHERS, MAX_SILENCES, Matcher, Silence};
 pub use stored::{Acknowledged, StoredAlert};
+use topic::Scene;
 
 /// When a condition becomes an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,115 +66,6 @@ impl Default for Config {
     }
 }
 
-/// What the manager is told.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// What a manager before this one told: it goes on with that, so that each alert is resolved some day.
-    Restore {
-        /// The term under which it was told; none where there was none yet.
-        term: Option<Term>,
-        /// Alerts that fire.
-        alerts: Vec<ActiveAlert>,
-    },
-    /// The state changed.
-    Snapshot(ClusterState),
-    /// The confirmed findings; the list replaces the one before.
-    Findings(Vec<Finding>),
-    /// Losses are held back (true) or no longer.
-    MassFailure {
-        /// Whether they are held back.
-        held: bool,
-        /// How many sessions are silent.
-        silent: usize,
-        /// How many sessions are looked at.
-        of: usize,
-    },
-    /// A session has been silent beyond the emergency threshold.
-    Emergency {
-        /// The worker.
-        worker: WorkerId,
-        /// Its silent life.
-        session: SessionId,
-    },
-    /// A second live process uses a worker's id and was refused.
-    Rival {
-        /// The id.
-        worker: WorkerId,
-        /// Who holds the seat.
-        holder: SessionId,
-        /// Who was refused.
-        refused: SessionId,
-    },
-    /// A guarantee is broken.
-    Violated {
-        /// Which one.
-        invariant: Invariant,
-        /// What was seen, in words.
-        detail: String,
-    },
-    /// Recovery of a worker needs people (true), or its trouble is over (false).
-    RecoveryExhausted {
-        /// The worker.
-        worker: WorkerId,
-        /// Whether people are needed.
-        exhausted: bool,
-        /// What was tried, in words.
-        detail: String,
-    },
-    /// Time passed.
-    Tick,
-}
-
-/// What the manager wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// A new leadership judges these alerts from now on; nobody has to be told of them again.
-    Adopt(Adopted),
-    /// Tell that this alert fires.
-    Fire(ActiveAlert),
-    /// Tell that this alert is over.
-    Resolve(ActiveAlert),
-}
-
-/// One alert that fires.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ActiveAlert {
-    /// The rule's name: a subject token.
-    pub rule: &'static str,
-    /// How urgent.
-    pub severity: Severity,
-    /// What it is about: `worker`, `stream`, `kind` … without `alertname` and `severity`.
-    pub labels: BTreeMap<String, String>,
-    /// Where that is, as known when it began: `zone` and `label.NAME` of its worker or stream.
-    pub context: BTreeMap<String, String>,
-    /// For people: `summary`, `description`, `suggestion`.
-    pub annotations: BTreeMap<String, String>,
-    /// Since when it fires.
-    pub since: Timestamp,
-    /// Names the alert over all its changes: 16 hexadecimal digits of rule, severity and labels.
-    pub fingerprint: String,
-}
-
-/// What a new leadership finds of the alerts before it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Inherited {
-    /// The last leadership before it.
-    pub from: Term,
-    /// Alerts that fired then, as they are stored.
-    pub alerts: Vec<ActiveAlert>,
-}
-
-/// What a new leadership goes on with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adopted {
-    /// Its term.
-    pub term: Term,
-    /// Whether the alerts are this orchestrator's own: nobody else has led since. Otherwise they are what was stored.
-    pub own: bool,
-    /// Alerts that fire.
-    pub alerts: Vec<ActiveAlert>,
-}
-
 /// Most alerts of one rule; the rest is one alert with the label `overflow="true"`.
 pub const MAX_ALERTS_PER_RULE: usize = 1_000;
 
@@ -189,6 +86,7 @@ pub struct AlertManager {
     facts: Facts,
     failing: Failing,
     active: BTreeMap<Fingerprint, ActiveAlert>,
+    incidents: Incidents,
     /// The term whose state was evaluated last.
     term: Option<Term>,
     /// Alerts from before, which are not judged until `settled_at`, unless their condition is seen to hold.
@@ -211,6 +109,7 @@ impl AlertManager {
             facts: Facts::default(),
             failing: Failing::default(),
             active: BTreeMap::new(),
+            incidents: Incidents::default(),
             term: None,
             in_doubt: BTreeSet::new(),
             settled_at: Timestamp::ZERO,
@@ -227,6 +126,7 @@ impl AlertManager {
             self.failing.restore(&alert);
             self.active.entry(key).or_insert(alert);
         }
+        self.incidents.restored();
     }
 
     /// Begins a leadership: with what its predecessor stored, unless nobody else has led since this one led last. Its own
@@ -291,7 +191,7 @@ impl AlertManager {
         let is_over = |key: &&Fingerprint| !outcome.holding.contains_key(key) && !self.in_doubt.contains(key);
         let over: Vec<Fingerprint> = self.active.keys().filter(is_over).copied().collect();
         let mut resolved: Vec<ActiveAlert> = over.iter().filter_map(|key| self.active.remove(key)).collect();
-        let mut fired = Vec::new();
+        let mut fired = BTreeSet::new();
         for (key, condition) in outcome.holding {
             if let Some(alert) = self.active.get_mut(&key) {
                 alert.annotations = condition.annotations;
@@ -305,19 +205,34 @@ impl AlertManager {
                 annotations: condition.annotations,
                 since: now,
                 fingerprint: key.to_string(),
+                incident: None,
+                explained_by: None,
             };
-            self.active.insert(key, alert.clone());
-            fired.push(alert);
+            self.active.insert(key, alert);
+            fired.insert(key);
         }
         if outcome.overflowed && !resolved.is_empty() {
             // There is room now for alerts that found none.
             self.due = Some(now + EVALUATION_DELAY);
         }
-        for list in [&mut resolved, &mut fired] {
+        let scene = Scene::new(&self.cluster, &self.facts);
+        let correlated =
+            self.incidents
+                .correlate(now, self.cluster.leadership.term, &scene, &mut self.active);
+        self.wake = self.wake.into_iter().chain(correlated.wake).min();
+        let active = |key: &Fingerprint| self.active.get(key).cloned();
+        let mut explained: Vec<ActiveAlert> =
+            correlated.changed.difference(&fired).filter_map(active).collect();
+        let mut fired: Vec<ActiveAlert> = fired.iter().filter_map(active).collect();
+        for list in [&mut resolved, &mut fired, &mut explained] {
             list.sort_by(|a, b| (a.rule, &a.labels).cmp(&(b.rule, &b.labels)));
         }
         let resolved = resolved.into_iter().map(Command::Resolve);
-        resolved.chain(fired.into_iter().map(Command::Fire)).collect()
+        let fired = fired.into_iter().map(Command::Fire);
+        resolved
+            .chain(fired)
+            .chain(explained.into_iter().map(Command::Explain))
+            .collect()
     }
 }
 
@@ -328,8 +243,9 @@ impl Machine for AlertManager {
     fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
         match event {
             Event::Tick => return self.evaluate(now),
-            Event::Restore { term, alerts } => {
+            Event::Restore { term, alerts, newest } => {
                 self.term = term;
+                self.incidents.named(newest);
                 self.restore(now, alerts);
                 self.doubt(now + SETTLING_TIME);
             }

@@ -99,6 +99,25 @@ impl Rule {
         }
     }
 
+    /// Where its alerts stand among the causes of one incident: the first one explains the others.
+    pub(super) const fn rank(self) -> u8 {
+        match self {
+            Self::MassFailure => 0,
+            Self::DatabaseFailing => 1,
+            Self::WorkerLost => 2,
+            Self::WorkerEmergency => 3,
+            Self::WorkerSilent => 4,
+            Self::DuplicateWorker => 5,
+            Self::WorkerSuspected => 6,
+            Self::StreamQuarantined => 7,
+            Self::StreamFailing => 8,
+            Self::Inconsistent => 9,
+            Self::RecoveryExhausted => 10,
+            Self::StreamsUnplaced => 11,
+            Self::InvariantViolated => 12,
+        }
+    }
+
     /// Whether its alerts are not raised anew while a mass failure holds: it is one cause, and has its own alert.
     pub(super) const fn is_inhibited_by_mass_failure(self) -> bool {
         matches!(self, Self::WorkerLost | Self::WorkerSilent | Self::Inconsistent)

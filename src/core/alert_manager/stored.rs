@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use streamkeeper_protocol::Severity;
 
-use super::{ActiveAlert, Rule};
+use super::{ActiveAlert, IncidentId, Rule};
 use crate::time::Timestamp;
 
 /// One alert from its beginning to its end. Moments are those of the wall clock, in milliseconds since 1970: they are for
@@ -33,6 +33,10 @@ pub struct StoredAlert {
     pub acknowledged: Option<Acknowledged>,
     /// The silence that keeps it quiet.
     pub suppressed_by: Option<String>,
+    /// The incident that it belongs to; none where it was stored before there were any.
+    pub incident: Option<IncidentId>,
+    /// The fingerprint of the alert that explains it: nobody is paged for it.
+    pub explained_by: Option<String>,
     /// Counts what consumers are to be told of it.
     pub change: u64,
     /// The newest change that each sink has taken.
@@ -65,6 +69,8 @@ impl StoredAlert {
             annotations: self.annotations.clone(),
             since,
             fingerprint: self.fingerprint.clone(),
+            incident: self.incident,
+            explained_by: self.explained_by.clone(),
         })
     }
 

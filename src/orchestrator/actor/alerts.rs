@@ -19,7 +19,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use streamkeeper_core::alert_manager::{ActiveAlert, Adopted, Silence, StoredAlert};
+use streamkeeper_core::alert_manager::{ActiveAlert, Adopted, Command, IncidentId, Silence, StoredAlert};
 use streamkeeper_core::record::Fence;
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_protocol::Term;
@@ -84,7 +84,7 @@ impl AlertOutbox {
         let desk = Arc::new(Desk {
             clock,
             breakers,
-            book: Mutex::new(Book::new(sinks.iter().map(|sink| sink.name()))),
+            book: Mutex::new(Book::new(sinks.iter().map(|sink| (sink.name(), sink.pages())))),
             active: watch::Sender::new(Vec::new()),
             silences: watch::Sender::new(Vec::new()),
             silenced: Notify::new(),
@@ -126,11 +126,21 @@ impl AlertOutbox {
         self.desk.silences.subscribe()
     }
 
-    /// The term under which alerts were told last, and those that fire.
-    pub(super) fn told(&self) -> (Option<Term>, Vec<ActiveAlert>) {
+    /// The term under which alerts were told last, those that fire, and the last incident.
+    pub(super) fn told(&self) -> (Option<Term>, Vec<ActiveAlert>, Option<IncidentId>) {
         let book = self.desk.book();
         let firing = book.firing().filter_map(|(alert, since)| alert.active(since));
-        (book.term(), firing.collect())
+        (book.term(), firing.collect(), book.newest_incident())
+    }
+
+    /// Does what the alert manager wants done.
+    pub(super) fn perform(&self, command: Command) {
+        match command {
+            Command::Adopt(adopted) => self.adopt(adopted),
+            Command::Fire(alert) => self.fire(alert),
+            Command::Resolve(alert) => self.resolve(&alert),
+            Command::Explain(alert) => self.explain(alert),
+        }
     }
 
     /// Keeps what a takeover read. Says what of it fires.
@@ -175,7 +185,8 @@ impl AlertOutbox {
 
     pub(super) fn fire(&self, alert: ActiveAlert) {
         let summary = alert.annotations.get("summary").cloned().unwrap_or_default();
-        tracing::debug!(rule = alert.rule, severity = %alert.severity, summary, "alert fires");
+        let incident = alert.incident.map(tracing::field::display);
+        tracing::debug!(rule = alert.rule, severity = %alert.severity, incident, summary, "alert fires");
         count(&alert, "firing");
         let now = self.desk.clock.now();
         self.desk.book().fire(alert, now, self.desk.wall_ms());
@@ -194,6 +205,18 @@ impl AlertOutbox {
             tracing::debug!(rule = alert.rule, "it did not fire");
         }
         self.desk.note_soon();
+    }
+
+    fn explain(&self, alert: ActiveAlert) {
+        let by = alert.explained_by.as_deref().unwrap_or("nothing");
+        tracing::info!(
+            rule = alert.rule,
+            explained_by = by,
+            "what explains an alert has changed"
+        );
+        let now = self.desk.clock.now();
+        self.desk.book().explain(alert, now, self.desk.wall_ms());
+        self.desk.note();
     }
 
     /// Another leads now: what was not sent is not ours to send any more.

@@ -62,9 +62,7 @@ impl Shell {
             } => self.order(order, worker, session, kind, timeout),
             Effect::Ping { worker, session, way } => self.ping(worker, session, way),
             Effect::Notice(notice) => self.notice(&notice),
-            Effect::Adopt(adopted) => self.alerts.adopt(adopted),
-            Effect::Fire(alert) => self.alerts.fire(alert),
-            Effect::Resolve(alert) => self.alerts.resolve(&alert),
+            Effect::Alert(command) => self.alerts.perform(command),
         }
     }
 

@@ -103,13 +103,14 @@ pub struct Shell {
 impl Shell {
     /// What a machine that begins anew is told.
     pub(super) fn outliving(&self) -> Outliving {
-        let (alerts_of, alerts) = self.alerts.told();
+        let (alerts_of, alerts, newest_incident) = self.alerts.told();
         Outliving {
             remembered: *self.remembered.borrow(),
             cluster: self.cluster.borrow().clone(),
             findings: self.findings.borrow().clone(),
             alerts_of,
             alerts,
+            newest_incident,
         }
     }
 

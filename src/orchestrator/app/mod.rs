@@ -181,6 +181,7 @@ impl Parts {
             store: ports.store,
             events: events.clone(),
             journal: journal.clone(),
+            incidents: events.clone(),
             samples: events.clone(),
             keep_metrics: config.history.keep_metrics,
             bus: ports.bus,

@@ -51,6 +51,11 @@ pub trait AlertSink: Send + Sync + 'static {
         None
     }
 
+    /// Whether people are told at once: then it hears of causes alone, and of nothing that another alert explains.
+    fn pages(&self) -> bool {
+        true
+    }
+
     /// Hands a change over and waits until it is taken.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ pub mod breakers;
 pub mod bus;
 pub mod clock;
 pub mod gateway;
+pub mod incidents;
 pub mod journal;
 pub mod leader_key;
 pub mod samples;
@@ -19,6 +20,7 @@ pub use clock::Clock;
 pub use gateway::{
     ActorStatus, AlertOrderError, Gateway, GatewayError, LeaderSeen, OrderError, StepDownError, View,
 };
+pub use incidents::IncidentLog;
 pub use journal::{AuditEvent, EventLog, EventQuery, Journal, StoredEvent, Waiting};
 pub use leader_key::LeaderKey;
 pub use samples::SampleLog;

@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use streamkeeper_core::alert_manager::{IncidentId, StoredAlert};
+use streamkeeper_orchestrator::port::incidents::{Ended, Incident, IncidentQuery};
 use streamkeeper_orchestrator::port::samples::{Level, Point, Sample, SampleQuery, Series};
 use streamkeeper_orchestrator::port::{
-    EventLog, EventQuery, SampleLog, Store, StoreError, StoredEvent, Waiting,
+    EventLog, EventQuery, IncidentLog, SampleLog, Store, StoreError, StoredEvent, Waiting,
 };
 
 use super::world::Behind;
@@ -32,6 +34,53 @@ impl EventLog for Behind {
 
     async fn forget_events(&self, _before: DateTime<Utc>, _keep: u64, _most: u32) -> Result<u64, StoreError> {
         unreachable!("the API forgets nothing")
+    }
+}
+
+#[async_trait]
+impl IncidentLog for Behind {
+    async fn incidents(&self, query: &IncidentQuery) -> Result<Vec<Incident>, StoreError> {
+        Store::ping(self).await?;
+        let alerts = self.stored_alerts.lock().unwrap();
+        let all = alerts.iter().filter_map(|head| {
+            Some(Incident {
+                id: head.incident?,
+                severity: head.severity,
+                opened_ms: head.began_ms,
+                ended_ms: head.resolved_ms,
+                alerts: 1,
+                firing: u64::from(head.resolved_ms.is_none()),
+                head: head.clone(),
+            })
+        });
+        let wanted = all
+            .filter(|one| query.before.is_none_or(|before| one.id < before))
+            .filter(|one| query.open.is_none_or(|open| open == one.ended_ms.is_none()));
+        Ok(wanted.take(query.limit).collect())
+    }
+
+    async fn incident(&self, id: IncidentId) -> Result<Option<(Incident, Vec<StoredAlert>)>, StoreError> {
+        let query = IncidentQuery {
+            limit: usize::MAX,
+            ..IncidentQuery::default()
+        };
+        let all = self.incidents(&query).await?;
+        let found = all.into_iter().find(|one| one.id == id);
+        Ok(found.map(|one| (one.clone(), vec![one.head])))
+    }
+
+    async fn alerts_over(
+        &self,
+        before: Option<&Ended>,
+        limit: usize,
+    ) -> Result<Vec<StoredAlert>, StoreError> {
+        Store::ping(self).await?;
+        let alerts = self.stored_alerts.lock().unwrap();
+        let over = alerts.iter().filter(|alert| {
+            let at = alert.resolved_ms;
+            at.is_some_and(|at| before.is_none_or(|before| at < before.at_ms))
+        });
+        Ok(over.take(limit).cloned().collect())
     }
 }
 

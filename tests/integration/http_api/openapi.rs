@@ -72,6 +72,7 @@ fn full(fault_injection: bool) -> World {
     world.cluster.send_replace(known);
     world.behind.events.lock().unwrap().push(stored(1, "assigned"));
     let alert = stored_alert("00000000000000aa", "it is away");
+    world.behind.stored_alerts.lock().unwrap().push(alert.clone());
     world.alerts.send_replace(vec![Arc::new(alert)]);
     world.recovery.send_replace(orders::recovered());
     world.findings.send_replace(vec![Finding {
@@ -110,6 +111,7 @@ fn call(method: Method, template: &'static str, path: &'static str, body: &'stat
 }
 
 fn reads() -> Vec<Call> {
+    const WORKER: &str = "/api/v1/workers/{id}";
     let get = |template, path| call(Method::GET, template, path, "", 200);
     vec![
         get("/livez", "/livez"),
@@ -122,7 +124,7 @@ fn reads() -> Vec<Call> {
         get("/api/v1/streams/{name}", "/api/v1/streams/radio"),
         get("/api/v1/streams/{name}", "/api/v1/streams/waiting"),
         get("/api/v1/workers", "/api/v1/workers"),
-        get("/api/v1/workers/{id}", "/api/v1/workers/agent-1"),
+        get(WORKER, "/api/v1/workers/agent-1"),
         get("/api/v1/assignments", "/api/v1/assignments"),
         get("/api/v1/alerts", "/api/v1/alerts"),
         get(
@@ -138,13 +140,7 @@ fn reads() -> Vec<Call> {
             "",
             404,
         ),
-        call(
-            Method::GET,
-            "/api/v1/workers/{id}",
-            "/api/v1/workers/none",
-            "",
-            404,
-        ),
+        call(Method::GET, WORKER, "/api/v1/workers/none", "", 404),
     ]
 }
 
@@ -289,6 +285,7 @@ async fn every_path_answers_as_described() {
     ask(&world, &described, reads(), &mut seen).await;
     ask(&world, &described, changes(), &mut seen).await;
     ask(&world, &described, orders::reads(), &mut seen).await;
+    ask(&world, &described, alerts::stored(200), &mut seen).await;
     ask(&world, &described, orders::calls(), &mut seen).await;
     ask(&world, &described, orders::recovery(), &mut seen).await;
     ask_for_lines(&world, &described, &mut seen).await;
@@ -361,6 +358,7 @@ async fn every_path_answers_as_described() {
         ),
     ];
     ask(&world, &described, probes, &mut seen).await;
+    ask(&world, &described, alerts::stored(503), &mut seen).await;
 
     // What takes too long or too much is tested elsewhere.
     let unseen: Vec<_> = described

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use streamkeeper_core::alert_manager::StoredAlert;
+use streamkeeper_core::alert_manager::{IncidentId, StoredAlert};
 use streamkeeper_core::cluster::{
     Availability, ClusterState, Observed, Role, Slot, StreamRecord, WorkerRecord,
 };
@@ -127,6 +127,11 @@ pub(super) fn stored_alert(fingerprint: &str, summary: &str) -> StoredAlert {
         resolved_ms: None,
         acknowledged: None,
         suppressed_by: None,
+        incident: Some(IncidentId {
+            term: Term::new(17).unwrap(),
+            number: 3,
+        }),
+        explained_by: None,
         change: 1,
         delivered: BTreeMap::from([("alerts_nats".to_owned(), 1)]),
         pending: false,

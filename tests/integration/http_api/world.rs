@@ -56,6 +56,8 @@ pub(super) struct Behind {
     pub(super) actor_restarting: AtomicBool,
     /// What is stored.
     pub(super) events: Mutex<Vec<StoredEvent>>,
+    /// Alerts that are stored, the last one first.
+    pub(super) stored_alerts: Mutex<Vec<StoredAlert>>,
     /// What was asked for over time.
     pub(super) sampled: Mutex<Vec<SampleQuery>>,
     /// What was asked of the consistency check and of workers.
@@ -225,6 +227,7 @@ impl World {
             store: behind.clone(),
             events: behind.clone(),
             journal: journal.clone(),
+            incidents: behind.clone(),
             samples: behind.clone(),
             keep_metrics: Duration::from_secs(90 * 86_400),
             bus: behind.clone(),

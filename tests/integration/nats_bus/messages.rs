@@ -104,6 +104,8 @@ pub(crate) fn alert(rule: &str) -> Alert {
         starts_at: "2026-01-01T00:00:00Z".to_owned(),
         ends_at: None,
         fingerprint: "0".repeat(16),
+        incident: None,
+        explained_by: None,
     }
 }
 

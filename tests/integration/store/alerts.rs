@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use streamkeeper_core::alert_manager::{Acknowledged, Matcher, Silence, StoredAlert};
+use streamkeeper_core::alert_manager::{Acknowledged, IncidentId, Matcher, Silence, StoredAlert};
 use streamkeeper_core::record::Fence;
-use streamkeeper_orchestrator::port::{Store, StoreError};
+use streamkeeper_orchestrator::port::incidents::{Ended, Incident, IncidentQuery};
+use streamkeeper_orchestrator::port::{IncidentLog, Store, StoreError};
 use streamkeeper_protocol::{Severity, Term};
 
 use super::backend::{Backend, fence, lead, on_both, term};
@@ -15,7 +16,109 @@ on_both!(
     alerts_that_are_long_over_are_removed_a_few_at_a_time,
     an_alert_that_makes_no_sense_is_named_and_left_out,
     silences_outlive_the_leader_until_they_are_removed,
+    alerts_of_one_incident_are_summed_and_listed_page_by_page,
+    alerts_that_are_over_are_read_the_last_one_first,
 );
+
+fn incident(number: u32, counter: u32) -> IncidentId {
+    IncidentId {
+        term: term(number),
+        number: counter,
+    }
+}
+
+async fn alerts_of_one_incident_are_summed_and_listed_page_by_page(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    let of = |alert: StoredAlert, id: IncidentId, explained_by: Option<&str>| StoredAlert {
+        incident: Some(id),
+        explained_by: explained_by.map(str::to_owned),
+        ..alert
+    };
+    let warning = StoredAlert {
+        severity: Severity::Warning,
+        ..over("w", 1, 40)
+    };
+    let rows = [
+        of(warning.clone(), incident(9, 10), None),
+        of(over("b", 5, 50), incident(9, 10), None),
+        of(over("c", 2, 90), incident(9, 10), Some("b")),
+        of(alert("d", 70), incident(9, 11), None),
+        of(over("d", 60, 65), incident(9, 11), None),
+        of(over("e", 80, 81), incident(25, 2), None),
+        alert("old", 1),
+    ];
+    store.write_alerts(fence(1), &rows).await.unwrap();
+    let list = async |before, open, limit| {
+        let query = IncidentQuery { before, open, limit };
+        store.incidents(&query).await.unwrap()
+    };
+    let ids = |found: &[Incident]| found.iter().map(|one| one.id.to_string()).collect::<Vec<_>>();
+    let all = list(None, None, 9).await;
+    assert_eq!(
+        ids(&all),
+        ["25-2", "9-11", "9-10"],
+        "later terms come first, numbers count as numbers"
+    );
+    let summed: Vec<(i64, Option<i64>, u64, u64, Severity, &str)> = all
+        .iter()
+        .map(|one| {
+            let head = one.head.fingerprint.as_str();
+            (
+                one.opened_ms,
+                one.ended_ms,
+                one.alerts,
+                one.firing,
+                one.severity,
+                head,
+            )
+        })
+        .collect();
+    let expected = [
+        (80, Some(81), 1, 0, Severity::Critical, "e"),
+        (60, None, 2, 1, Severity::Critical, "d"),
+        (1, Some(90), 3, 0, Severity::Critical, "b"),
+    ];
+    assert_eq!(summed, expected);
+    assert_eq!(ids(&list(None, None, 2).await), ["25-2", "9-11"]);
+    assert_eq!(ids(&list(Some(incident(9, 11)), None, 2).await), ["9-10"]);
+    assert_eq!(ids(&list(Some(incident(9, 10)), None, 2).await), [""; 0]);
+    assert_eq!(ids(&list(None, Some(true), 9).await), ["9-11"]);
+    assert_eq!(ids(&list(None, Some(false), 9).await), ["25-2", "9-10"]);
+    let (one, alerts) = store.incident(incident(9, 10)).await.unwrap().unwrap();
+    assert_eq!(one, all[2]);
+    assert_eq!(alerts, [rows[0].clone(), rows[2].clone(), rows[1].clone()]);
+    assert_eq!(store.incident(incident(9, 12)).await.unwrap(), None);
+}
+
+async fn alerts_that_are_over_are_read_the_last_one_first(backend: &Backend) {
+    let store = backend.open().await;
+    lead(&store, 1).await;
+    let rows = [
+        over("a", 1, 5),
+        over("b", 1, 9),
+        over("c", 2, 5),
+        alert("d", 3),
+        over("a", 6, 7),
+    ];
+    store.write_alerts(fence(1), &rows).await.unwrap();
+    let mut before = None;
+    let mut found = Vec::new();
+    loop {
+        let page = store.alerts_over(before.as_ref(), 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some(Ended {
+            at_ms: last.resolved_ms.unwrap(),
+            fingerprint: last.fingerprint.clone(),
+        });
+        found.extend(page);
+    }
+    let found: Vec<(&str, i64)> = found
+        .iter()
+        .map(|alert| (alert.fingerprint.as_str(), alert.began_ms))
+        .collect();
+    assert_eq!(found, [("b", 1), ("a", 6), ("c", 2), ("a", 1)]);
+}
 
 fn alert(name: &str, began_ms: i64) -> StoredAlert {
     StoredAlert {
@@ -30,6 +133,8 @@ fn alert(name: &str, began_ms: i64) -> StoredAlert {
         resolved_ms: None,
         acknowledged: None,
         suppressed_by: None,
+        incident: None,
+        explained_by: None,
         change: 1,
         delivered: BTreeMap::from([("alerts_nats".to_owned(), 1)]),
         pending: false,
@@ -69,6 +174,8 @@ async fn a_new_leader_finds_what_fires_and_what_nobody_was_told(backend: &Backen
     newer.change = u64::from(u32::MAX) + 1;
     newer.delivered.clear();
     newer.suppressed_by = Some("s".to_owned());
+    newer.incident = Some(incident(17, 3));
+    newer.explained_by = Some("a".to_owned());
     newer.pending = true;
     store.write_alerts(fence(1), &[newer.clone()]).await.unwrap();
     store.write_alerts(fence(1), &[]).await.unwrap();

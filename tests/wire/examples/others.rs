@@ -68,11 +68,18 @@ pub(super) fn for_everybody() -> Vec<Example> {
         starts_at: "2026-11-24T06:00:00.123+00:00".to_owned(),
         ends_at: None,
         fingerprint: "0123456789abcdef".to_owned(),
+        incident: None,
+        explained_by: None,
     };
     let resolved = Alert {
         status: AlertStatus::Resolved,
         ends_at: Some("2026-11-24T06:01:00+00:00".to_owned()),
         ..firing.clone()
+    };
+    let explained = Alert {
+        incident: Some("17-3".to_owned()),
+        explained_by: Some("b327897167f2f416".to_owned()),
+        ..resolved.clone()
     };
     let event = Event {
         v: 1,
@@ -90,7 +97,8 @@ pub(super) fn for_everybody() -> Vec<Example> {
         Example::new("leader_record", true, record),
         Example::new("beacon", true, beacon),
         Example::new("alert_firing", false, firing),
-        Example::new("alert_resolved", true, resolved),
+        Example::new("alert_resolved", false, resolved),
+        Example::new("alert_explained", true, explained),
         Example::new("event", true, event),
     ]
 }

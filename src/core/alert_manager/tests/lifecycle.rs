@@ -27,12 +27,15 @@ fn restarted(old: &World) -> World {
         cluster: healthy(),
         firing: old.firing.clone(),
         news: Vec::new(),
+        pages: Vec::new(),
+        newest: old.newest,
         over: None,
         adopted: Vec::new(),
     };
     world.tell(Event::Restore {
         term: Some(world.cluster.leadership.term),
         alerts,
+        newest: old.newest,
     });
     world
 }

@@ -1,18 +1,19 @@
 //! Every rule fires and resolves; what is not judged, and when.
 
 mod bounds;
+mod incidents;
 mod lifecycle;
 mod property;
 mod world;
 
 use std::sync::Arc;
 
-use streamkeeper_protocol::{Phase, RunState};
+use streamkeeper_protocol::{Phase, RunState, WorkerId};
 
 use super::*;
 use crate::cluster::{Availability, Slot, UnplacedReason};
 use crate::consistency_checker::fixture::*;
-use crate::consistency_checker::{FindingKind, Policy};
+use crate::consistency_checker::{Finding, FindingKind, Policy};
 use crate::invariant::Invariant;
 use world::World;
 

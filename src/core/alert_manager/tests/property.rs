@@ -155,7 +155,8 @@ fn perform(world: &mut World, happening: &Happening) {
             world.manager = AlertManager::new(Config::default());
             let alerts = world.firing.values().cloned().collect();
             let term = Some(world.cluster.leadership.term);
-            world.tell(Event::Restore { term, alerts });
+            let newest = world.newest;
+            world.tell(Event::Restore { term, alerts, newest });
             world.show();
         }
         Happening::Wait(ms) => world.wait(u64::from(*ms)),
@@ -187,6 +188,24 @@ fn heal(world: &mut World) {
     });
 }
 
+/// Somebody was paged for every incident in which something fires, or will be in a moment.
+fn paged(world: &World) -> Result<(), TestCaseError> {
+    for (incident, alerts) in world.incidents() {
+        let explained = |alert: &String| alert.contains(" by ");
+        let waits = alerts.iter().all(|alert| alert.ends_with("by what is over"));
+        prop_assert!(waits || !alerts.iter().all(explained), "{incident}: {alerts:?}");
+        let due = world.manager.next_deadline().map(Timestamp::as_ms);
+        let soon = due.is_some_and(|due| due <= world.now + 15 * SECOND);
+        let leads = world.cluster.leadership.role == Role::Leading;
+        prop_assert!(
+            !waits || soon || !leads,
+            "{incident}: {alerts:?} until {due:?} at {}",
+            world.now
+        );
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
@@ -195,10 +214,12 @@ proptest! {
         let mut world = start();
         for happening in &happenings {
             perform(&mut world, happening);
+            paged(&world)?;
         }
         heal(&mut world);
         world.wait(2 * 60 * SECOND);
         prop_assert!(world.firing.is_empty(), "{:?}", world.news);
+        prop_assert!(world.manager.incidents.is_quiet());
         prop_assert_eq!(world.manager.next_deadline(), None, "it rests");
         prop_assert!(world.manager.active.is_empty());
     }

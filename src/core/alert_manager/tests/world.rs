@@ -14,6 +14,10 @@ pub(super) struct World {
     pub(super) firing: BTreeMap<String, ActiveAlert>,
     /// `+rule worker=a` and `-rule worker=a`, since the last look.
     pub(super) news: Vec<String>,
+    /// What people are paged for, with its incident, since the last look.
+    pub(super) pages: Vec<String>,
+    /// The last incident that was named.
+    pub(super) newest: Option<IncidentId>,
     /// The last alert that was resolved.
     pub(super) over: Option<ActiveAlert>,
     /// Of each leadership that began: whether it went on with the manager's own alerts.
@@ -28,6 +32,8 @@ impl World {
             cluster: healthy(),
             firing: BTreeMap::new(),
             news: Vec::new(),
+            pages: Vec::new(),
+            newest: None,
             over: None,
             adopted: Vec::new(),
         };
@@ -80,6 +86,7 @@ impl World {
                     assert_eq!(alert.fingerprint.len(), 16);
                     let names: Vec<&str> = alert.annotations.keys().map(String::as_str).collect();
                     assert_eq!(names, ["description", "suggestion", "summary"]);
+                    self.page(&alert);
                     let before = self.firing.insert(alert.fingerprint.clone(), alert);
                     assert_eq!(before, None, "fires already");
                 }
@@ -92,8 +99,46 @@ impl World {
                         (alert.rule, alert.labels, alert.since)
                     );
                 }
+                Command::Explain(alert) => {
+                    self.page(&alert);
+                    let name = alert.fingerprint.clone();
+                    let before = self.firing.insert(name, alert.clone()).expect("does not fire");
+                    assert_ne!(before, alert, "nothing changed");
+                }
             }
         }
+    }
+
+    fn page(&mut self, alert: &ActiveAlert) {
+        let incident = alert.incident.expect("every alert has an incident");
+        self.newest = self.newest.max(Some(incident));
+        if alert.explained_by.is_none() {
+            self.pages.push(format!("{incident} {}", short(alert)));
+        }
+    }
+
+    /// Whom people were paged for since the last call, after time to settle.
+    pub(super) fn pages(&mut self) -> Vec<String> {
+        self.wait(EVALUATION_DELAY.as_millis() as u64);
+        std::mem::take(&mut self.pages)
+    }
+
+    /// The incidents of everything that fires, each alert with what explains it.
+    pub(super) fn incidents(&self) -> BTreeMap<String, Vec<String>> {
+        let mut incidents: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for alert in self.firing.values() {
+            let by = alert.explained_by.as_ref().map_or_else(String::new, |by| {
+                let by = self.firing.get(by).map_or("what is over", |alert| alert.rule);
+                format!(" by {by}")
+            });
+            let incident = alert.incident.expect("every alert has an incident").to_string();
+            incidents
+                .entry(incident)
+                .or_default()
+                .push(format!("{}{by}", short(alert)));
+        }
+        incidents.values_mut().for_each(|alerts| alerts.sort());
+        incidents
     }
 
     /// What was told since the last call, after time to settle.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use streamkeeper_core::alert_manager::{ActiveAlert, Adopted, Silence, StoredAlert};
+use streamkeeper_core::alert_manager::{ActiveAlert, Adopted, IncidentId, Silence, StoredAlert};
 use streamkeeper_core::record::Fence;
 use streamkeeper_core::time::Timestamp;
 use streamkeeper_protocol::Term;
@@ -73,16 +73,17 @@ pub(super) struct Book {
     pub(super) fails: bool,
     /// It is ours to tell what fires.
     pub(super) leads: bool,
+    newest_incident: Option<IncidentId>,
     /// What people want to hear nothing of, by name.
     pub(super) silences: BTreeMap<String, Arc<Silence>>,
     pub(super) lanes: Vec<Lane>,
 }
 
 impl Book {
-    /// Nothing, for these sinks.
-    pub(super) fn new(sinks: impl Iterator<Item = &'static str>) -> Self {
+    /// Nothing, for these sinks; of each, whether it pages people.
+    pub(super) fn new(sinks: impl Iterator<Item = (&'static str, bool)>) -> Self {
         Self {
-            lanes: sinks.map(Lane::new).collect(),
+            lanes: sinks.map(|(name, pages)| Lane::new(name, pages)).collect(),
             ..Self::default()
         }
     }
@@ -216,6 +217,7 @@ impl Book {
 
     /// An alert fires. One that does already only has new words.
     pub(super) fn fire(&mut self, alert: ActiveAlert, now: Timestamp, wall_ms: i64) {
+        self.name(alert.incident);
         if let Some(began) = self.firing.get(&alert.fingerprint) {
             let key = (alert.fingerprint, *began);
             self.change(&key, |row| row.annotations = alert.annotations);
@@ -238,6 +240,8 @@ impl Book {
             resolved_ms: None,
             acknowledged: None,
             suppressed_by: None,
+            incident: alert.incident,
+            explained_by: alert.explained_by,
             change: 0,
             delivered: self.lanes.iter().map(|lane| (lane.name.to_owned(), 0)).collect(),
             pending: true,
@@ -247,6 +251,27 @@ impl Book {
         self.rows.insert(key.clone(), entry);
         let silence = self.silence_of(&key, wall_ms);
         self.tell(key, now, wall_ms, |row| row.suppressed_by = silence);
+    }
+
+    /// What explains an alert that fires has changed, and everybody is to hear of it.
+    pub(super) fn explain(&mut self, alert: ActiveAlert, now: Timestamp, wall_ms: i64) {
+        self.name(alert.incident);
+        if let Some(began) = self.firing.get(&alert.fingerprint) {
+            let key = (alert.fingerprint, *began);
+            self.tell(key, now, wall_ms, |row| {
+                row.incident = alert.incident;
+                row.explained_by = alert.explained_by;
+            });
+        }
+    }
+
+    /// The last incident that was named.
+    pub(super) const fn newest_incident(&self) -> Option<IncidentId> {
+        self.newest_incident
+    }
+
+    fn name(&mut self, incident: Option<IncidentId>) {
+        self.newest_incident = self.newest_incident.max(incident);
     }
 
     /// An alert is over. False when it does not fire.

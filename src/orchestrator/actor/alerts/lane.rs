@@ -13,6 +13,8 @@ pub(super) const MAX_WAITING: usize = 10_000;
 pub(super) struct Lane {
     /// The sink.
     pub(super) name: &'static str,
+    /// Whether it tells people, who are to hear of causes alone.
+    pages: bool,
     next: u64,
     waiting: BTreeMap<u64, Key>,
     places: BTreeMap<Key, u64>,
@@ -21,9 +23,10 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) const fn new(name: &'static str) -> Self {
+    pub(super) const fn new(name: &'static str, pages: bool) -> Self {
         Self {
             name,
+            pages,
             next: 0,
             waiting: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -35,8 +38,13 @@ impl Lane {
     /// over, if it ever heard of it.
     pub(super) fn lacks(&self, row: &StoredAlert) -> bool {
         let taken = row.delivered.get(self.name).copied().unwrap_or(0);
-        let silent = row.suppressed_by.is_some() && (row.resolved_ms.is_none() || taken == 0);
+        let silent = self.is_silent(row) && (row.resolved_ms.is_none() || taken == 0);
         taken < row.change && !silent
+    }
+
+    /// Whether the sink is not to hear that this row fires.
+    pub(super) const fn is_silent(&self, row: &StoredAlert) -> bool {
+        row.suppressed_by.is_some() || (self.pages && row.explained_by.is_some())
     }
 
     pub(super) fn waits(&self, key: &Key) -> bool {

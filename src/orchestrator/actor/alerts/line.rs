@@ -61,7 +61,7 @@ impl Book {
             let silent = self
                 .rows
                 .get(&key)
-                .is_none_or(|entry| entry.alert.suppressed_by.is_some());
+                .is_none_or(|entry| lane.is_silent(&entry.alert));
             if !silent && !lane.waits(&key) {
                 lane.put(key);
             }

@@ -22,6 +22,11 @@ impl AlertSink for NatsSink {
         true
     }
 
+    /// Its consumers decide themselves; each alert says what explains it.
+    fn pages(&self) -> bool {
+        false
+    }
+
     async fn take(&self, change: &Change) -> Result<(), SinkError> {
         let Change {
             severity,

@@ -171,6 +171,8 @@ fn change(alert: &StoredAlert) -> Change {
         starts_at: moment(alert.began_ms),
         ends_at: alert.resolved_ms.map(moment),
         fingerprint: alert.fingerprint.clone(),
+        incident: alert.incident.map(|id| id.to_string()),
+        explained_by: alert.explained_by.clone(),
     };
     Change {
         severity: alert.severity,

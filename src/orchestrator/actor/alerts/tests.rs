@@ -1,5 +1,6 @@
 //! What waits for the database and the message server, and in which order it goes.
 
+mod incidents;
 mod outside;
 mod quiet;
 mod sinks;
@@ -21,6 +22,8 @@ fn alert(rule: &'static str) -> ActiveAlert {
         annotations: BTreeMap::new(),
         since: Timestamp::from_ms(500),
         fingerprint: format!("fingerprint of {rule}"),
+        incident: None,
+        explained_by: None,
     }
 }
 

@@ -17,6 +17,11 @@ impl AlertSink for LogSink {
         ALERTS_LOG
     }
 
+    /// Who reads it wants to see everything, and which alert explains which.
+    fn pages(&self) -> bool {
+        false
+    }
+
     async fn take(&self, change: &Change) -> Result<(), SinkError> {
         let Change {
             severity,
@@ -30,17 +35,18 @@ impl AlertSink for LogSink {
             .collect();
         let about = about.join(",");
         let fingerprint = &message.fingerprint;
+        let (incident, explained_by) = (message.incident.as_deref(), message.explained_by.as_deref());
         match (message.status, severity) {
             (AlertStatus::Resolved, _) => {
-                tracing::info!(rule, %severity, about, fingerprint, "alert is over");
+                tracing::info!(rule, %severity, about, fingerprint, incident, "alert is over");
             }
             (AlertStatus::Firing, Severity::Info) => {
                 let summary = self.summary(change);
-                tracing::info!(rule, %severity, about, fingerprint, %summary, "alert fires");
+                tracing::info!(rule, %severity, about, fingerprint, incident, explained_by, %summary, "alert fires");
             }
             (AlertStatus::Firing, Severity::Warning | Severity::Critical) => {
                 let summary = self.summary(change);
-                tracing::warn!(rule, %severity, about, fingerprint, %summary, "alert fires");
+                tracing::warn!(rule, %severity, about, fingerprint, incident, explained_by, %summary, "alert fires");
             }
         }
         Ok(())

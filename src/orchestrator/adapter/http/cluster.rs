@@ -1,4 +1,4 @@
-//! Status, workers, alerts, faults.
+//! Status, workers, faults.
 
 use std::ops::Bound;
 
@@ -10,13 +10,11 @@ use streamkeeper_protocol::WorkerId;
 use utoipa::ToSchema;
 
 use super::Shared;
-use super::alerts::wall_ms;
 use super::openapi::BadQuery;
 use super::paging::Page;
 use super::problem::{Kind, Problem, Shown};
 use super::query::Query;
 use super::views::Times;
-use super::views::alerts::{AlertView, AlertsView};
 use super::views::cluster::{LeadershipView, StatusView, StreamCounts, WorkerCounts};
 use super::views::worker::{WorkerDetailView, WorkerView, WorkersView};
 
@@ -117,38 +115,6 @@ pub(super) async fn worker(
     })?;
     let (now, times) = (shared.context.clock.now(), Times(&*shared.context.clock));
     Ok(HttpResponse::Ok().json(WorkerDetailView::new(worker, &cluster, now, times)))
-}
-
-/// Lists the alerts that fire, sorted by fingerprint.
-#[utoipa::path(
-    get,
-    path = "/api/v1/alerts",
-    operation_id = "list_alerts",
-    tag = "cluster",
-    params(
-        ("limit" = Option<u32>, Query, description = "Entries of a page, 1 to 1000; 100 where it is not given"),
-        ("after" = Option<String>, Query, description = "Begins after this key: `next` of the page before"),
-    ),
-    responses(
-        (status = 200, body = AlertsView),
-        BadQuery,
-    ),
-)]
-pub(super) async fn alerts(request: HttpRequest, shared: Data<Shared>) -> Result<HttpResponse, Problem> {
-    let mut query = Query::of(&request)?;
-    let page = Page::<String>::of(&mut query);
-    query.finish()?;
-    let alerts = shared.context.view.alerts.borrow().clone();
-    let after = page.after.as_deref();
-    let found = alerts
-        .iter()
-        .filter(|alert| after.is_none_or(|after| alert.fingerprint.as_str() > after));
-    let (found, next) = page.cut(found, |alert| alert.fingerprint.clone());
-    let wall_ms = wall_ms(&shared);
-    Ok(HttpResponse::Ok().json(AlertsView {
-        alerts: found.iter().map(|alert| AlertView::new(alert, wall_ms)).collect(),
-        next,
-    }))
 }
 
 /// Which actor was made to panic.

@@ -13,6 +13,7 @@ mod fields;
 mod finish;
 mod follow;
 mod history;
+mod incidents;
 mod leader;
 mod logs;
 mod mask;
@@ -49,7 +50,9 @@ pub use mask::mask;
 pub use openapi::openapi_json;
 pub use server::{BoundHttp, HttpError, HttpServer, StartingHttp, start};
 
-use crate::port::{BreakerStatus, Bus, Clock, EventLog, Gateway, Journal, SampleLog, Start, Store, View};
+use crate::port::{
+    BreakerStatus, Bus, Clock, EventLog, Gateway, IncidentLog, Journal, SampleLog, Start, Store, View,
+};
 
 /// Where the API answers, and what it allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +101,8 @@ pub struct HttpContext {
     pub events: Arc<dyn EventLog>,
     /// Where what is asked here is kept.
     pub journal: Journal,
+    /// Incidents, and alerts that are over.
+    pub incidents: Arc<dyn IncidentLog>,
     /// Measurements over time.
     pub samples: Arc<dyn SampleLog>,
     /// How long they are kept, at the coarsest level.

@@ -11,8 +11,8 @@ use utoipa_swagger_ui::{Config, serve};
 use super::problem::{Kind, Problem, Shown};
 use super::query::Query;
 use super::{
-    alerts, changes, cluster, consistency, events, history, leader, logs, moves, orders, pins, probes,
-    recovery, streams,
+    alerts, changes, cluster, consistency, events, history, incidents, leader, logs, moves, orders, pins,
+    probes, recovery, streams,
 };
 
 #[derive(OpenApi)]
@@ -44,7 +44,9 @@ use super::{
         cluster::workers,
         cluster::worker,
         streams::assignments,
-        cluster::alerts,
+        incidents::alerts,
+        incidents::list,
+        incidents::show,
         events::list,
         history::show,
         alerts::acknowledge,

@@ -5,8 +5,8 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 
 use super::problem::{Kind, Problem};
 use super::{
-    alerts, changes, cluster, consistency, events, history, leader, logs, moves, openapi, orders, pins,
-    probes as probe, recovery, streams,
+    alerts, changes, cluster, consistency, events, history, incidents, leader, logs, moves, openapi, orders,
+    pins, probes as probe, recovery, streams,
 };
 
 const GET: &str = "GET, HEAD";
@@ -93,7 +93,9 @@ fn moves_of_streams(config: &mut ServiceConfig) {
 /// Alerts, and what people want to hear of them.
 fn alerting(config: &mut ServiceConfig) {
     config
-        .service(only_get("/api/v1/alerts", cluster::alerts))
+        .service(only_get("/api/v1/alerts", incidents::alerts))
+        .service(only_get("/api/v1/incidents", incidents::list))
+        .service(only_get("/api/v1/incidents/{id}", incidents::show))
         .service(
             resource("/api/v1/alerts/{fingerprint}/acknowledge", POST)
                 .route(web::post().to(alerts::acknowledge)),
@@ -138,7 +140,7 @@ pub(super) async fn not_here(request: HttpRequest) -> HttpResponse {
     let detail = format!("nothing answers {} {}", request.method(), request.path());
     let problem = Problem::new(Kind::UnknownPath, detail).suggest(
         "the paths are /livez, /readyz, /startupz, /health, /metrics and, on the API's address, /docs, /openapi.json, \
-         /api/v1/status, /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/silences, /api/v1/events, \
+         /api/v1/status, /api/v1/streams, /api/v1/workers, /api/v1/assignments, /api/v1/alerts, /api/v1/incidents, /api/v1/silences, /api/v1/events, \
          /api/v1/metrics/history, /api/v1/consistency, /api/v1/leader, \
          /api/v1/migrations, /api/v1/plan, /api/v1/rebalance, /api/v1/recovery, /resilience/status; they end \
          without a slash",

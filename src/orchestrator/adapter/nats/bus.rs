@@ -238,7 +238,8 @@ fn alert_id(alert: &Alert) -> String {
         AlertStatus::Firing => "firing",
         AlertStatus::Resolved => "resolved",
     };
-    format!("{}-{status}-{}", alert.fingerprint, alert.starts_at)
+    let explained = alert.explained_by.as_ref().map_or("", |_| "-explained");
+    format!("{}-{status}-{}{explained}", alert.fingerprint, alert.starts_at)
 }
 
 /// Text that becomes a token of a subject.

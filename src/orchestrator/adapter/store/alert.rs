@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, QueryResult, Statement, Value};
-use streamkeeper_core::alert_manager::{Acknowledged, StoredAlert};
+use streamkeeper_core::alert_manager::{Acknowledged, IncidentId, StoredAlert};
 use streamkeeper_core::record::Fence;
 use streamkeeper_entities::alert;
-use streamkeeper_protocol::Severity;
+use streamkeeper_protocol::{Severity, Term};
 
 use super::options::Kind;
 use super::pool::{Pool, Transaction};
@@ -24,7 +24,7 @@ pub(super) const PRUNE: &str = "remove old alerts";
 pub(super) const OPEN: &str = "SELECT * FROM alert WHERE resolved_ms = 0 UNION ALL SELECT * FROM (SELECT * FROM alert \
     WHERE resolved_ms > 0 AND pending ORDER BY resolved_ms DESC LIMIT 10000) AS untold ORDER BY began_ms";
 
-const ALERT: [Column; 16] = [
+const ALERT: [Column; 19] = [
     Column("fingerprint", Type::Text),
     Column("began_ms", Type::BigInt),
     Column("rule", Type::Text),
@@ -41,6 +41,9 @@ const ALERT: [Column; 16] = [
     Column("pending", Type::Bool),
     Column("context", Type::Text),
     Column("suppressed_by", Type::Text),
+    Column("incident_term", Type::BigInt),
+    Column("incident_number", Type::BigInt),
+    Column("explained_by", Type::Text),
 ];
 
 /// Writes the rows as they are, over older ones.
@@ -109,7 +112,7 @@ pub(super) async fn end(
     committed.map_err(|error| unavailable(operation, &error))
 }
 
-fn values(alert: &StoredAlert) -> [Value; 16] {
+fn values(alert: &StoredAlert) -> [Value; 19] {
     let acknowledged = alert.acknowledged.as_ref();
     let by = acknowledged.map_or("", |acknowledged| &acknowledged.by);
     let at = acknowledged.map_or(0, |acknowledged| acknowledged.at_ms);
@@ -136,6 +139,9 @@ fn values(alert: &StoredAlert) -> [Value; 16] {
         alert.pending.into(),
         row::text_of_labels(&alert.context).into(),
         alert.suppressed_by.as_deref().unwrap_or("").into(),
+        alert.incident.map_or(0, |id| i64::from(id.term.get())).into(),
+        alert.incident.map_or(0, |id| i64::from(id.number)).into(),
+        alert.explained_by.as_deref().unwrap_or("").into(),
     ]
 }
 
@@ -158,6 +164,8 @@ pub(super) fn of_row(row: &QueryResult) -> Result<StoredAlert, StoreError> {
         labels: texts("labels", &model.labels)?,
         annotations: texts("annotations", &model.annotations)?,
         context: texts("context", &model.context)?,
+        incident: incident(model.incident_term, model.incident_number),
+        explained_by: (!model.explained_by.is_empty()).then(|| model.explained_by.clone()),
         suppressed_by: (!model.suppressed_by.is_empty()).then(|| model.suppressed_by.clone()),
         delivered: delivered.map_err(|error| wrong("delivered", error.to_string()))?,
         change: u64::try_from(model.change_count)
@@ -174,5 +182,14 @@ pub(super) fn of_row(row: &QueryResult) -> Result<StoredAlert, StoreError> {
         pending: model.pending,
         rule: model.rule,
         fingerprint: model.fingerprint,
+    })
+}
+
+/// The incident of these columns; none where an alert has none.
+pub(super) fn incident(term: i64, number: i64) -> Option<IncidentId> {
+    let term = u32::try_from(term).ok().and_then(|term| Term::new(term).ok());
+    Some(IncidentId {
+        term: term?,
+        number: u32::try_from(number).ok().filter(|number| *number > 0)?,
     })
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sea_orm::DbErr;
-use streamkeeper_core::alert_manager::{Silence, StoredAlert};
+use streamkeeper_core::alert_manager::{IncidentId, Silence, StoredAlert};
 use streamkeeper_core::record::{Fence, Page, Persisted, WriteBatch};
 use streamkeeper_protocol::{StreamId, Term};
 
+use crate::port::incidents::{Ended, Incident, IncidentLog, IncidentQuery};
 use crate::port::samples::{Level, Sample, SampleQuery, Series};
 use crate::port::{
     EventLog, EventQuery, LongTransaction, SampleLog, Store, StoreError, StoredEvent, TakenOver, Waiting,
@@ -24,6 +25,7 @@ mod directive;
 mod event;
 mod fault;
 mod file;
+mod incident;
 mod kept;
 mod monitor;
 mod open_error;
@@ -154,6 +156,25 @@ impl EventLog for SeaStore {
 
     async fn forget_events(&self, before: DateTime<Utc>, keep: u64, most: u32) -> Result<u64, StoreError> {
         event::forget(&self.pool, before, keep, most).await
+    }
+}
+
+#[async_trait]
+impl IncidentLog for SeaStore {
+    async fn incidents(&self, query: &IncidentQuery) -> Result<Vec<Incident>, StoreError> {
+        incident::list(&self.pool, query).await
+    }
+
+    async fn incident(&self, id: IncidentId) -> Result<Option<(Incident, Vec<StoredAlert>)>, StoreError> {
+        incident::show(&self.pool, id).await
+    }
+
+    async fn alerts_over(
+        &self,
+        before: Option<&Ended>,
+        limit: usize,
+    ) -> Result<Vec<StoredAlert>, StoreError> {
+        incident::over(&self.pool, before, limit).await
     }
 }
 

@@ -5,9 +5,26 @@ use streamkeeper_orchestrator::port::AlertOrderError;
 
 use super::super::schema::Described;
 use super::super::world::World;
-use super::{Seen, ask, call};
+use super::{Call, Seen, ask, call};
 
 const SILENCE: &str = r#"{"matchers": ["worker=a"], "for": "1h", "by": "Ada", "reason": "update"}"#;
+
+/// What is read from the database, and how that is answered.
+pub(super) fn stored(status: u16) -> Vec<Call> {
+    const ALERTS: &str = "/api/v1/alerts";
+    const ALL: &str = "/api/v1/incidents";
+    const ONE: &str = "/api/v1/incidents/{id}";
+    let get = |template, path, status| call(Method::GET, template, path, "", status);
+    let mut calls = vec![
+        get(ALERTS, "/api/v1/alerts?status=resolved", status),
+        get(ALL, "/api/v1/incidents?status=open", status),
+        get(ONE, "/api/v1/incidents/17-3", status),
+    ];
+    if status == 200 {
+        calls.push(get(ONE, "/api/v1/incidents/17-4", 404));
+    }
+    calls
+}
 
 pub(super) async fn ask_all(world: &World, described: &Described, seen: &mut Seen) {
     const ALL: &str = "/api/v1/silences";

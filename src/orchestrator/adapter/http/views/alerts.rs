@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::super::mask::mask;
 use super::moment;
 
-/// One alert that fires.
+/// One alert.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Alert)]
 pub(in super::super) struct AlertView<'a> {
@@ -18,13 +18,22 @@ pub(in super::super) struct AlertView<'a> {
     /// `info`, `warning` or `critical`.
     #[schema(value_type = String)]
     severity: Severity,
-    /// `firing`, `acknowledged` or `suppressed`.
+    /// `firing`, `explained` by another alert, `acknowledged`, `suppressed` or `resolved`.
     status: &'static str,
     labels: &'a BTreeMap<String, String>,
     #[schema(value_type = BTreeMap<String, String>)]
     annotations: BTreeMap<&'a str, String>,
     since: String,
+    /// When it was over.
+    #[schema(required)]
+    resolved: Option<String>,
     fingerprint: &'a str,
+    /// What it belongs to.
+    #[schema(required)]
+    incident: Option<String>,
+    /// The alert that explains it: nobody is paged for it.
+    #[schema(required)]
+    explained_by: Option<&'a str>,
     /// Who has taken it on.
     #[schema(required)]
     acknowledged: Option<AcknowledgedView<'a>>,
@@ -42,17 +51,22 @@ impl<'a> AlertView<'a> {
         Self {
             rule: &alert.rule,
             severity: alert.severity,
-            status: match (acknowledged, &alert.suppressed_by) {
-                (_, Some(_)) => "suppressed",
-                (Some(_), None) => "acknowledged",
-                (None, None) => "firing",
+            status: match (acknowledged, &alert.suppressed_by, &alert.explained_by) {
+                _ if alert.resolved_ms.is_some() => "resolved",
+                (_, Some(_), _) => "suppressed",
+                (Some(_), None, _) => "acknowledged",
+                (None, None, Some(_)) => "explained",
+                (None, None, None) => "firing",
             },
             labels: &alert.labels,
             annotations: annotations
                 .map(|(key, text)| (key.as_str(), mask(text).into_owned()))
                 .collect(),
             since: moment(alert.began_ms),
+            resolved: alert.resolved_ms.map(moment),
             fingerprint: &alert.fingerprint,
+            incident: alert.incident.map(|id| id.to_string()),
+            explained_by: alert.explained_by.as_deref(),
             acknowledged: acknowledged.map(|acknowledged| AcknowledgedView {
                 by: &acknowledged.by,
                 at: moment(acknowledged.at_ms),
@@ -77,7 +91,7 @@ impl<'a> AlertView<'a> {
     }
 }
 
-/// A page of alerts, sorted by fingerprint.
+/// A page of alerts.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Alerts)]
 pub(in super::super) struct AlertsView<'a> {

@@ -7,6 +7,7 @@ pub(super) mod events;
 pub(super) mod explain;
 pub(super) mod health;
 pub(super) mod history;
+pub(super) mod incidents;
 pub(super) mod leader;
 pub(super) mod logs;
 pub(super) mod moves;
