@@ -142,6 +142,8 @@ mod tests {
             starts_at: "2026-01-01T00:00:00Z".to_owned(),
             ends_at: None,
             fingerprint: String::new(),
+            incident: None,
+            explained_by: None,
         };
         let mut expected = json!([{
             "labels": {"worker": "w"},
