@@ -60,7 +60,7 @@ async fn alerts_of_one_incident_are_summed_and_listed_page_by_page(backend: &Bac
         ["25-2", "9-11", "9-10"],
         "later terms come first, numbers count as numbers"
     );
-    let summed: Vec<(i64, Option<i64>, u64, u64, Severity, &str)> = all
+    let summed: Vec<_> = all
         .iter()
         .map(|one| {
             let head = one.head.fingerprint.as_str();
