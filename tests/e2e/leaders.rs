@@ -352,7 +352,10 @@ async fn incident_is_over(fleet: &Fleet, leader: usize, incident: &str) {
     let api = fleet.orchestrators[leader].api();
     let ended = wait::until(wait::GENEROUS, async || {
         let shown = api.get(&format!("/api/v1/incidents/{incident}")).await?;
-        match shown["status"] == "ended" {
+        // What the killed leader had not stored yet is lost; the return of the worker was seen by the other one.
+        let mut events = shown["events"].as_array().into_iter().flatten();
+        let returned = events.any(|event| event["kind"] == "worker_joined");
+        match shown["status"] == "ended" && returned {
             true => Ok(shown),
             false => Err(format!("{shown}")),
         }
@@ -368,7 +371,7 @@ async fn incident_is_over(fleet: &Fleet, leader: usize, incident: &str) {
     // What happened to the worker belongs to it.
     says(
         &["incidents", "show", incident],
-        &["worker_lost is over", "loss_found"],
+        &["worker_lost is over", "worker_joined"],
     )
     .await;
     says(&["incidents", "list"], &[incident, "is lost"]).await;
