@@ -101,9 +101,6 @@ impl Effect {
     /// (OWNERSHIP rule 11).
     #[must_use]
     pub const fn is_a_leaders(&self) -> bool {
-        matches!(
-            self,
-            Self::Order { .. } | Self::Notice(_) | Self::Adopt(_) | Self::Fire(_) | Self::Resolve(_)
-        )
+        matches!(self, Self::Order { .. } | Self::Notice(_) | Self::Alert(_))
     }
 }
