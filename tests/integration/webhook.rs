@@ -61,6 +61,8 @@ fn change() -> Change {
             starts_at: "2026-01-01T00:00:00Z".to_owned(),
             ends_at: None,
             fingerprint: "0123456789abcdef".to_owned(),
+            incident: None,
+            explained_by: None,
         },
     }
 }

@@ -42,6 +42,7 @@ struct Names<'a> {
     starts_at: &'a str,
     ends_at: Option<&'a str>,
     fingerprint: &'a str,
+    incident: Option<&'a str>,
 }
 
 impl Template {
@@ -94,6 +95,7 @@ impl Template {
             starts_at: &alert.starts_at,
             ends_at: alert.ends_at.as_deref(),
             fingerprint: &alert.fingerprint,
+            incident: alert.incident.as_deref(),
         };
         let template = self.environment.get_template(NAME);
         let made = template.and_then(|template| template.render(Serde(&names)));
@@ -143,6 +145,8 @@ fn example(label: Option<&str>, status: AlertStatus) -> Alert {
         starts_at: text("2026-01-01T00:00:00Z"),
         ends_at: (status == AlertStatus::Resolved).then(|| text("2026-01-01T00:01:00Z")),
         fingerprint: text("0123456789abcdef"),
+        incident: Some(text("89abcdef01234567")),
+        explained_by: None,
     }
 }
 
