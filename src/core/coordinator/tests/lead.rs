@@ -50,9 +50,14 @@ fn role(coordinator: &Coordinator) -> (Role, Term) {
 }
 
 fn elected(number: u32, until: u64) -> Event {
+    unrivalled(term(number), at(until))
+}
+
+/// An election of which nobody else can have led meanwhile.
+pub(super) fn unrivalled(term: Term, until: Timestamp) -> Event {
     Event::Elected(Lead {
-        term: term(number),
-        until: at(until),
+        term,
+        until,
         rivals_until: Timestamp::ZERO,
     })
 }

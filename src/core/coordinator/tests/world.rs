@@ -8,8 +8,8 @@ use streamkeeper_protocol::{
 };
 
 use super::super::*;
+use super::lead;
 use crate::cluster::{MoveReason, StreamState};
-use crate::election::Lead;
 use crate::record::{Assignment, AssignmentWrite, Loaded, Persisted, StreamWrite, WriteBatch};
 use crate::request::{ApplyOutcome, ApplyStreams};
 use crate::spec::StreamSpec;
@@ -93,11 +93,7 @@ impl World {
     pub(super) fn perform(&mut self, command: Command) -> Option<Event> {
         match command {
             // An election without rivals.
-            Command::NewTerm { above } => Some(Event::Elected(Lead {
-                term: above.next_for(1).unwrap(),
-                until: Timestamp::MAX,
-                rivals_until: Timestamp::ZERO,
-            })),
+            Command::NewTerm { above } => Some(lead::unrivalled(above.next_for(1).unwrap(), Timestamp::MAX)),
             Command::HeardTerm(_) | Command::Vacated { .. } => None,
             Command::TakeOver { term } if self.away => Some(Event::TakeOverFailed { term, stored: None }),
             Command::TakeOver { term } => {
