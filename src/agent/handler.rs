@@ -21,6 +21,8 @@ pub(crate) struct ExecHandler {
     pub(crate) guard: Guard,
     pub(crate) worker: WorkerId,
     pub(crate) command: CommandTemplate,
+    /// What a command writes when its stream runs; it runs as soon as it is started if there is none.
+    pub(crate) ready_line: Option<String>,
     pub(crate) stop_grace: Duration,
     pub(crate) usage: Usage,
 }
@@ -52,6 +54,7 @@ impl StreamHandler for ExecHandler {
         let mut run = self.guard.launch(launch).await;
         let mut _measured = None;
         let mut stopping = false;
+        let mut awaited = self.ready_line.as_deref();
         loop {
             tokio::select! {
                 event = run.next() => match event {
@@ -59,11 +62,17 @@ impl StreamHandler for ExecHandler {
                         tracing::info!(stream = %job.stream, epoch = %job.epoch, pid, "command started");
                         _measured = Some(self.usage.watch(pid, job.meter.clone()));
                         job.log(LogFd::Worker, &format!("command started, pid {pid}"));
-                        job.up().await;
+                        if awaited.is_none() {
+                            job.up().await;
+                        }
                     }
                     RunEvent::Line { fd, text } => {
                         tracing::info!(target: OUTPUT, stream = %job.stream, epoch = %job.epoch, fd = fd.as_str(), line = text);
                         job.log(fd.into(), &text);
+                        if awaited.take_if(|ready| text.contains(*ready)).is_some() {
+                            tracing::info!(stream = %job.stream, epoch = %job.epoch, "command is ready");
+                            job.up().await;
+                        }
                     }
                     RunEvent::Dropped { lines } => {
                         tracing::warn!(target: OUTPUT, stream = %job.stream, epoch = %job.epoch, dropped = lines,

@@ -84,7 +84,13 @@ pub struct AgentConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Runner {
     /// The same command, filled with its own values, for every stream.
-    Exec(CommandTemplate),
+    Exec {
+        /// The command.
+        command: CommandTemplate,
+        /// A stream runs when its command has written a line with this in it; as soon as it is started if none is given.
+        /// Lines are read with [`OutputMode::Log`] alone.
+        ready_line: Option<String>,
+    },
     /// The agent itself holds a connection to each source, a live HTTP or Icecast stream, and reads it.
     Http {
         /// After so long without a byte a stream has failed.
@@ -162,10 +168,11 @@ async fn work(
     let (usage, looking) = usage::Usage::measure();
     let _looking = AbortOnDropHandle::new(looking);
     let handler: Arc<dyn StreamHandler> = match &config.runner {
-        Runner::Exec(command) => Arc::new(handler::ExecHandler {
+        Runner::Exec { command, ready_line } => Arc::new(handler::ExecHandler {
             guard: guard.clone(),
             worker: config.worker.clone(),
             command: command.clone(),
+            ready_line: ready_line.clone(),
             stop_grace: config.stop_grace,
             usage,
         }),

@@ -1,5 +1,7 @@
 //! What the agent shows of its streams, the reader that is built into it, and how it ends.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::Value;
 use streamkeeper_tests::database::DatabaseKind;
@@ -15,10 +17,13 @@ streamkeeper_tests::on_both_databases!(
     the_built_in_reader_is_one_listener_of_each_channel,
     a_second_signal_ends_the_agent_at_once_and_its_guard_cleans_up,
     an_agent_tells_the_load_of_its_machine,
+    a_stream_runs_when_its_command_says_so,
     what_commands_use_is_seen_per_stream_and_as_a_sum,
 );
 
 const CHANNELS: usize = 4;
+/// Longer than a move takes whose target counts as running at once.
+const NOT_READY: Duration = Duration::from_secs(2);
 
 /// Waits until the API tells that the stream failed for a reason that holds every one of `parts`.
 async fn fails(api: &Api, stream: &str, parts: &[&str]) {
@@ -240,4 +245,59 @@ async fn what_commands_use_is_seen_per_stream_and_as_a_sum(kind: DatabaseKind) {
         .unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
     performs(&api, "burns", Value::is_null).await;
+}
+
+async fn a_stream_runs_when_its_command_says_so(kind: DatabaseKind) {
+    let world = World::on(kind, "ready");
+    let orchestrator = Orchestrator::start(&world, &[]).await;
+    let api = orchestrator.api();
+    let data = orchestrator.data().to_string_lossy().into_owned();
+    let gate = world.folder().join("gate");
+    // On each worker it is ready when a file is there.
+    let command = "sh -c 'until [ -e {source}-$STREAMKEEPER_WORKER ]; do sleep 0.05; done; \
+                   echo now it is ready; exec sleep 100000'";
+    let agent = |id: &str| {
+        let args = ["--exec", command, "--ready-line", "is ready", "--data", &data];
+        Agent::start(&world, id, &args)
+    };
+    let open = |id: &str| std::fs::write(format!("{}-{id}", gate.display()), "").unwrap();
+    let a = agent("ready-a");
+    api.workers_alive(1).await;
+    open("ready-a");
+    api.declare(&[("slow", &gate.to_string_lossy())]).await;
+    let running = api.all_running(1).await;
+    assert_eq!(running["slow"].worker, "ready-a");
+    let before = a.commands(&world);
+    let b = agent("ready-b");
+    api.workers_alive(2).await;
+    let order = [
+        "streams",
+        "move",
+        "slow",
+        "--to",
+        "ready-b",
+        "--server",
+        api.base(),
+    ];
+    world.run(&order).await.expect(0, &[]);
+    let begun = wait::until(wait::GENEROUS, async || match b.commands(&world) {
+        commands if commands.contains_key("slow") => Ok(()),
+        commands => Err(format!("b runs {commands:?}")),
+    });
+    begun.await.unwrap_or_else(|reason| panic!("{reason}"));
+
+    // A command that was started is not a stream that runs: the old one goes on.
+    tokio::time::sleep(NOT_READY).await;
+    assert_eq!(a.commands(&world), before);
+    assert_eq!(api.assignments().await.unwrap()["slow"].worker, "ready-a");
+    open("ready-b");
+    let moved = wait::until(wait::GENEROUS, async || {
+        let worker = api.assignments().await?["slow"].worker.clone();
+        match a.commands(&world) {
+            left if left.is_empty() && worker == "ready-b" => Ok(()),
+            left => Err(format!("it is on {worker}, and a runs {left:?}")),
+        }
+    });
+    moved.await.unwrap_or_else(|reason| panic!("{reason}"));
+    api.all_running(1).await;
 }

@@ -78,13 +78,14 @@ impl Scene {
         let script = format!(
             "if [ \"$1\" = {EXCLUSIVE} ]; then\n  exec 9>'{0}.lock'\n  \
              flock -n 9 || {{ echo second reader >>'{0}'; exit 1; }}\nfi\n\
-             exec ffmpeg -nostdin -loglevel error -i \"$2\" -f null -\n",
+             exec ffmpeg -nostdin -loglevel error -progress pipe:1 -i \"$2\" -f null -\n",
             overlaps.display()
         );
         std::fs::write(&reader, script).unwrap();
         let command = format!("sh {} {{stream}} {{source}}", reader.display());
-        let agent = Agent::start(&self.world, id, &["--exec", &command, "--data", &data]);
-        self.agents.push(agent);
+        // It tells of its progress when it reads.
+        let args = ["--exec", &command, "--ready-line", "progress=", "--data", &data];
+        self.agents.push(Agent::start(&self.world, id, &args));
     }
 
     /// Where a reader of the exclusive channel writes that it was not the only one.

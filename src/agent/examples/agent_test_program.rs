@@ -136,7 +136,10 @@ async fn run_agent(state: &str, url: &str, command: &str) -> Result<(), Box<dyn 
             "http" => Runner::Http {
                 stall_after: Duration::from_secs(3),
             },
-            _ => Runner::Exec(CommandTemplate::parse(command)?),
+            _ => Runner::Exec {
+                command: CommandTemplate::parse(command)?,
+                ready_line: None,
+            },
         },
         output: OutputMode::Log,
         limits: Limits::default(),

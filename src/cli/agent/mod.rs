@@ -34,6 +34,9 @@ are replaced; the environment has STREAMKEEPER_SOURCE, _STREAM, _EPOCH, _WORKER 
 started again with growing delays; it gets SIGTERM when its stream goes elsewhere, then SIGKILL. What it writes is \
 logged line by line (target stream), 20 lines a second and 200 at once.
 
+A stream counts as running when its command is started or, with --ready-line, when that was written. Give it where a \
+command needs time before it reads: a stream that moves is ended at its old place only when it runs at the new one.
+
 With --runner http there is no command: the agent itself reads each source, a live HTTP or Icecast stream.
 
 Examples:
@@ -42,6 +45,7 @@ Examples:
   streamkeeper agent --nats nats://nats-1:4222 --label gpu=yes --exec './transcode {source}'
   streamkeeper agent --nats tls://nats-1 --nats-credentials-file /etc/streamkeeper/agent.creds --exec './rip {source}'
   streamkeeper agent --exec './scrape {source}' --memory-max 200M --cpu-max 0.5 --output discard
+  streamkeeper agent --exec 'ffmpeg -nostdin -progress pipe:1 -i {source} -f null -' --ready-line progress=
   streamkeeper agent --runner http --stall-after 10s";
 
 #[derive(Debug, Args)]
@@ -55,6 +59,9 @@ pub(crate) struct AgentArgs {
         conflicts_with = "runner"
     )]
     exec: Option<String>,
+    /// A stream runs when its command has written a line with this in it, among its first 200 lines; needs --output log
+    #[arg(long, value_name = "TEXT", conflicts_with = "runner", value_parser = values::text)]
+    ready_line: Option<String>,
     /// What runs streams instead of a command
     #[arg(long, value_enum, value_name = "RUNNER")]
     runner: Option<BuiltIn>,
@@ -154,12 +161,25 @@ fn start_anew() -> Result<(), Failure> {
     Err(Failure::failed(format!("agent: cannot start anew: {error}")))
 }
 
+/// What a command writes when its stream runs.
+fn ready_line(text: Option<String>, output: Output) -> Result<Option<String>, Failure> {
+    match output {
+        Output::Log => Ok(text),
+        Output::Discard | Output::Inherit if text.is_none() => Ok(None),
+        Output::Discard | Output::Inherit => Err(Failure::usage(
+            "--ready-line: the agent reads lines with --output log alone; leave one of the two out",
+        )),
+    }
+}
+
 fn config(args: AgentArgs) -> Result<AgentConfig, Failure> {
     let worker = worker_id(args.id.as_deref())?;
     let runner = match &args.exec {
-        Some(command) => Runner::Exec(
-            CommandTemplate::parse(command).map_err(|error| Failure::usage(format!("--exec: {error}")))?,
-        ),
+        Some(command) => Runner::Exec {
+            command: CommandTemplate::parse(command)
+                .map_err(|error| Failure::usage(format!("--exec: {error}")))?,
+            ready_line: ready_line(args.ready_line, args.output)?,
+        },
         None => Runner::Http {
             stall_after: args.stall_after.unwrap_or(DEFAULT_STALL),
         },
@@ -299,6 +319,8 @@ mod tests {
             (&["--memory-max", "99999999999G"], "such as 200M"),
             (&["--memory-max", "1023K"], "at least 1M"),
             (&["--cpu-max", "0"], "above 0"),
+            (&["--ready-line", " "], "such as progress="),
+            (&["--ready-line", "up", "--output", "discard"], "--output log"),
         ] {
             let failure = parse(words).err().unwrap();
             assert_eq!(failure.exit, Exit::Usage);
@@ -308,7 +330,10 @@ mod tests {
 
     #[test]
     fn streams_are_run_by_a_command_or_by_the_agent() {
-        assert!(matches!(parse(&["--id", "w"]).unwrap().runner, Runner::Exec(_)));
+        assert!(matches!(
+            parse(&["--id", "w"]).unwrap().runner,
+            Runner::Exec { .. }
+        ));
         for (words, seconds) in [(&[][..], 10), (&["--stall-after", "3s"], 3)] {
             let config = parse_whole(&[&["--id", "w", "--runner", "http"], words].concat()).unwrap();
             let stall_after = Duration::from_secs(seconds);
@@ -318,6 +343,7 @@ mod tests {
             &["--id", "w"][..],
             &["--id", "w", "--runner", "http", "--stall-after", "0s"],
             &["--id", "w", "--runner", "http", "--memory-max", "1G"],
+            &["--id", "w", "--runner", "http", "--ready-line", "up"],
         ] {
             assert_eq!(parse_whole(words).err().unwrap().exit, Exit::Usage);
         }

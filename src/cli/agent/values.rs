@@ -53,6 +53,14 @@ pub(super) fn patience(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A part of a line.
+pub(super) fn text(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || text.contains('\n') {
+        return Err("write what is in one line, such as progress=".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// A number of bytes with one of the units K, M, G, each 1,024 times the one before.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let (number, shift) = match text.strip_suffix(['K', 'M', 'G']) {

@@ -214,7 +214,8 @@ impl Incidents {
         }
     }
 
-    /// What would explain the causes of young incidents: a cause that comes late takes them over.
+    /// What would explain the causes of young incidents, or what is left of them: a cause that comes late, or again, takes
+    /// them over.
     fn unexplained(
         &self,
         now: Timestamp,
@@ -226,8 +227,10 @@ impl Incidents {
             if now.since(incident.joined) >= JOINS_WITHIN {
                 continue;
             }
-            let causes = incident.causes.iter().filter_map(|(.., key)| active.get(key));
-            for topic in causes.flat_map(|alert| scene.claims(alert)) {
+            let left = incident.explained.keys().filter(|_| incident.causes.is_empty());
+            let first = incident.causes.iter().chain(left);
+            let alerts = first.filter_map(|(.., key)| active.get(key));
+            for topic in alerts.flat_map(|alert| scene.claims(alert)) {
                 wanted.entry(topic).or_insert(*id);
             }
         }

@@ -128,7 +128,9 @@ impl World {
         let mut incidents: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for alert in self.firing.values() {
             let by = alert.explained_by.as_ref().map_or_else(String::new, |by| {
-                let by = self.firing.get(by).map_or("what is over", |alert| alert.rule);
+                // Over, or risen again as an incident of its own.
+                let by = self.firing.get(by).filter(|by| by.incident == alert.incident);
+                let by = by.map_or("what is over", |alert| alert.rule);
                 format!(" by {by}")
             });
             let incident = alert.incident.expect("every alert has an incident").to_string();
