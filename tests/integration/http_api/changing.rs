@@ -54,7 +54,7 @@ async fn a_declarative_change_arrives_whole() {
     assert_eq!(status, StatusCode::OK);
     let expected = json!({
         "created": ["a"], "changed": ["b"], "deleted": ["c"], "restarted": ["e"], "released": ["f"],
-        "unchanged": ["d"], "dry_run": false,
+        "unchanged": ["d"], "dry_run": false, "warnings": [],
     });
     assert_eq!(answer, expected);
 

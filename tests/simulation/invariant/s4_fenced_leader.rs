@@ -103,8 +103,12 @@ impl World {
                 let unaware = holders.forgotten.excuses(now, index, (looked, heard));
                 let until = self.orchestrators[index].clock.when(until.as_ms());
                 let made = self.watch.holders.makers.remove(&index);
-                let trusted = made || !unaware;
                 let holders = &mut self.watch.holders.until;
+                // Whoever began so may go on so, under whatever term: it gives the key up no sooner for a higher one.
+                let goes_on = holders
+                    .get(&index)
+                    .is_some_and(|own| !own.trusted && own.until > now);
+                let trusted = made || !(unaware || goes_on);
                 let other = holders
                     .iter()
                     .find(|(other, holder)| **other != index && holder.until > now && holder.trusted);
