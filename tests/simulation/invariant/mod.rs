@@ -35,11 +35,13 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// A stream's spec is written. What runs of one that is not `known` belongs to a stream of its name that was deleted,
-    /// also where a leader that did not hear of it has granted it since.
+    /// also where a leader that did not hear of it has granted it since. One that is disabled ends wherever it runs, also
+    /// where the database goes back to a time before that, as long as its leader has not noticed.
     pub(crate) fn stream_written(&mut self, write: &StreamWrite, term: Term, known: bool) {
         self.writers.wrote(write.stream(), term);
-        if !known || matches!(write, StreamWrite::Delete(_)) {
-            self.ends.deleted(write.stream());
+        let goes_on = matches!(write, StreamWrite::Put(spec) if spec.enabled);
+        if !known || !goes_on {
+            self.ends.ended_everywhere(write.stream());
         }
     }
 

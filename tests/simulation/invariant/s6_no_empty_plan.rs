@@ -38,8 +38,8 @@ impl Ends {
         *ended = epoch.max(*ended);
     }
 
-    /// Whatever copies of it there are belong to a stream that is no more, also where one of this name is declared anew.
-    pub(super) fn deleted(&mut self, stream: &StreamId) {
+    /// Whatever copies of it there are, the user has ended them; also where one of this name is declared or enabled anew.
+    pub(super) fn ended_everywhere(&mut self, stream: &StreamId) {
         let at = |map: &BTreeMap<StreamId, Epoch>| map.get(stream).copied().unwrap_or_default();
         self.ended(stream, at(&self.highest).max(at(&self.given)));
     }
